@@ -1,0 +1,1 @@
+"""Running dataflow: deltas, operators, state, watermarks, epochs. Knows nothing of SQL text."""

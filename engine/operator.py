@@ -1,0 +1,63 @@
+"""What every operator is: four methods over deltas, and for some a fifth that shows the result they hold."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from .delta import Delta
+
+NO_WATERMARK = int(np.iinfo(np.int64).min)  # nothing has been seen yet
+END_OF_TIME = int(np.iinfo(np.int64).max)  # nothing more can come
+
+Snapshot = Mapping[str, pa.Table]
+
+
+@dataclass(frozen=True)
+class Time:
+    """What an operator may know of time. Units: microseconds since 1970-01-01 UTC; `epoch` counts from 1."""
+
+    epoch: int
+    clock: int
+    watermark: int = NO_WATERMARK
+
+
+class Operator(ABC):
+    """A function of (state, deltas, time). Reads no clock, no file, no random number.
+
+    In each epoch that concerns it, the dataflow calls `process` once per port that has news and then `advance`
+    once; what they return together is the operator's output of the epoch.
+    `emits` is False while nobody needs the changelog (a view that is only read): such an operator keeps its state
+    and may return None; the dataflow sets it True between two epochs, never within one.
+    """
+
+    schema: pa.Schema
+    emits: bool = True
+
+    @abstractmethod
+    def process(self, delta: Delta, port: int = 0) -> Delta | None:
+        """The change of the output, given a change of the input at `port`."""
+
+    def advance(self, time: Time) -> Delta | None:
+        """The change of the output now that all input of the epoch is in and event time has come to `time`."""
+        return None
+
+    def snapshot(self) -> Snapshot:
+        """All state as named Arrow tables; empty for a stateless operator."""
+        return {}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the operator that `snapshot` was taken of."""
+        assert not snapshot, "a stateless operator has nothing to restore"
+
+
+class ResultHolder(Operator):
+    """An operator whose state already is its result, so that a view above it need not keep the rows again."""
+
+    @abstractmethod
+    def rows(self) -> pa.Table:
+        """All rows of the result at the end of the last epoch, each as often as it occurs. Does not change later."""

@@ -1,0 +1,1 @@
+"""One file per operator, named as EXPLAIN prints it."""

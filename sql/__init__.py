@@ -1,0 +1,1 @@
+"""Text to dataflow: dialect, statements, twin, planner, lowering, session, DB-API."""

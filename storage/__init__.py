@@ -1,0 +1,1 @@
+"""Bytes on disk: topics, partitions, segments, the catalog. Knows nothing of queries."""

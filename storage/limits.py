@@ -1,0 +1,17 @@
+"""Every limit, in one place. A number here is a default that options may lower or raise."""
+
+FRAME_BYTES_MAX = 64 << 20  # one Arrow message in a segment
+SEGMENT_BYTES = 256 << 20  # a segment is sealed when it grows past this
+SEGMENT_BYTES_MAX = 1 << 30
+PARTITIONS_MAX = 1024
+LINGER_S = 0.001  # how long group commit waits for company
+UNFLUSHED_BYTES_MAX = 256 << 20  # appended, not yet durable: beyond it append() waits
+
+ROWS_PER_EPOCH = 1 << 18  # rows one epoch takes of each stream when it is behind
+ROWS_PER_FRAME = 1 << 16  # COPY and INSERT ... SELECT cut their input so
+PANES_PER_ROW_MAX = 10_000  # HOP: size / slide
+SUBSCRIPTION_EPOCHS_MAX = 1024  # queued for a slow subscriber before the engine waits for it
+IDLE_TIMEOUT_S = 10.0  # a partition silent for so long no longer holds the watermark back
+FUTURE_GUARD_S = 86_400.0  # a row further ahead of the clock does not move the watermark
+LATE_ROWS_SHOWN_MAX = 1_000_000
+RECOMPUTE_ROWS_MAX = 50_000_000  # rows a recompute operator keeps before it says no
