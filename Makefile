@@ -1,0 +1,38 @@
+# What a person does with a checkout. Each target first sets up what it needs, in .venv, once per change of pyproject.toml.
+.PHONY: help setup demo test check bless bench package clean
+.DEFAULT_GOAL := help
+
+PYTHON := .venv/bin/python
+
+help:             ## this list
+	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: .venv/ready  ## the virtual environment with headrace, editable, and all it needs
+
+.venv/ready: pyproject.toml .ci/venv
+	.ci/venv .venv
+	$(PYTHON) -m pip install --quiet --editable '.[demo,dev]'
+	@touch $@
+
+demo: setup       ## a year of real flights through five continuous views
+	.venv/bin/headrace demo
+
+test: check       ## ruff, mypy and all tests
+	$(PYTHON) -m pytest
+
+check: setup      ## ruff and mypy alone
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+
+bless: setup      ## write what the stories print now into their scripts; review it with git diff
+	$(PYTHON) -m pytest tests/test_stories.py --bless
+
+bench: setup      ## the benchmarks: ratios against one-shot DuckDB in the same run
+	$(PYTHON) -m benchmarks
+
+package: setup    ## sdist, wheel from it, and a look at what the wheel installs
+	.ci/package
+
+clean:            ## forget the virtual environment and all caches
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis headrace.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
