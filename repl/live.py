@@ -1,0 +1,223 @@
+"""Live queries: a table that changes in place on a terminal, the changes themselves line by line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .console import Console, duration
+from .formats import csv_header, csv_lines, json_lines
+from .render import COLUMN_WIDTH_MIN, Column, box_text, excerpt, expanded_text, sized
+from .text import sql_text
+
+if TYPE_CHECKING:
+    from ..sql.dbapi import Connection, Cursor
+
+REFRESH_S = 0.1  # a live table is drawn at most this often
+DRAWING_SHARE = 0.2  # and takes at most this part of one core
+ROWS_KEPT_MAX = 1_000_000  # of a live table; of more, the latest
+RATE_S = 2.0  # rows/s is the mean over so long
+FRAME_LINES = 8  # of a live table that are not rows: its box, footer, prompt
+HEAD = 2  # the columns epoch and op, before those of the result
+INSERTS = pa.array(["+I", "+U"])
+
+
+def follow(con: Connection, cursor: Cursor, console: Console, *, idle: bool = False) -> None:
+    """Shows a live query until it is interrupted, has given `changes_max` changes, or, with `idle`, caught up."""
+    steps = changes(con, cursor, limit=console.settings.changes_max, idle=idle)
+    try:
+        if not console.terminal or console.settings.format not in (None, "table"):
+            write_changes(steps, console)
+        elif console.settings.changelog:
+            scroll_changes(steps, cursor, console)
+        else:
+            draw_rows(steps, con, cursor, console)
+    finally:
+        cursor.close()
+
+
+def changes(con: Connection, cursor: Cursor, *, limit: int | None, idle: bool) -> Iterator[pa.Table | None]:
+    """What the cursor brings, and None each time that it brings nothing for a moment; ends as `follow` says."""
+    left = limit
+    while left is None or left > 0:
+        table = cursor.next_changes(timeout_s=REFRESH_S)
+        if table is None and idle and con.status().lag == 0:
+            table = cursor.next_changes(timeout_s=0)
+            if table is None:
+                return
+        if table is not None and left is not None:
+            table = table.slice(0, left)
+            left -= table.num_rows
+        yield table
+
+
+def write_changes(steps: Iterator[pa.Table | None], console: Console) -> None:
+    """Each change as a line of JSON or CSV; what came together is flushed together."""
+    name = console.stream_format()
+    started = False
+    for table in steps:
+        if table is None:
+            continue
+        for batch in table.to_batches():
+            if name == "csv":
+                console.out.write(csv_lines(batch) if started else csv_header(table.schema) + csv_lines(batch))
+            else:
+                console.out.write(json_lines(batch))
+            started = True
+        console.out.flush()
+
+
+def scroll_changes(steps: Iterator[pa.Table | None], cursor: Cursor, console: Console) -> None:
+    """Each change as a row of a table without end, in the colour of what it does; widths are those of the first."""
+    widths: list[int] = []
+    for table in steps:
+        if table is None:
+            continue
+        part = excerpt(table, cursor.types, rows_max=None)
+        if not widths:
+            widths = [max(column.width, COLUMN_WIDTH_MIN) for column in part.columns]
+            widths[:HEAD] = [6, 2]
+            names = [sized(column.name, width) for column, width in zip(part.columns, widths, strict=True)]
+            console.write(console.theme.paint("name", "  ".join(names)) + "\n")
+        texts = [aligned(column, width) for column, width in zip(part.columns, widths, strict=True)]
+        lines = [console.theme.paint(cells[1].strip(), "  ".join(cells)) for cells in zip(*texts, strict=True)]
+        console.write("\n".join(lines) + "\n")
+
+
+def draw_rows(steps: Iterator[pa.Table | None], con: Connection, cursor: Cursor, console: Console) -> None:
+    """The rows the query has now, drawn in place, with a footer that says how fast and how far it is."""
+    from rich.console import Console as Screen
+    from rich.live import Live
+    from rich.text import Text
+
+    rows = LiveRows(cursor.key)
+    progress = Progress(con)
+    pause_s, drawn = 0.0, 0.0
+    with Live(console=Screen(), auto_refresh=False, vertical_overflow="crop") as screen:
+
+        def draw() -> None:
+            picture = rows.picture(cursor.types, console)
+            footer = console.theme.paint("footer", f"  {rows.summary} · {progress.line()}")
+            screen.update(Text.from_ansi(f"{picture}{footer}"), refresh=True)
+
+        for table in steps:
+            if table is not None:
+                rows.apply(table)
+            if time.perf_counter() - drawn >= max(REFRESH_S, pause_s):
+                started = time.perf_counter()
+                draw()
+                drawn = time.perf_counter()
+                pause_s = (drawn - started) / DRAWING_SHARE
+        draw()
+
+
+class LiveRows:
+    """The rows that a live query's changes add up to.
+
+    Holds: a row is there as often as it was inserted more than retracted; `order` says when it last came.
+    State: the present rows, up to `ROWS_KEPT_MAX` of them.
+    """
+
+    def __init__(self, key: Sequence[str] | None) -> None:
+        self.key = key
+        self.rows: pa.Table | None = None  # the columns of the result, then weight and order
+        self.pending: list[pa.Table] = []
+        self.names: list[str] = []
+        self.seen = 0
+        self.shown = 0
+
+    def apply(self, table: pa.Table) -> None:
+        """Takes changes in; they are added up when the rows are looked at."""
+        weights = pc.if_else(pc.is_in(table.column(1), INSERTS), pa.scalar(1, pa.int64()), pa.scalar(-1, pa.int64()))
+        order = pa.array(np.arange(self.seen, self.seen + table.num_rows))
+        self.seen += table.num_rows
+        self.names = table.column_names[HEAD:]
+        columns = [comparable(column) for column in table.columns[HEAD:]]
+        self.pending.append(pa.table([*columns, weights, order], names=[*map(str, range(len(columns))), "w", "o"]))
+
+    def present(self) -> pa.Table:
+        """The rows there are now, with `w` and `o`."""
+        if self.pending:
+            parts = self.pending if self.rows is None else [self.rows, *self.pending]
+            self.rows, self.pending = summed(pa.concat_tables(parts)), []
+        assert self.rows is not None
+        return self.rows
+
+    def picture(self, types: Sequence[str], console: Console) -> str:
+        """As many rows as fit on the screen: all in the order of the key, or else those that came last."""
+        if self.rows is None and not self.pending:
+            return ""
+        rows = self.present()
+        room = max(3, console.height - FRAME_LINES)
+        if rows.num_rows > room:
+            rows = rows.take(pc.select_k_unstable(rows, k=room, sort_keys=[("o", "descending")]))
+        self.shown = rows.num_rows
+        by = [str(self.names.index(name)) for name in self.key or () if name in self.names] or ["o"]
+        rows = rows.sort_by([(name, "ascending") for name in by])
+        result = rows.select(range(len(self.names))).rename_columns(self.names)
+        part = excerpt(result, types[-len(self.names) :], rows_max=None)
+        box = box_text(part, width=console.width, theme=console.theme, footer=False)
+        return box if box is not None else expanded_text(part, theme=console.theme)
+
+    @property
+    def summary(self) -> str:
+        """`12 rows`, or `19,000 rows, the latest 30`."""
+        count = 0 if self.rows is None else self.rows.num_rows
+        return f"{count:,} rows" + (f", the latest {self.shown}" if self.shown < count else "")
+
+
+class Progress:
+    """How fast and how far the engine is, as a line: rows/s, watermark, lag, time since the line began."""
+
+    def __init__(self, con: Connection) -> None:
+        self.con = con
+        self.started = time.perf_counter()
+        self.samples: deque[tuple[float, int]] = deque()
+
+    def line(self) -> str:
+        """`52,000 rows/s · watermark 2013-06-01 12:00:00 · lag 0 · 3.4 s`."""
+        status = self.con.status()
+        now = time.perf_counter()
+        self.samples.append((now, status.rows))
+        while len(self.samples) > 2 and self.samples[0][0] < now - RATE_S:
+            self.samples.popleft()
+        (first, rows), elapsed = self.samples[0], now - self.samples[0][0]
+        rate = (status.rows - rows) / elapsed if now > first else 0.0
+        known = [mark for mark in status.watermarks.values() if mark is not None]
+        parts = [f"{rate:,.0f} rows/s"]
+        if known:
+            parts.append(f"watermark {sql_text(pa.array([min(known)], pa.timestamp('us')))[0].as_py()}")
+        return " · ".join([*parts, f"lag {status.lag:,}", duration(now - self.started)])
+
+
+def aligned(column: Column, width: int) -> list[str]:
+    """The column's values, each in exactly `width` cells."""
+    return [sized("NULL" if cell is None else cell, width, right=column.right) for cell in column.cells]
+
+
+def comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column that can be grouped by: nested values become their text, which is all that is drawn of them."""
+    if pa.types.is_nested(column.type) or pa.types.is_interval(column.type):
+        return pa.chunked_array([sql_text(chunk) for chunk in column.chunks], pa.string())
+    return column
+
+
+def summed(rows: pa.Table) -> pa.Table:
+    """Equal rows added up; those that cancel out are gone. Appends alone are left as they are."""
+    if pc.min(rows["w"]).as_py() < 0:
+        keys = rows.column_names[:-2]
+        rows = rows.group_by(keys, use_threads=False).aggregate([("w", "sum"), ("o", "max")])
+        rows = rows.rename_columns([*keys, "w", "o"])
+        rows = rows.filter(pc.greater(rows["w"], 0))
+        if rows.num_rows and pc.max(rows["w"]).as_py() > 1:
+            rows = rows.take(pa.array(np.repeat(np.arange(rows.num_rows), rows["w"].to_numpy())))
+            rows = rows.set_column(len(keys), "w", pa.array(np.ones(rows.num_rows, dtype=np.int64)))
+    if rows.num_rows > ROWS_KEPT_MAX:
+        rows = rows.take(pc.select_k_unstable(rows, k=ROWS_KEPT_MAX, sort_keys=[("o", "descending")]))
+    return rows.combine_chunks()

@@ -1,0 +1,60 @@
+"""Statements one after the other: those of `-c`, of standard input, of `headrace run FILE` and of `\\i`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ..sql.dialect import parse_script
+from ..storage.errors import Error
+from .console import Console
+from .live import Progress, follow
+
+if TYPE_CHECKING:
+    from ..sql.dbapi import Connection
+    from ..sql.statements import Statement
+
+STATUS_S = 0.2  # how often the status line of --watch is written anew
+
+
+def run_text(con: Connection, console: Console, text: str, *, source: str | None = None, idle: bool = False) -> bool:
+    """Runs all statements of `text` up to the first that fails; that one is reported. Whether all went well.
+
+    The text is parsed as a whole before anything runs. With `idle`, live queries end when all input is processed.
+    """
+    try:
+        for statement in parse_script(text):
+            run_statement(con, console, statement, idle=idle)
+    except Error as error:
+        console.complain(error, text, source=source)
+        return False
+    return True
+
+
+def run_statement(con: Connection, console: Console, statement: Statement, *, idle: bool = False) -> None:
+    """Runs one statement and shows what it gives. An error without a place gets the statement's."""
+    try:
+        with console.timed():
+            cursor = con.run(statement)
+            for notice in cursor.notices:
+                console.say(notice)
+            if cursor.live:
+                follow(con, cursor, console, idle=idle)
+            elif cursor.description is not None:
+                console.show(cursor)
+            else:
+                console.say(cursor.tag, role="tag")
+    except Error as error:
+        if error.position is None:
+            error.position = statement.start
+        raise
+
+
+def watch(con: Connection, console: Console) -> None:
+    """Keeps the continuous queries running, with a status line on standard error, until it is interrupted."""
+    progress = Progress(con)
+    console.say("Running. Ctrl-C stops; the folder keeps everything.", role="tag")
+    with console.status_line() as update:
+        while True:
+            update(progress.line())
+            time.sleep(STATUS_S)

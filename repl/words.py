@@ -1,0 +1,23 @@
+"""The words that the shell completes and highlights, beside the names in the catalog."""
+
+from __future__ import annotations
+
+KEYWORD_LIST = """
+ADD ALL AND ANTI AS ASC ASOF BETWEEN BIGINT BLOB BOOLEAN BY CASE CAST CHANGELOG CHANGES COPY CREATE CROSS DATE
+DECIMAL DEFAULT DESC DESCRIBE DESCRIPTOR DISTINCT DOUBLE DROP ELSE EMIT END EXCEPT EXCLUDE EXISTS EXPLAIN FALSE
+FILTER FINAL FIRST FOR FORMAT FROM FULL GROUP HAVING HOP IF ILIKE IN INNER INSERT INTEGER INTERSECT INTERVAL
+INTO IS JOIN LAST LEFT LIKE LIMIT MATERIALIZED NOT NULL NULLS OFFSET ON OR ORDER OUTER OVER PARTITION
+PARTITIONED PARTITIONS PLAN QUALIFY QUERIES RESET RIGHT ROWS SELECT SEMI SET SHOW STATE STREAM STREAMS SUBSCRIBE
+TABLE TABLES THEN TIMESTAMP TRUE TUMBLE TWIN UNION USING VALUES VARCHAR VERIFY VIEW VIEWS WATERMARK WHEN WHERE
+WINDOW WITH
+"""
+FUNCTION_LIST = """
+abs any_value arg_max arg_min array_agg avg bool_and bool_or ceil coalesce concat concat_ws count count_if
+current_timestamp date_diff date_part date_trunc epoch exp extract first floor format greatest hash json_extract
+lag last lead least left length list ln log lower lpad ltrim max md5 median min mod now nullif percentile_cont
+power quantile_cont rank regexp_extract regexp_matches regexp_replace replace reverse right round row_number
+rpad rtrim sign split_part sqrt starts_with stddev strftime string_agg strptime substr sum time_bucket
+to_timestamp trim typeof unnest upper var_samp
+"""
+KEYWORDS = tuple(KEYWORD_LIST.split())
+FUNCTIONS = tuple(FUNCTION_LIST.split())
