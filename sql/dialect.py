@@ -1,0 +1,49 @@
+"""The SQL dialect: a script as typed statements, and a query as text for its DuckDB twin."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from .cursor import Cursor
+from .lexer import pieces, statements, tokenize
+from .parser_queries import Headrace
+from .parser_statements import read_statement
+from .positions import Source, position_of
+from .statements import Statement
+from .window_function import WindowFunction
+
+__all__ = ["Headrace", "WindowFunction", "parse_script", "position_of", "split_script", "twin_sql"]
+
+
+def parse_script(text: str) -> list[Statement]:
+    """The statements of a script; their positions count in `text`.
+
+    Raises: ProgrammingError or NotSupportedError, with its position, for the first thing that is not understood.
+
+    >>> [statement.name for statement in parse_script("DESCRIBE bids; DESCRIBE asks")]
+    ['bids', 'asks']
+    """
+    source = Source.of(text)
+    return [read_statement(Cursor(source, tokens)) for tokens, _ in statements(tokenize(source))]
+
+
+def split_script(text: str) -> tuple[list[str], str]:
+    """The texts of the complete statements, each with its `;`, and the unfinished rest (empty if only white space).
+
+    Quotes and comments hide a `;`; nothing is parsed, so nothing is raised.
+
+    >>> split_script("SELECT ';'; SELECT 'a;")
+    (["SELECT ';';"], "SELECT 'a;")
+    """
+    complete, start = [], 0
+    for piece in pieces(text):
+        if piece.kind == "semicolon":
+            complete.append(text[start : piece.end].strip())
+            start = piece.end
+    return complete, text[start:].strip()
+
+
+def twin_sql(node: exp.Expression) -> str:
+    """DuckDB's SQL for a query or expression in which no WindowFunction is left."""
+    assert node.find(WindowFunction) is None, "a window function has no DuckDB text; sql/twin.py replaces it first"
+    return node.sql(dialect="duckdb")

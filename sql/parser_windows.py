@@ -1,0 +1,178 @@
+"""Reading window table functions, in Flink's spelling (with or without TABLE( ), named or not) and RisingWave's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlglot import exp
+from sqlglot.parsers.duckdb import DuckDBParser
+from sqlglot.errors import ParseError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from ..storage.errors import Error, NotSupportedError, ProgrammingError
+from .intervals import constant_us
+from .lexer import words
+from .positions import position_of_token
+from .window_function import ARGUMENTS, EXAMPLES, NOT_YET, WindowFunction, build_window
+
+
+class SpottedError(ParseError):
+    """One of our errors on its way through sqlglot's parser, which backtracks over its own kind only."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def unexpected(token: Token | None, last: Token, *, detail: str | None = None, hint: str | None = None) -> ProgrammingError:
+    """Something stands at `token`, or nothing after `last`, where the grammar wants something else."""
+    if token:
+        shown = token.text if len(token.text) <= 40 else token.text[:37] + "..."
+        return ProgrammingError(f'unexpected "{shown}"', detail=detail, hint=hint, position=position_of_token(token))
+    return ProgrammingError("unexpected end of the statement", detail=detail, hint=hint, position=position_of_token(last))
+
+
+@dataclass
+class Arguments:
+    """What the parentheses of a window function held; `tokens` where each argument stands, `extent` the source's."""
+
+    kind: str
+    source: exp.Expression | None = None
+    extent: tuple[int, int] = (0, 0)
+    column: exp.Column | None = None
+    lengths: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)
+
+    @property
+    def example(self) -> str:
+        """A whole sentence that shows how it is written."""
+        return f"{self.kind} looks like {EXAMPLES[self.kind]}."
+
+
+class WindowParser(DuckDBParser):
+    """DuckDB's parser plus TUMBLE and HOP wherever a table may stand.
+
+    `blanks` maps the start of characters that DuckDB's own parser must not see to (their end, what stands there
+    instead): around a window's source all becomes blank, so that the source is left as a plain table.
+    """
+
+    blanks: dict[int, tuple[int, str]]
+
+    def reset(self) -> None:
+        """Ready for the next text."""
+        super().reset()
+        self.blanks = {}
+
+    def refuse(
+        self, headline: str, token: Token | None = None, *, detail: str | None = None, hint: str | None = None, later: bool = False
+    ) -> SpottedError:
+        """An error at `token`, or at the current one; `later` says that headrace is to understand it one day."""
+        kind = NotSupportedError if later else ProgrammingError
+        place = token or self._curr or self._prev
+        return SpottedError(kind(headline, detail=detail, hint=hint, position=position_of_token(place)))
+
+    def _require(self, kind: TokenType, text: str) -> None:
+        if not self._match(kind):
+            raise SpottedError(unexpected(self._curr or None, self._prev, detail=f'Here should be "{text}".'))
+
+    def _parse_table_parts(self, *args: Any, **kwargs: Any) -> Any:
+        wrapped = self._curr.token_type == TokenType.TABLE and self._next.token_type == TokenType.L_PAREN
+        head = self._tokens[self._index : self._index + 4][2 if wrapped else 0 :][:2]
+        name = "".join(words(head[0])) if len(head) == 2 and head[1].token_type == TokenType.L_PAREN else ""
+        if kwargs.get("fast") or not (name in ARGUMENTS or name in NOT_YET):
+            return super()._parse_table_parts(*args, **kwargs)
+        first = self._curr
+        self._advance(2 if wrapped else 0)
+        window, (start, end) = self._parse_window_function(name)
+        if wrapped:
+            self._require(TokenType.R_PAREN, ")")
+        self.blanks[first.start] = (start, " ")
+        self.blanks[end] = (self._prev.end + 1, " ")
+        return exp.Table(this=window).update_positions(head[0])
+
+    def _parse_window_function(self, kind: str) -> tuple[WindowFunction, tuple[int, int]]:
+        """The function, and the characters [start, end) of its source."""
+        head = self._curr
+        if kind in NOT_YET:
+            works = NOT_YET[kind]
+            raise self.refuse(f"{kind} windows are not supported yet", later=True, hint=f"{works} works: {EXAMPLES[works]}.")
+        self._advance(2)
+        found = Arguments(kind)
+        while not found.tokens or self._match(TokenType.COMMA):
+            self._parse_argument(found)
+        self._require(TokenType.R_PAREN, ")")
+        missing = [name for name in ARGUMENTS[kind][:-1] if name not in found.tokens]
+        if missing:
+            raise self.refuse(f"{kind} lacks its {missing[0]}", head, detail=found.example)
+        assert found.source is not None and found.column is not None
+        try:
+            window = build_window(
+                kind,
+                found.source,
+                found.column,
+                size_us=found.lengths["SIZE"],
+                slide_us=found.lengths.get("SLIDE"),
+                offset_us=found.lengths.get("OFFSET"),
+                position=position_of_token(found.tokens["SIZE"]),
+            )
+        except Error as error:
+            raise SpottedError(error) from None
+        return window.update_positions(head), found.extent
+
+    def _parse_argument(self, found: Arguments) -> None:
+        kind, token, wanted = found.kind, self._curr, ARGUMENTS[found.kind]
+        if not token or token.token_type == TokenType.R_PAREN:
+            raise SpottedError(unexpected(token or None, self._prev, detail=found.example))
+        named = self._next.token_type in (TokenType.FARROW, TokenType.COLON_EQ)
+        if named:
+            name = token.text.upper()
+            self._advance(2)
+            if name not in wanted:
+                raise self.refuse(f'{kind} has no argument "{token.text}"', token, hint=f"It has {', '.join(wanted)}.")
+        elif len(found.tokens) < len(wanted):
+            name = wanted[len(found.tokens)]
+        else:
+            raise self.refuse(f"{kind} has too many arguments", token, detail=found.example)
+        if name in found.tokens:
+            raise self.refuse(f"{kind} is given its {name} twice", token, detail=found.example)
+        found.tokens[name] = self._curr or token
+        if name == "DATA":
+            found.source, found.extent = self._parse_window_source(found)
+        elif name == "TIMECOL":
+            found.column = self._parse_descriptor(found)
+        else:
+            found.lengths[name] = self._parse_length(found, name)
+
+    def _parse_window_source(self, found: Arguments) -> tuple[exp.Expression, tuple[int, int]]:
+        self._match(TokenType.TABLE)
+        start = self._curr
+        if start.token_type == TokenType.L_PAREN:
+            source = self._parse_select(table=True, parse_subquery_alias=False)
+        else:
+            source = self._parse_table_parts()
+        plain = isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
+        if not (plain or isinstance(source, exp.Subquery)):
+            raise self.refuse(f"{found.kind} takes a stream, a view or a query in parentheses", start, detail=found.example)
+        if words(self._curr)[:1] in (["PARTITION"], ["PARTITIONED"]):
+            raise self.refuse(f"{found.kind} takes no PARTITION BY", hint="Group by those columns instead.")
+        return source, (start.start, self._prev.end + 1)
+
+    def _parse_descriptor(self, found: Arguments) -> exp.Column:
+        start = self._curr
+        wrapped = words(start) == ["DESCRIPTOR"] and self._next.token_type == TokenType.L_PAREN
+        self._advance(2 if wrapped else 0)
+        column = self._parse_column()
+        if not isinstance(column, exp.Column) or not isinstance(column.this, exp.Identifier) or column.table:
+            raise self.refuse(f"{found.kind} takes one column as its time", start, detail=found.example)
+        if wrapped:
+            self._require(TokenType.R_PAREN, ")")
+        return column
+
+    def _parse_length(self, found: Arguments, name: str) -> int:
+        start = self._curr
+        node = self._parse_bitwise()
+        try:
+            return constant_us(node, position_of_token(start), f"the {name.lower()} of {found.kind}")
+        except Error as error:
+            raise SpottedError(error) from None

@@ -1,0 +1,172 @@
+"""Statements: what a person can ask for, as typed objects that remember where in the text they stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlglot import exp
+
+from ..storage.errors import Position
+
+EmitMode = Literal["FINAL", "CHANGES", "CHANGELOG"]
+ExplainMode = Literal["PLAN", "TWIN", "STATE"]
+CopyFormat = Literal["csv", "json", "parquet", "arrow"]
+Option = str | int | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement. `text` is its own source without the `;`; `start` is where that begins in the script."""
+
+    text: str = field(compare=False)
+    start: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class ColumnDefinition:
+    """One column of CREATE STREAM. `type` is DuckDB type text, as written."""
+
+    name: str
+    type: str
+    not_null: bool
+    default: exp.Expression | None
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """WATERMARK FOR `column` AS `column` - delay. Units: microseconds."""
+
+    column: str
+    delay_us: int
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Emit:
+    """The EMIT clause, its aliases already resolved."""
+
+    mode: EmitMode
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateStream(Statement):
+    """CREATE STREAM. `options` holds WITH (...) with lower-case names, for the session to judge."""
+
+    name: str
+    columns: tuple[ColumnDefinition, ...]
+    watermark: Watermark | None = None
+    partition_by: tuple[str, ...] = ()
+    partitions: int | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    if_not_exists: bool = False
+    or_replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateView(Statement):
+    """CREATE [MATERIALIZED] VIEW. `columns` renames the query's columns; empty when they keep their names."""
+
+    name: str
+    query: exp.Query
+    materialized: bool
+    emit: Emit | None = None
+    columns: tuple[str, ...] = ()
+    if_not_exists: bool = False
+    or_replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Insert(Statement):
+    """INSERT INTO. VALUES arrives as SELECT * FROM (VALUES ...); `columns` is empty when none were named."""
+
+    name: str
+    columns: tuple[str, ...]
+    query: exp.Query
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy(Statement):
+    """COPY stream FROM file. `format` None: by the file's suffix. `options` has lower-case names."""
+
+    name: str
+    columns: tuple[str, ...]
+    path: str
+    format: CopyFormat | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Select(Statement):
+    """A query. `emit` None: a pull read that ends; otherwise a live one."""
+
+    query: exp.Query
+    emit: Emit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscribe(Statement):
+    """SUBSCRIBE: the changes of a query, after its rows of now if `snapshot`; with weights if `changelog`."""
+
+    query: exp.Query
+    snapshot: bool = True
+    changelog: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show(Statement):
+    """SHOW `what`; `name` is there for CREATE (always) and PARTITIONS (if given)."""
+
+    what: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe(Statement):
+    """DESCRIBE name."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop(Statement):
+    """DROP `kind` name; `kind` is STREAM, TABLE, VIEW or MATERIALIZED VIEW."""
+
+    kind: str
+    name: str
+    if_exists: bool = False
+    cascade: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain(Statement):
+    """EXPLAIN. A bare name arrives as SELECT * FROM name."""
+
+    mode: ExplainMode
+    statement: Statement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(Statement):
+    """VERIFY VIEW `name`, or all views when None."""
+
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Set(Statement):
+    """SET name = value; `name` in lower case."""
+
+    name: str
+    value: str | int | float | bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reset(Statement):
+    """RESET name; `name` in lower case."""
+
+    name: str
