@@ -1,0 +1,237 @@
+"""Scalar expressions to operators: Arrow kernels where the table has them all, else one DuckDB query per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from ..engine.expression import DECLINED, Kernel, Program, Projection, Step, as_array
+from ..engine.kernels import cast
+from ..engine.operators.map import Map
+from .functions import AS_IS, COMMON, FUNCTIONS, RESULT, Argument, conversion, describe_type, matches
+from .relations import Column
+from .terms import Call, ColumnTerm, Constant, NoKernel, Term, sql_text, term_of
+from .types import connect, quote, scan_sql, translate, typed_empty
+
+
+def compile_map(
+    items: Sequence[tuple[str, exp.Expression]],
+    where: exp.Expression | None,
+    input_schema: pa.Schema,
+    output_schema: pa.Schema,
+    *,
+    input_types: Sequence[str] | None = None,
+) -> Map:
+    """The operator that gives, for each row where `where` is true, the named `items`.
+
+    Columns in the expressions are unqualified and named exactly as in `input_schema`; the results get the types of
+    `output_schema`. `input_types` are the DuckDB types of the columns where Arrow's do not say (HUGEINT, UUID, ...).
+    """
+    types = input_types or _sql_types(input_schema)
+    columns = tuple(Column(field.name, type, field.type) for field, type in zip(input_schema, types, strict=True))
+    values = [item for _, item in items]
+    projection = _projection(values, where, columns, input_schema, output_schema)
+    try:
+        terms = [term_of(value) for value in values]
+        condition = None if where is None else _boolean(term_of(where))
+        bound = _bind([*terms, *([] if condition is None else [condition])], columns)
+        program = _Compiler(columns, bound).program(terms, output_schema.types)
+        mask = None if condition is None else _Compiler(columns, bound).program([condition], [pa.bool_()])
+    except NoKernel as reason:
+        return Map(items=None, where=None, projection=projection, reason=str(reason))
+    return Map(items=program, where=mask, projection=projection)
+
+
+def _boolean(term: Term) -> Call:
+    return Call("cast", (term,), f"CAST({term.text} AS BOOLEAN)")
+
+
+def _sql_types(schema: pa.Schema) -> list[str]:
+    """The DuckDB types that Arrow columns most likely come from: 38 digits without a scale are a HUGEINT's."""
+    connection = connect()
+    connection.register("input", schema.empty_table())
+    types = [str(type) for type in connection.sql('SELECT * FROM "input"').types]
+    return ["HUGEINT" if type == "DECIMAL(38,0)" else type for type in types]
+
+
+def _projection(
+    values: Sequence[exp.Expression],
+    where: exp.Expression | None,
+    columns: tuple[Column, ...],
+    schema: pa.Schema,
+    output: pa.Schema,
+) -> Projection:
+    row = "row"
+    while row in {column.name.lower() for column in columns}:
+        row += "_"
+    source = scan_sql("input", [*columns, Column(row, "BIGINT", pa.int64())])
+    results = ", ".join([*(f"({sql_text(value)})" for value in values), quote(row)])
+    query = f"SELECT {results} FROM ({source})" + ("" if where is None else f" WHERE ({sql_text(where)})")
+    return Projection(query=query, schema=schema, row=row, output=output, open=connect, translate=translate)
+
+
+def _bind(terms: Sequence[Term], columns: tuple[Column, ...]) -> dict[str, str]:
+    """The DuckDB type of each sub-expression, by its text; of comparisons also the type they compare in."""
+    texts = {text: None for term in terms for text in _texts(term)}
+    if not texts:
+        return {}
+    try:
+        relation = connect().sql(f"SELECT {', '.join(texts)} FROM {typed_empty(columns)}")
+    except duckdb.Error as error:
+        raise NoKernel(translate(error).headline) from None
+    return {text: str(type) for text, type in zip(texts, relation.types, strict=True)}
+
+
+def _texts(term: Term) -> Iterator[str]:
+    yield term.text
+    if isinstance(term, Call):
+        for argument in term.arguments:
+            yield from _texts(argument)
+        if any(COMMON in row.align for row in FUNCTIONS if row.name == term.name):
+            yield _common_text(term)
+
+
+def _common_text(call: Call) -> str:
+    """SQL whose type is the one that DuckDB brings all arguments to before it compares them."""
+    *branches, last = [argument.text for argument in call.arguments]
+    return "CASE " + " ".join(f"WHEN TRUE THEN {text}" for text in branches) + f" ELSE {last} END"
+
+
+Place = tuple[str, int]  # ("column" | "constant" | "step", which)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A computed term: where it is, and what the table of functions needs to know of it."""
+
+    place: Place
+    text: str
+    argument: Argument
+
+
+class _Compiler:
+    """Terms to a program; a text that occurs twice is computed once."""
+
+    def __init__(self, columns: tuple[Column, ...], bound: Mapping[str, str]) -> None:
+        self._columns = columns
+        self._index = {column.name: i for i, column in enumerate(columns)}
+        self._bound = bound
+        self._values: dict[str, _Value] = {}
+        self._used: list[int] = []
+        self._constants: list[pa.Scalar] = []
+        self._steps: list[tuple[Kernel, list[Place]]] = []
+
+    def program(self, terms: Sequence[Term], types: Sequence[pa.DataType]) -> Program:
+        """The program whose results are the `terms` with the Arrow `types`. Raises: NoKernel."""
+        places = [self._value(term).place for term in terms]
+        program = self._assemble(places)
+        for i, (term, have, want) in enumerate(zip(terms, self._trial(program, terms), types, strict=True)):
+            if have != want:
+                if not _widens(have, want):
+                    raise NoKernel(f"{have} for {want} in {term.text}")
+                places[i] = self._step(cast(want), [places[i]])
+        return self._assemble(places)
+
+    def _value(self, term: Term) -> _Value:
+        if term.text not in self._values:
+            self._values[term.text] = self._compute(term)
+        return self._values[term.text]
+
+    def _compute(self, term: Term) -> _Value:
+        match term:
+            case ColumnTerm():
+                index = self._index[term.name]
+                if index not in self._used:
+                    self._used.append(index)
+                place = ("column", self._used.index(index))
+                return _Value(place, term.text, Argument(self._columns[index].type))
+            case Constant():
+                return self._constant(term.text, self._bound[term.text])
+            case Call():
+                return self._call(term)
+
+    def _constant(self, text: str, type: str) -> _Value:
+        try:
+            scalar = connect().sql(f"SELECT {text}").to_arrow_table().column(0)[0]
+        except duckdb.Error as error:
+            raise NoKernel(translate(error).headline) from None
+        self._constants.append(scalar)
+        return _Value(("constant", len(self._constants) - 1), text, Argument(type, scalar))
+
+    def _step(self, kernel: Kernel, places: Sequence[Place]) -> Place:
+        self._steps.append((kernel, list(places)))
+        return ("step", len(self._steps) - 1)
+
+    def _call(self, call: Call) -> _Value:
+        result = self._bound[call.text]
+        values = [self._value(argument) for argument in call.arguments]
+        if call.name == "cast":
+            return self._as(values[0], result)
+        for row in FUNCTIONS:
+            if row.name != call.name:
+                continue
+            targets = {RESULT: result, COMMON: self._bound.get(_common_text(call), "")}
+            try:
+                aligned = [
+                    self._as(value, targets.get(policy, policy))
+                    for value, policy in zip(values, _repeated(row.align, len(values)), strict=True)
+                ]
+            except NoKernel:
+                continue
+            arguments = [value.argument for value in aligned]
+            if not matches(row.takes, arguments):
+                continue
+            kernel = row.build(arguments, describe_type(result)[1])
+            if kernel is not None:
+                return _Value(self._step(kernel, [value.place for value in aligned]), call.text, Argument(result))
+        raise NoKernel(f"{call.name}({', '.join(value.argument.sql_type for value in values)})")
+
+    def _as(self, value: _Value, type: str) -> _Value:
+        """The value as another DuckDB type, as CAST gives it."""
+        if type in (AS_IS, value.argument.sql_type):
+            return value
+        text = f"CAST({value.text} AS {type})"
+        if text not in self._values:
+            if value.argument.constant is not None:
+                self._values[text] = self._constant(text, type)
+            else:
+                kernel = conversion(value.argument.sql_type, type)
+                if kernel is None:
+                    raise NoKernel(f"a cast from {value.argument.sql_type} to {type}")
+                self._values[text] = _Value(self._step(kernel, [value.place]), text, Argument(type))
+        return self._values[text]
+
+    def _assemble(self, results: Sequence[Place]) -> Program:
+        start = {"column": 0, "constant": len(self._used), "step": len(self._used) + len(self._constants)}
+
+        def registers(places: Sequence[Place]) -> tuple[int, ...]:
+            return tuple(start[space] + index for space, index in places)
+
+        steps = tuple(Step(kernel, registers(places)) for kernel, places in self._steps)
+        return Program(tuple(self._used), tuple(self._constants), steps, registers(results))
+
+    def _trial(self, program: Program, terms: Sequence[Term]) -> list[pa.DataType]:
+        """The Arrow types the program gives, found by running it over no rows."""
+        empty = [pa.array([], self._columns[i].arrow) for i in program.columns]
+        try:
+            return [as_array(result, 0).type for result in program.run(empty)]
+        except (*DECLINED, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise NoKernel(f"{', '.join(term.text for term in terms)}: {error}") from None
+
+
+def _repeated(policies: tuple[str, ...], count: int) -> list[str]:
+    return [policies[min(i, len(policies) - 1)] for i in range(count)]
+
+
+def _widens(have: pa.DataType, want: pa.DataType) -> bool:
+    """Whether a checked Arrow cast keeps values: NULLs, numbers, and timestamps under another zone's name."""
+    numbers = pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal
+    if pa.types.is_null(have):
+        return True
+    if any(test(have) for test in numbers):
+        return any(test(want) for test in numbers)
+    return pa.types.is_timestamp(have) and pa.types.is_timestamp(want) and (have.tz is None) == (want.tz is None)
