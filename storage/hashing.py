@@ -13,15 +13,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _NULL_HASH: Final = np.uint64(0x6A09E667F3BCC909)
-_WORDS_LOOPED = 16  # strings up to 128 bytes are hashed word by word; what is longer, all words at once
-
-_FIRST_BYTES: Final = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
+_WORDS_PADDED = 16  # of a string: up to here word by word for all rows; what is longer, all words at once
 
 _WORD_TYPES: Final = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 _UNSIGNED_TYPES: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
@@ -49,6 +48,14 @@ def combine(left: Hashes, right: Hashes) -> Hashes:
 def hash_integers(values: Integers) -> Hashes:
     """The hashes `hash_columns` gives a BIGINT column of `values` without NULL."""
     return _mix(values.astype(np.uint64))
+
+
+def fixed_values(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """The values buffer of a fixed-width `array`, not copied; what stands under a NULL is arbitrary."""
+    buffer = array.buffers()[1]
+    if buffer is None or not len(array):
+        return np.zeros(len(array), dtype)
+    return np.frombuffer(buffer, dtype, count=array.offset + len(array))[array.offset :]
 
 
 def _hash_array(array: pa.Array) -> Hashes:
@@ -90,24 +97,16 @@ def _hash_words(array: pa.Array) -> Hashes:
     unsigned = pa.types.is_unsigned_integer(array.type)
     if width in _WORD_TYPES:
         kind = (_UNSIGNED_TYPES if unsigned else _WORD_TYPES)[width]
-        return _mix(_fixed_width(array, kind).astype(np.int64).view(np.uint64))
-    words = _fixed_width(array, np.dtype((np.uint64, (width // 8,))))
+        return _mix(fixed_values(array, kind).astype(np.int64).view(np.uint64))
+    words = fixed_values(array, np.dtype((np.uint64, (width // 8,))))
     hashes = _mix(words[:, 0].copy())
     for word in range(1, width // 8):
         hashes = combine(hashes, words[:, word])
     return hashes
 
 
-def _fixed_width(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """The values buffer of `array`, from its offset on; what stands under a NULL is arbitrary."""
-    buffer = array.buffers()[1]
-    if buffer is None or not len(array):
-        return np.zeros(len(array), dtype)
-    return np.frombuffer(buffer, dtype, count=array.offset + len(array))[array.offset :]
-
-
 def _hash_floats(array: pa.Array) -> Hashes:
-    values = _fixed_width(array, array.type.to_pandas_dtype()).astype(np.float64)
+    values = fixed_values(array, array.type.to_pandas_dtype()).astype(np.float64)
     values += 0.0  # makes -0.0 positive
     values[values != values] = np.nan  # one NaN of the many
     return _mix(values.view(np.uint64))
@@ -138,43 +137,56 @@ def _offsets(array: pa.Array) -> Integers:
 def _hash_text(array: pa.Array) -> Hashes:
     """The sum over a value's 8-byte words, each mixed with its place, mixed with the length."""
     offsets = _offsets(array)
-    starts, lengths = offsets[:-1], np.diff(offsets)
+    lengths = np.diff(offsets)
+    if array.null_count:  # a NULL may still span bytes
+        lengths = np.where(array.is_null().to_numpy(zero_copy_only=False), 0, lengths)
     hashes: Hashes = lengths.astype(np.uint64)
-    text = array.buffers()[2]
-    if text is None or not len(array) or offsets[-1] == offsets[0]:
+    longest = int(lengths.max(initial=0))
+    if longest == 0:
         return _mix(hashes)
-    data = np.frombuffer(text, np.uint8)
-    if len(data) < 8:
-        data = np.concatenate([data, np.zeros(8, np.uint8)])
-    longest, shortest = int(lengths.max()), int(lengths.min())
-    for word in range(min(-(-longest // 8), _WORDS_LOOPED)):
+    shortest = int(lengths.min())
+    padded = padded_words(array, min(-(-longest // 8), _WORDS_PADDED))
+    for word in range(padded.shape[1]):
         if shortest > word * 8:
-            hashes += _placed(_words(data, starts + word * 8, lengths - word * 8), word)
+            hashes += _placed(padded[:, word], word)
         else:
             rows = np.flatnonzero(lengths > word * 8)
-            hashes[rows] += _placed(_words(data, starts[rows] + word * 8, lengths[rows] - word * 8), word)
-    if longest > _WORDS_LOOPED * 8:
-        rows = np.flatnonzero(lengths > _WORDS_LOOPED * 8)
-        counts = -(-lengths[rows] // 8) - _WORDS_LOOPED
-        row, word_of = _expand(counts)
-        word_of += _WORDS_LOOPED
-        words = _words(data, starts[rows][row] + word_of * 8, lengths[rows][row] - word_of * 8)
-        hashes[rows] += np.add.reduceat(_placed(words, word_of), np.cumsum(counts) - counts)
+            hashes[rows] += _placed(padded[rows, word], word)
+    if longest > _WORDS_PADDED * 8:
+        rows = np.flatnonzero(lengths > _WORDS_PADDED * 8)
+        hashes[rows] += _hash_tails(array, offsets[:-1][rows], lengths[rows])
     return _mix(hashes)
 
 
-def _words(data: npt.NDArray[np.uint8], starts: Integers, left: Integers) -> Hashes:
-    """The 8 bytes of `data` at each start; bytes beyond the `left` ones of the value are zero. `starts` ascend."""
-    everywhere = np.ndarray((len(data) - 7,), np.dtype("<u8"), data.data, strides=(1,))
-    inside = int(np.searchsorted(starts, len(everywhere)))
-    words = np.empty(len(starts), np.uint64)
-    words[:inside] = everywhere[starts[:inside]]
-    if inside < len(starts):  # the last bytes of the buffer: read what is there and shift
-        beyond = starts[inside:] - (len(everywhere) - 1)
-        words[inside:] = everywhere[-1] >> (beyond * 8).astype(np.uint64)
-    if left.min(initial=8) < 8:
-        words &= _FIRST_BYTES[np.minimum(left, 8)]
-    return words
+def padded_words(array: pa.Array, words: int) -> Hashes:
+    """Strings or binaries as `words` 64-bit words a row: cut there, filled up with zero bytes; NULL is all zeros."""
+    large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    text = array.view(pa.large_string() if large else pa.string())
+    if text.null_count:
+        text = text.fill_null("")
+    padded = pc.ascii_rpad(text, width=words * 8, padding="\0")
+    offsets = _offsets(padded)
+    data = np.frombuffer(padded.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    if len(data) == len(array) * words * 8:
+        matrix: Hashes = data.view(np.dtype("<u8")).reshape(-1, words)
+        return matrix
+    starts = offsets[:-1] - offsets[0]  # some are longer: take the first bytes of each
+    windows = np.lib.stride_tricks.sliding_window_view(data, words * 8)
+    return windows[starts].view(np.dtype("<u8"))
+
+
+def _hash_tails(array: pa.Array, starts: Integers, lengths: Integers) -> Hashes:
+    """The part of `_hash_text`'s sum that comes from the words beyond the padded ones, for few and long values."""
+    data = np.frombuffer(array.buffers()[2], np.uint8)
+    counts = -(-lengths // 8) - _WORDS_PADDED
+    row, word = _expand(counts)
+    word += _WORDS_PADDED
+    words = np.zeros(len(row), np.uint64)
+    for byte in range(8):
+        place = word * 8 + byte
+        inside = np.flatnonzero(place < lengths[row])
+        words[inside] |= data[starts[row[inside]] + place[inside]].astype(np.uint64) << np.uint64(8 * byte)
+    return np.add.reduceat(_placed(words, word), np.cumsum(counts) - counts)
 
 
 def _placed(words: Hashes, place: int | Integers) -> Hashes:
