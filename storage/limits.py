@@ -3,6 +3,9 @@
 FRAME_BYTES_MAX = 64 << 20  # one Arrow message in a segment
 SEGMENT_BYTES = 256 << 20  # a segment is sealed when it grows past this
 SEGMENT_BYTES_MAX = 1 << 30
+ALLOCATION_BYTES = 64 << 10  # the first piece of disk a segment asks for; it doubles with the segment
+ALLOCATION_BYTES_MAX = 64 << 20
+TOPIC_NAME_BYTES_MAX = 240  # of a topic's folder name, where most characters take one byte and others up to 12
 PARTITIONS_MAX = 1024
 LINGER_S = 0.001  # how long group commit waits for company
 UNFLUSHED_BYTES_MAX = 256 << 20  # appended, not yet durable: beyond it append() waits

@@ -1,0 +1,157 @@
+"""The folder that is a database: its lock, its catalog and its topics."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import pyarrow as pa
+
+from .catalog import Catalog
+from .errors import ProgrammingError
+from .files import (
+    File,
+    exists,
+    list_folder,
+    lock_file,
+    make_folder,
+    make_temporary_folder,
+    remove_file,
+    remove_folder,
+    sync_folder,
+)
+from .flusher import Flusher
+from .limits import TOPIC_NAME_BYTES_MAX
+from .topic import Durability, Topic, TopicOptions
+
+_DEFAULTS = TopicOptions()
+
+
+class Folder:
+    """One open database folder; nobody else has it open meanwhile.
+
+    Holds: if it is never closed, nothing that was acknowledged is lost, and a temporary folder goes with the process.
+    """
+
+    def __init__(self, path: Path, lock: File, durability: Durability | None, *, temporary: bool) -> None:
+        self.path = path
+        self.temporary = temporary
+        self._lock = lock
+        self._durability = durability
+        self._flusher = Flusher()
+        self._cleanup = weakref.finalize(self, _release, path if temporary else None, self._flusher)
+        self.catalog = Catalog(path / "catalog.json", durable=durability != "none")
+        self._topics: dict[str, Topic] = {}
+        for name in list_folder(path / "topics"):
+            folder = path / "topics" / name
+            if exists(folder / "topic.json"):
+                topic = Topic.load(folder, durability=durability, flusher=self._flusher)
+                self._topics[topic.name] = topic
+            else:
+                remove_folder(folder)  # a crash came between the steps of making or dropping it
+
+    @classmethod
+    def open(cls, path: Path | None, *, durability: Durability | None = None) -> Folder:
+        """The database in `path`, which is made if need be; with None an empty one that is gone when it is closed.
+
+        `durability` overrides that of every topic; with 'none', as in a temporary folder, nothing is ever synced.
+        Raises: FolderLockedError if it is open already; CorruptionError if acknowledged rows are damaged.
+        """
+        if path is None:
+            path = make_temporary_folder()
+            return cls(path, lock_file(path / "LOCK"), "none", temporary=True)
+        path = path.absolute()
+        make_folder(path, durable=durability != "none")
+        lock = lock_file(path / "LOCK")
+        try:
+            return cls(path, lock, durability, temporary=False)
+        except BaseException:
+            lock.close()
+            raise
+
+    @property
+    def topics(self) -> Mapping[str, Topic]:
+        """By name, in order of their folders' names, then of their making."""
+        return MappingProxyType(self._topics)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What recovery had to drop because it was never acknowledged, one sentence each."""
+        partitions = (partition for topic in self._topics.values() for partition in topic.partitions)
+        return tuple(partition.notice for partition in partitions if partition.notice is not None)
+
+    def topic(self, name: str) -> Topic:
+        return self._topics[name]
+
+    def create_topic(
+        self,
+        name: str,
+        schema: pa.Schema,
+        *,
+        partitions: int = 1,
+        key: Sequence[str] = (),
+        options: TopicOptions = _DEFAULTS,
+    ) -> Topic:
+        """A new empty topic; it is on disk, all of it or nothing."""
+        assert name not in self._topics, "a topic made twice"
+        topic = Topic.create(
+            self._folder_of(name),
+            name,
+            schema,
+            partitions=partitions,
+            key=key,
+            options=options,
+            durability=self._durability,
+            flusher=self._flusher,
+        )
+        self._topics = {**self._topics, name: topic}
+        return topic
+
+    def drop_topic(self, name: str) -> None:
+        """The topic is gone with all its rows; batches already read from it stay readable."""
+        topic = self._topics[name]
+        folder = self._folder_of(name)
+        remove_file(folder / "topic.json")
+        if self._durability != "none":
+            sync_folder(folder)
+        self._topics = {other: kept for other, kept in self._topics.items() if other != name}
+        topic.close(keep=False)
+        remove_folder(folder)
+
+    def close(self) -> None:
+        """All rows are durable and the lock is free; a temporary folder is removed. Closing twice is harmless."""
+        if not self._cleanup.alive:
+            return
+        self._flusher.stop()
+        try:
+            for topic in self._topics.values():
+                topic.close()
+        finally:
+            self._lock.close()
+            self._cleanup()
+
+    def _folder_of(self, name: str) -> Path:
+        encoded = folder_name(name)
+        if len(encoded) > TOPIC_NAME_BYTES_MAX:
+            raise ProgrammingError(
+                f'cannot make a topic with the name "{name[:40]}...": it is too long',
+                detail=f"Its folder would need {len(encoded)} of at most {TOPIC_NAME_BYTES_MAX} characters.",
+            )
+        return self.path / "topics" / encoded
+
+
+def folder_name(name: str) -> str:
+    """A topic's name as a folder name: other bytes than a-z, 0-9, `_`, `-` and inner dots as %xx.
+
+    Holds: different names, also if they differ in case only, have different folders on every file system.
+    """
+    return re.sub(rb"^\.|[^a-z0-9_.-]", lambda found: b"%%%02x" % found[0][0], name.encode()).decode()
+
+
+def _release(temporary: Path | None, flusher: Flusher) -> None:
+    flusher.stop()
+    if temporary is not None:
+        remove_folder(temporary)

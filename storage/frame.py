@@ -1,0 +1,141 @@
+"""A frame: one Arrow record batch message that carries our header in its padding."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import google_crc32c
+import numpy as np
+import pyarrow as pa
+
+from .errors import NotSupportedError
+from .limits import FRAME_BYTES_MAX
+
+MAGIC = b"SLF1"
+VERSION = 1
+HEADER_BYTES = 96
+NO_TIME = int(np.iinfo(np.int64).min)  # no event time, or no watermark, is recorded
+
+_CONTINUATION = 0xFFFFFFFF
+_ATTRIBUTES_REFUSED = 0xFF00  # bits 8-15: what changes the meaning of a frame; bits 0-7 may be ignored
+_PREFIX = struct.Struct("<Ii")
+_HEADER = struct.Struct("<4sHHqIIqqIIqqqqQI")  # all of the header but its own checksum
+_CHECKSUM = struct.Struct("<I")
+
+
+class Times(NamedTuple):
+    """What a frame says of time. Units: microseconds since 1970-01-01 UTC; `NO_TIME` where nothing is recorded."""
+
+    append: int
+    minimum: int = NO_TIME
+    maximum: int = NO_TIME
+
+
+class Frame(NamedTuple):
+    """Where a frame lies and what its header says."""
+
+    position: int
+    size: int
+    base_offset: int
+    rows: int
+    schema_id: int
+    times: Times
+    durable_offset: int
+    body_size: int
+    body_checksum: int
+
+    def intact(self, buffer: pa.Buffer) -> bool:
+        """Whether the body is all there, with the checksum that the header says."""
+        end = self.position + self.size
+        if end > buffer.size:
+            return False
+        body = buffer.slice(end - self.body_size, self.body_size)
+        return bool(google_crc32c.value(body) == self.body_checksum)
+
+
+def encode_frame(
+    batch: pa.RecordBatch, *, base_offset: int, schema_id: int, times: Times, durable_offset: int
+) -> tuple[bytes, pa.Buffer]:
+    """The two pieces of a frame: Arrow's metadata with the header in its padding, and Arrow's body, not copied."""
+    message = batch.serialize()
+    metadata_end = 8 + int.from_bytes(message.slice(4, 4), "little")
+    body = message.slice(metadata_end)
+    head = b"".join(
+        (
+            _PREFIX.pack(_CONTINUATION, metadata_end - 8 + HEADER_BYTES),
+            message.slice(8, metadata_end - 8),
+            _HEADER.pack(
+                MAGIC, VERSION, 0, base_offset, batch.num_rows, schema_id, times.append,
+                0, 0, 0,  # writer id, sequence and epoch: no writer asked for idempotence
+                times.minimum, times.maximum, NO_TIME, durable_offset,
+                body.size, google_crc32c.value(body),
+            ),
+        )
+    )  # fmt: skip
+    return head + _CHECKSUM.pack(google_crc32c.value(head)), body
+
+
+def decode_frame(buffer: pa.Buffer, position: int) -> Frame | None:
+    """The frame whose head stands whole and intact at `position`; None if there is no such head.
+
+    Holds: the checksum of the head is verified, that of the body is not; see `Frame.intact`.
+    Raises: NotSupportedError if the head is intact, and means something this version does not know.
+    """
+    if position + 8 + HEADER_BYTES > buffer.size:
+        return None
+    continuation, metadata_size = _PREFIX.unpack(buffer.slice(position, 8))
+    if continuation != _CONTINUATION or not HEADER_BYTES <= metadata_size <= FRAME_BYTES_MAX:
+        return None
+    metadata_end = position + 8 + metadata_size
+    if metadata_end > buffer.size:
+        return None
+    header = buffer.slice(metadata_end - HEADER_BYTES, HEADER_BYTES)
+    (
+        magic, version, attributes, base_offset, rows, schema_id, append_time,
+        _writer_id, _writer_sequence, _writer_epoch,
+        minimum, maximum, _watermark, durable_offset,
+        body_size, body_checksum,
+    ) = _HEADER.unpack_from(header)  # fmt: skip
+    (head_checksum,) = _CHECKSUM.unpack_from(header, _HEADER.size)
+    if magic != MAGIC or google_crc32c.value(buffer.slice(position, metadata_end - 4 - position)) != head_checksum:
+        return None
+    if version != VERSION or attributes & _ATTRIBUTES_REFUSED:
+        raise NotSupportedError(
+            f"cannot read the frame at offset {base_offset}: it has version {version}, attributes {attributes:#06x}",
+            detail=f"This headrace knows version {VERSION} without attributes.",
+            hint="Open the folder with a later headrace.",
+        )
+    size = metadata_end + body_size - position
+    times = Times(append_time, minimum, maximum)
+    return Frame(position, size, base_offset, rows, schema_id, times, durable_offset, body_size, body_checksum)
+
+
+def scan_frames(buffer: pa.Buffer, position: int, base_offset: int) -> Iterator[Frame]:
+    """The frames from `position` on, up to the first place where no intact frame continues at the next offset."""
+    while True:
+        frame = decode_frame(buffer, position)
+        if frame is None or frame.base_offset != base_offset or not frame.intact(buffer):
+            return
+        yield frame
+        position += frame.size
+        base_offset += frame.rows
+
+
+def find_frames(buffer: pa.Buffer, position: int) -> list[Frame]:
+    """Every intact frame that starts at or after `position`, whatever lies between them.
+
+    A damaged frame whose head is intact is stepped over as a whole: its rows may hold what looks like frames.
+    """
+    damaged = decode_frame(buffer, position)
+    first = (position if damaged is None else position + damaged.size) // 8
+    words = np.frombuffer(buffer, "<u4", count=buffer.size // 8 * 2)
+    lows, highs = words[2 * first :: 2], words[2 * first + 1 :: 2]
+    starts = np.flatnonzero(lows == _CONTINUATION)
+    headers = np.flatnonzero(lows == int.from_bytes(MAGIC, "little"))
+    # In units of 8 bytes: a message at s with metadata length m has its header 96 bytes before s + 8 + m.
+    expected = starts + (highs[starts].astype(np.int64) + 8 - HEADER_BYTES) // 8
+    candidates = starts[np.isin(expected, headers)]
+    frames = (decode_frame(buffer, 8 * (first + int(start))) for start in candidates)
+    return [frame for frame in frames if frame is not None and frame.intact(buffer)]
