@@ -1,0 +1,230 @@
+"""A group: views that advance together, epoch by epoch, over the same positions of the same streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..storage.errors import Error, InternalError, OperationalError
+from ..storage.topic import Topic
+from .dataflow import Dataflow, Result
+from .delta import Delta, Slice
+from .operator import NO_WATERMARK, Time
+from .subscription import Subscription
+from .watermark import PartitionTime, StreamTime
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A topic as the engine sees it. Units: `delay_us` microseconds."""
+
+    name: str
+    topic: Topic
+    event_time: str | None
+    delay_us: int = 0
+
+
+@dataclass(eq=False)
+class View:
+    """A dataflow that is kept up to date, its result, and who listens to it."""
+
+    name: str
+    dataflow: Dataflow
+    result: Result
+    inputs: tuple[View, ...] = ()
+    subscriptions: list[Subscription] = field(default_factory=list)
+    readers: list[View] = field(default_factory=list)
+    error: Error | None = None
+    stepped: dict[frozenset[str], int] = field(default_factory=dict)
+
+    @property
+    def all_streams(self) -> frozenset[str]:
+        """Every stream the result depends on, through other views too."""
+        return self.dataflow.streams.union(*(view.all_streams for view in self.inputs))
+
+    def refresh_listeners(self) -> None:
+        """Let the operators emit exactly if somebody needs the changelog."""
+        self.result.listen(wanted=bool(self.subscriptions or self.readers))
+
+    def fail(self, error: Exception) -> None:
+        """Stop for good: the rest of the database goes on without this view and those that read it."""
+        if self.error is not None:
+            return
+        detail = error.headline if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+        self.error = OperationalError(
+            f'view "{self.name}" has stopped',
+            detail=detail[:1].upper() + detail[1:] + ("" if detail.endswith(".") else "."),
+            hint="Drop it and create it again with a query that handles such rows; other views go on.",
+        )
+        for subscription in self.subscriptions:
+            subscription.fail(self.error)
+        for reader in self.readers:
+            reader.fail(InternalError(f'its input "{self.name}" has stopped'))
+
+
+class Group:
+    """Views with one position per partition of every stream they read, advanced by `step`."""
+
+    def __init__(self, *, idle_timeout_us: int, future_guard_us: int, rows_per_epoch: int) -> None:
+        self.views: list[View] = []
+        self.streams: dict[str, Stream] = {}
+        self.positions: dict[str, list[int]] = {}
+        self.replay_ends: dict[str, list[int]] = {}
+        self.times: dict[str, StreamTime] = {}
+        self._idle_timeout_us = idle_timeout_us
+        self._future_guard_us = future_guard_us
+        self._rows_per_epoch = rows_per_epoch
+
+    def add_stream(self, stream: Stream, *, replay_ends: list[int]) -> None:
+        """Follow a stream from the start of its log; rows before `replay_ends` are history and never late."""
+        self.streams[stream.name] = stream
+        self.positions[stream.name] = [partition.start_offset for partition in stream.topic.partitions]
+        self.replay_ends[stream.name] = replay_ends
+        partitions = [PartitionTime() for _ in stream.topic.partitions]
+        self.times[stream.name] = StreamTime(stream.delay_us, self._idle_timeout_us, self._future_guard_us, partitions)
+
+    def drop_stream(self, name: str) -> None:
+        for table in (self.streams, self.positions, self.replay_ends, self.times):
+            table.pop(name, None)  # type: ignore[attr-defined]
+
+    def behind(self) -> int:
+        """Rows appended and readable that no epoch has taken yet."""
+        return sum(
+            partition.end_offset - position
+            for name, stream in self.streams.items()
+            for partition, position in zip(stream.topic.partitions, self.positions[name], strict=True)
+        )
+
+    def reached(self, ends: Mapping[str, list[int]]) -> bool:
+        """Whether every position is at or past `ends`; streams not followed do not count."""
+        return all(
+            position >= end
+            for name, wanted in ends.items()
+            if name in self.positions
+            for position, end in zip(self.positions[name], wanted, strict=True)
+        )
+
+    def next_timeout(self) -> int | None:
+        """When, on the engine's clock, time alone may move a watermark."""
+        timeouts = [t for time in self.times.values() if (t := time.next_timeout()) is not None]
+        return min(timeouts, default=None)
+
+    def step(self, epoch: int, clock: int, limits: Mapping[str, list[int]] | None = None) -> int:
+        """Run one epoch over what has arrived (up to `limits`); the rows taken."""
+        deltas: dict[tuple[str, bool], Delta] = {}
+        taken = 0
+        for name, stream in self.streams.items():
+            delta, rows = self._take(stream, clock, None if limits is None else limits.get(name))
+            taken += rows
+            if delta is not None:
+                deltas[(name, False)] = delta
+        for name, time in self.times.items():
+            time.advance(clock, self._floors(name))
+        for view in self.views:
+            if view.error is None:
+                self._step_view(view, deltas, epoch, clock)
+        return taken
+
+    def step_one(self, view: View, initial: Mapping[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
+        """Give one view changes that come from no stream: the present rows of a view that it begins to read."""
+        view.stepped = {}
+        self._step_view(view, dict(initial), epoch, clock)
+
+    def watermark(self, streams: Iterable[str]) -> int:
+        """The least watermark over those of `streams` that have one; NO_WATERMARK where one is not followed here."""
+        marks = []
+        for name in streams:
+            if name not in self.streams:
+                return NO_WATERMARK
+            if self.streams[name].event_time is not None:
+                marks.append(self.times[name].watermark)
+        return min(marks, default=NO_WATERMARK)
+
+    def _step_view(self, view: View, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
+        marks = {node.streams: self.watermark(node.streams) for node in view.dataflow.nodes}
+        if marks == view.stepped and not any((s.name, s.is_view) in deltas for s in view.dataflow.sources):
+            return
+
+        def time(streams: frozenset[str]) -> Time:
+            return Time(epoch, clock, marks[streams])
+
+        try:
+            change = view.dataflow.step(deltas, time)
+            view.result.insert(change)
+        except Exception as error:
+            view.fail(error)
+            return
+        view.stepped = marks
+        if change is not None:
+            deltas[(view.name, True)] = change
+            for subscription in view.subscriptions:
+                subscription.put(epoch, change)
+
+    def _take(self, stream: Stream, clock: int, ends: list[int] | None) -> tuple[Delta | None, int]:
+        """The next rows of a stream as one delta, positions moved past them, and how many they are."""
+        positions = self.positions[stream.name]
+        available = [
+            (p.end_offset if ends is None else min(p.end_offset, ends[i])) - positions[i]
+            for i, p in enumerate(stream.topic.partitions)
+        ]
+        total = sum(available)
+        if total == 0:
+            return None, 0
+        wanted: set[str] = set()
+        for view in self.views:
+            if view.error is None:
+                wanted |= view.dataflow.columns_of(stream.name)
+        columns = [name for name in stream.topic.schema.names if name in wanted]
+        time = self.times[stream.name]
+        batches: list[pa.RecordBatch] = []
+        origin: list[Slice] = []
+        taken = 0
+        budget = self._rows_per_epoch
+        for index, partition in enumerate(stream.topic.partitions):
+            rows = available[index]
+            if columns and total > budget:  # a fair share of the epoch, so that partitions advance side by side
+                rows = min(rows, max(1, rows * budget // total), budget - taken)
+            if rows <= 0:
+                continue
+            start, end = positions[index], positions[index] + rows
+            read = partition.read(start, end, columns) if columns else []
+            positions[index] = end
+            taken += rows
+            if stream.event_time is not None:
+                time.observe(index, _highest(stream, read, partition, start, end), clock)
+            batches += read
+            if columns:
+                origin.append(Slice(index, start, rows))
+        if not columns:
+            return None, taken
+        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+        return Delta(batch, origin=tuple(origin)), taken
+
+    def _floors(self, name: str) -> list[int | None]:
+        ends, positions = self.replay_ends[name], self.positions[name]
+        if positions >= ends and all(p >= e for p, e in zip(positions, ends, strict=True)):
+            return [None] * len(ends)
+        partitions = self.streams[name].topic.partitions
+        return [p.earliest_after(position) if position < end else None for p, position, end in zip(partitions, positions, ends, strict=True)]
+
+
+def _highest(stream: Stream, batches: list[pa.RecordBatch], partition: object, start: int, end: int) -> int | None:
+    """The latest event time among rows just read; from the frame headers if no view needed that column."""
+    highest: list[int] = []
+    for batch in batches:
+        if stream.event_time not in batch.schema.names:
+            break
+        value = pc.max(batch.column(stream.event_time)).cast(pa.int64()).as_py()
+        if value is not None:
+            highest.append(value)
+    else:
+        if batches:
+            return max(highest, default=None)
+    bounds: tuple[int, int] | None = partition.event_times(start, end)  # type: ignore[attr-defined]
+    return None if bounds is None else bounds[1]
+
+
+Clock = Callable[[], int]

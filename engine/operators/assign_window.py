@@ -1,0 +1,42 @@
+"""Window: each row once per window that holds it, with the window's bounds beside it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..delta import Delta
+from ..operator import Operator
+from ..windows import Window
+
+WINDOW_TIME_US = 1_000  # window_time is the last millisecond inside the window, as in Flink
+
+
+class AssignWindow(Operator):
+    """The rows, each repeated for every window over `time` that holds it; rows without a time are left out.
+
+    Shape: the input's columns, then window_start, window_end, window_time of `time`'s type.
+    State: none.
+    """
+
+    def __init__(self, window: Window, time: str, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._window = window
+        self._time = time
+
+    def process(self, delta: Delta, port: int = 0) -> Delta | None:
+        times = delta.batch.column(self._time)
+        if times.null_count:
+            delta = delta.take(pc.indices_nonzero(times.is_valid()).to_numpy().astype("int64"))
+            times = delta.batch.column(self._time)
+        if delta.rows == 0:
+            return None
+        indices, starts = self._window.panes(times.cast(pa.int64()).to_numpy())
+        delta = delta.take(indices)
+        if delta.closed is not None:
+            open_ = starts + self._window.size > delta.closed
+            delta, starts = delta.take(open_.nonzero()[0]), starts[open_]
+        ends = starts + self._window.size
+        bounds = [pa.array(values).cast(times.type) for values in (starts, ends, ends - WINDOW_TIME_US)]
+        batch = pa.RecordBatch.from_arrays([*delta.batch.columns, *bounds], schema=self.schema)
+        return Delta(batch, delta.weights)

@@ -1,0 +1,111 @@
+"""Late: says of each row of a stream which windows have closed before it came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..delta import Delta
+from ..operator import NO_WATERMARK, Operator, Snapshot, Time
+from ..windows import Window
+
+
+@dataclass(frozen=True)
+class LateRows:
+    """Rows found late in one epoch. Shape: one `partitions`, `offsets`, `closed` per row of `batch`.
+
+    Units: `closed` in microseconds, the watermark that the row came after; END_OF_TIME where the time is NULL.
+    """
+
+    batch: pa.RecordBatch
+    partitions: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    closed: npt.NDArray[np.int64]
+
+
+class Late(Operator):
+    """The rows of a stream, with `closed` set for those that the watermark has overtaken.
+
+    A row is late when at least one window that holds it ended at or before the watermark; it then counts only in
+    the windows still open. Rows already found late before a restart (`known`) are late again, to the same degree,
+    whatever the watermark says now: what readers saw stays true.
+    Holds: nothing but its watermark.
+    State: O(1), and the offsets of known late rows until they have been passed again.
+    From: Akidau et al., "The Dataflow Model" (VLDB 2015), section 2.3, on watermarks and lateness.
+    """
+
+    def __init__(self, window: Window, time: str, schema: pa.Schema, report: Callable[[LateRows], None]) -> None:
+        self.schema = schema
+        self.watermark = NO_WATERMARK
+        self._window = window
+        self._time = time
+        self._report = report
+        self._known: dict[int, dict[int, int]] = {}
+
+    def know(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """Take over (partition, offset, closed) of rows found late before a restart."""
+        for partition, offset, closed in rows:
+            self._known.setdefault(partition, {})[offset] = closed
+
+    def process(self, delta: Delta, port: int = 0) -> Delta | None:
+        times = delta.batch.column(self._time)
+        low = pc.min(times).cast(pa.int64()).as_py() if times.null_count < len(times) else None
+        fresh_late = low is not None and self.watermark > low
+        if not fresh_late and times.null_count == 0 and not self._known:
+            return delta
+        values = pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        closed = np.full(len(values), NO_WATERMARK, dtype=np.int64)
+        if fresh_late:
+            late = self._window.first_end(values) <= self.watermark
+            closed[late] = self.watermark
+        if times.null_count:
+            closed[times.is_null().to_numpy(zero_copy_only=False)] = np.iinfo(np.int64).max
+        known = self._recall(delta, closed)
+        marked = closed > NO_WATERMARK
+        if not marked.any():
+            return delta
+        fresh = np.flatnonzero(marked & ~known)
+        if len(fresh):
+            partitions, offsets = _places(delta)
+            rows = delta.batch.take(pa.array(fresh))
+            self._report(LateRows(rows, partitions[fresh], offsets[fresh], closed[fresh]))
+        return Delta(delta.batch, delta.weights, closed, delta.origin)
+
+    def advance(self, time: Time) -> Delta | None:
+        self.watermark = max(self.watermark, time.watermark)
+        return None
+
+    def snapshot(self) -> Snapshot:
+        return {"late": pa.table({"watermark": pa.array([self.watermark], pa.int64())})}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self.watermark = snapshot["late"].column("watermark")[0].as_py()
+
+    def _recall(self, delta: Delta, closed: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Set `closed` for known late rows of the delta, forget them, and say which rows they are."""
+        found = np.zeros(len(closed), dtype=np.bool_)
+        start = 0
+        for part in delta.origin or ():
+            known = self._known.get(part.partition)
+            if known:
+                hits = [offset for offset in known if part.offset <= offset < part.offset + part.rows]
+                for offset in hits:
+                    closed[start + offset - part.offset] = known.pop(offset)
+                    found[start + offset - part.offset] = True
+                if not known:
+                    del self._known[part.partition]
+            start += part.rows
+        return found
+
+
+def _places(delta: Delta) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Partition and offset of every row of a delta that comes straight from the log."""
+    assert delta.origin is not None, "late rows can only be told apart where they enter"
+    partitions = np.concatenate([np.full(part.rows, part.partition, dtype=np.int64) for part in delta.origin])
+    offsets = np.concatenate([np.arange(part.offset, part.offset + part.rows, dtype=np.int64) for part in delta.origin])
+    return partitions, offsets

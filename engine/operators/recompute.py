@@ -1,0 +1,149 @@
+"""Recompute: any query at all, run again by DuckDB on what it needs of its inputs when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from ...storage import limits
+from ...storage.errors import OperationalError
+from ..arrangement import Arrangement
+from ..delta import Delta, concat
+from ..operator import ResultHolder, Snapshot, Time
+
+_WEIGHT = "_weight"
+
+
+class Recompute(ResultHolder):
+    """The change of a query's result, given changes of its inputs: the new result less the old one.
+
+    `sql` is the query over relations named `names`; `reads[i]` is SQL that gives the registered Arrow relation
+    `names[i] + '_rows'` its SQL types back. With `partition`, only the parts of the inputs that agree with a changed
+    row in those columns are run, before and after the change.
+    Holds: its inputs; without `partition` also its result.
+    State: all rows of all inputs, O(rows); nothing bounds it but LIMIT or an aggregate below it.
+    Raises: OperationalError beyond limits.RECOMPUTE_ROWS_MAX rows of input.
+    """
+
+    def __init__(
+        self,
+        sql: str,
+        names: Sequence[str],
+        reads: Sequence[str],
+        input_schemas: Sequence[pa.Schema],
+        schema: pa.Schema,
+        partition: Sequence[Sequence[str]],
+        connection: duckdb.DuckDBPyConnection,
+    ) -> None:
+        self.schema = schema
+        self._sql = sql
+        self._names = list(names)
+        self._reads = list(reads)
+        self._partition = [list(columns) for columns in partition]
+        self._connection = connection
+        self._inputs = [Arrangement(input_schema) for input_schema in input_schemas]
+        self._pending: list[list[Delta]] = [[] for _ in names]
+        self._result = schema.empty_table()
+        self._started = False
+
+    def process(self, delta: Delta, port: int = 0) -> Delta | None:
+        self._pending[port].append(delta)
+        return None
+
+    def advance(self, time: Time) -> Delta | None:
+        changed = any(self._pending)
+        if not changed and self._started:
+            return None
+        keyed = bool(self._partition)
+        touched = self._touched() if keyed and changed else None
+        old = self._run(touched) if touched is not None else self._result
+        for arrangement, deltas in zip(self._inputs, self._pending, strict=True):
+            if deltas:
+                arrangement.insert(concat([Delta(d.batch, d.weights) for d in deltas]))
+        self._pending = [[] for _ in self._names]
+        self._started = True
+        if keyed and touched is None:
+            return None
+        new = self._run(touched)
+        if not keyed:
+            self._result = new
+        return self._difference(old, new)
+
+    def rows(self) -> pa.Table:
+        return self._run(None) if self._partition else self._result
+
+    def snapshot(self) -> Snapshot:
+        tables = {
+            f"input{i}/{name}": table
+            for i, arrangement in enumerate(self._inputs)
+            for name, table in arrangement.snapshot().items()
+        }
+        return {**tables, "result": self._result, "started": pa.table({"started": [self._started]})}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        for i, arrangement in enumerate(self._inputs):
+            prefix = f"input{i}/"
+            arrangement.restore({n.removeprefix(prefix): t for n, t in snapshot.items() if n.startswith(prefix)})
+        self._result = snapshot["result"]
+        self._started = snapshot["started"].column(0)[0].as_py()
+
+    def _touched(self) -> pa.Table:
+        """The partition values, each once, that any pending row has."""
+        names = [f"_k{i}" for i in range(len(self._partition[0]))]
+        parts = [
+            pa.table([d.batch.column(c) for c in columns], names=names)
+            for columns, deltas in zip(self._partition, self._pending, strict=True)
+            for d in deltas
+        ]
+        values = pa.concat_tables(parts, promote_options="permissive")
+        return values.group_by(names, use_threads=False).aggregate([])
+
+    def _run(self, touched: pa.Table | None) -> pa.Table:
+        """The query's result over the inputs as they stand, or over their touched partitions only."""
+        total = 0
+        ctes = []
+        for i, (name, read, arrangement) in enumerate(zip(self._names, self._reads, self._inputs, strict=True)):
+            rows = arrangement.rows()
+            total += rows.num_rows
+            self._connection.register(f"{name}_rows", rows)
+            if touched is not None:
+                match = " AND ".join(f'_r."{c}" IS NOT DISTINCT FROM _t._k{j}' for j, c in enumerate(self._partition[i]))
+                read = f"SELECT * FROM ({read}) AS _r SEMI JOIN _touched AS _t ON {match}"
+            ctes.append(f'"{name}" AS ({read})')
+        if total > limits.RECOMPUTE_ROWS_MAX:
+            raise OperationalError(
+                f"cannot recompute over {total:,} rows",
+                detail=f"The query is kept up to date by running it again, and holds at most {limits.RECOMPUTE_ROWS_MAX:,} rows.",
+                hint="EXPLAIN shows which part is recomputed; filter or aggregate below it.",
+            )
+        if touched is not None:
+            self._connection.register("_touched", touched)
+        with_clause = f"WITH {', '.join(ctes)} " if ctes else ""
+        result = self._connection.sql(f"{with_clause}SELECT * FROM ({self._sql})").to_arrow_table()
+        return result.rename_columns(self.schema.names).cast(self.schema)
+
+    def _difference(self, old: pa.Table, new: pa.Table) -> Delta | None:
+        """What turns `old` into `new`: rows with the weights by which their counts differ."""
+        if old.num_rows == 0 and new.num_rows == 0:
+            return None
+        self._connection.register("_new", new)
+        self._connection.register("_old", old)
+        changes = self._connection.sql(
+            f"SELECT *, sum({_WEIGHT})::BIGINT AS {_WEIGHT} FROM (SELECT *, 1 AS {_WEIGHT} FROM _new UNION ALL "
+            f"SELECT *, -1 FROM _old) AS _u({', '.join(_quoted(n) for n in (*self.schema.names, _WEIGHT))}) "
+            f"GROUP BY ALL HAVING sum({_WEIGHT}) <> 0".replace("SELECT *, sum", f"SELECT {', '.join(map(_quoted, self.schema.names))}, sum", 1)
+        ).to_arrow_table()
+        if changes.num_rows == 0:
+            return None
+        weights = changes.column(_WEIGHT).to_numpy().astype(np.int64)
+        order = np.argsort(weights, kind="stable")  # retractions first
+        table = changes.drop_columns([_WEIGHT]).cast(self.schema).take(pa.array(order)).combine_chunks()
+        batch = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=self.schema)
+        return Delta(batch, weights[order])
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

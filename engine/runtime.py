@@ -1,0 +1,304 @@
+"""The epoch loop: one thread that advances every view over what the log has gained, and wakes who waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time as machine
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ..storage import limits
+from ..storage.errors import InterfaceError, OperationalError
+from .dataflow import Dataflow, Result
+from .delta import Delta, concat
+from .group import Group, Stream, View
+from .operator import NO_WATERMARK
+from .subscription import Subscription
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the engine runs. Units: seconds; `clock` gives microseconds since 1970."""
+
+    rows_per_epoch: int = limits.ROWS_PER_EPOCH
+    idle_timeout_s: float = limits.IDLE_TIMEOUT_S
+    future_guard_s: float = limits.FUTURE_GUARD_S
+    clock: Callable[[], int] = lambda: machine.time_ns() // 1000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Views and streams as of one committed epoch: rows per view, end offsets per stream, watermarks of both."""
+
+    epoch: int
+    views: Mapping[str, pa.Table]
+    streams: Mapping[str, list[int]]
+    watermarks: Mapping[str, int]
+
+
+class Engine:
+    """All continuous queries of one database. Methods may be called from any thread.
+
+    Views created while it runs are first brought through history in a group of their own, the others waiting, and
+    then join the main group at one epoch. After a restart all of them go through history together.
+    """
+
+    def __init__(self, options: Options, after_epoch: Callable[[], None]) -> None:
+        self._options = options
+        self._after_epoch = after_epoch
+        self._main = self._group()
+        self._catching_up: list[tuple[View, Group]] = []
+        self._views: dict[str, View] = {}
+        self._lock = threading.Lock()
+        self._progress = threading.Condition(self._lock)
+        self._wake = threading.Event()
+        self._waiting = 0
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._unlisten: dict[str, Callable[[], None]] = {}
+        self._thread: threading.Thread | None = None
+        self.epoch = 0
+        self.rows = 0
+
+    # -- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to run epochs; what is added before goes through history together."""
+        self._thread = threading.Thread(target=self._run, name="headrace-engine", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the running epoch; subscriptions end."""
+        with self._locked():
+            if self._closed:
+                return
+            self._closed = True
+            for view in self._views.values():
+                for subscription in list(view.subscriptions):
+                    subscription.closed = True
+                    with subscription._ready:
+                        subscription._ready.notify_all()
+            self._progress.notify_all()
+        self._wake.set()
+        for unlisten in self._unlisten.values():
+            unlisten()
+        if self._thread is not None:
+            self._thread.join()
+
+    # -- what it runs ---------------------------------------------------------------------------------------------
+
+    def add_stream(self, stream: Stream) -> None:
+        """Follow a stream's log; what it holds already is history."""
+        with self._locked():
+            ends = [partition.end_offset for partition in stream.topic.partitions]
+            self._main.add_stream(stream, replay_ends=ends)
+            self._unlisten[stream.name] = stream.topic.listen(self._wake.set)
+        self._wake.set()
+
+    def drop_stream(self, name: str) -> None:
+        """Forget a stream that no view reads."""
+        with self._locked():
+            self._main.drop_stream(name)
+            self._unlisten.pop(name)()
+
+    def add_view(self, name: str, dataflow: Dataflow, schema: pa.Schema) -> None:
+        """Keep the result of `dataflow` up to date under `name`, from the start of its streams on."""
+        with self._locked():
+            inputs = tuple(self._views[source] for source in sorted(dataflow.views))
+            view = View(name, dataflow, Result(dataflow, schema), inputs)
+            self._views[name] = view
+            for upstream in inputs:
+                upstream.readers.append(view)
+            view.refresh_listeners()
+            if self._thread is None:
+                self._main.views.append(view)
+                for upstream in inputs:
+                    upstream.refresh_listeners()
+            else:
+                group = self._group()
+                group.views.append(view)
+                for stream_name in sorted(dataflow.streams):
+                    group.add_stream(self._main.streams[stream_name], replay_ends=list(self._main.positions[stream_name]))
+                self._catching_up.append((view, group))
+        self._wake.set()
+
+    def drop_view(self, name: str) -> None:
+        """Forget a view; nothing may read it."""
+        with self._locked():
+            view = self._views.pop(name)
+            assert not view.readers, "dropping a view that another reads"
+            for upstream in view.inputs:
+                upstream.readers.remove(view)
+                upstream.refresh_listeners()
+            if view in self._main.views:
+                self._main.views.remove(view)
+            self._catching_up = [(other, group) for other, group in self._catching_up if other is not view]
+            for subscription in view.subscriptions:
+                subscription.fail(OperationalError(f'view "{name}" was dropped'))
+
+    # -- what others see of it ------------------------------------------------------------------------------------
+
+    def wait(self, ends: Mapping[str, list[int]], views: Iterable[str] | None = None, timeout_s: float | None = None) -> bool:
+        """Return True once every position has reached `ends` and the views (None: all) are through history."""
+        names = None if views is None else set(views)
+
+        def done() -> bool:
+            self._check()
+            pending = any(names is None or view.name in names for view, _ in self._catching_up if view.error is None)
+            return not pending and self._main.reached(ends)
+
+        with self._locked():
+            return bool(self._progress.wait_for(done, timeout_s))
+
+    def read(self, views: Sequence[str], streams: Sequence[str]) -> Reading:
+        """The named views and streams as of the present epoch."""
+        with self._locked():
+            self._check()
+            tables = {}
+            for name in views:
+                view = self._views[name]
+                if view.error is not None:
+                    raise view.error
+                tables[name] = view.result.rows()
+            ends = {name: list(self._main.positions[name]) for name in streams}
+            marks = {name: self._main.watermark([name]) for name in streams}
+            marks |= {name: self._main.watermark(self._views[name].all_streams) for name in views}
+            return Reading(self.epoch, tables, ends, marks)
+
+    def subscribe(self, name: str, *, snapshot: bool) -> Subscription:
+        """The changes of a view from the present epoch on, first its rows as they are."""
+        with self._locked():
+            view = self._views[name]
+            if view.error is not None:
+                raise view.error
+            subscription = Subscription(self._unsubscribe)
+            view.subscriptions.append(subscription)
+            view.refresh_listeners()
+            rows = view.result.rows().combine_chunks()
+            if snapshot and rows.num_rows:
+                subscription.put(self.epoch, Delta(rows.to_batches()[0]))
+            return subscription
+
+    def watermarks(self) -> dict[str, int | None]:
+        """Per stream with a WATERMARK how far event time has come, None where no row has come yet."""
+        with self._locked():
+            return {
+                name: None if time.watermark == NO_WATERMARK else time.watermark
+                for name, time in self._main.times.items()
+                if self._main.streams[name].event_time is not None
+            }
+
+    def behind(self) -> int:
+        """Rows in the log that the views have not taken yet."""
+        with self._locked():
+            return self._main.behind() + sum(group.behind() for _, group in self._catching_up)
+
+    def errors(self) -> dict[str, Exception]:
+        """The views that have stopped, and why."""
+        with self._locked():
+            return {name: view.error for name, view in self._views.items() if view.error is not None}
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._closed:
+                self._wake.clear()
+                with self._lock:
+                    worked = self._advance()
+                    if worked:
+                        self._progress.notify_all()
+                if worked:
+                    if self._waiting:
+                        machine.sleep(0.0002)  # a lock is not fair: let readers in between two epochs
+                else:
+                    self._wake.wait(self._sleep_s())
+        except BaseException as error:
+            with self._lock:
+                self._failure = error
+                self._progress.notify_all()
+
+    def _advance(self) -> bool:
+        """Run one epoch of whoever is behind; whether there was anything to do."""
+        if self._closed:
+            return False
+        clock = self._options.clock()
+        if self._catching_up:
+            self._catch_up(clock)
+            return True
+        timeout = self._main.next_timeout()
+        if not self._main.behind() and (timeout is None or clock < timeout) and self.epoch:
+            return False
+        self.epoch += 1
+        self.rows += self._main.step(self.epoch, clock)
+        self._after_epoch()
+        return True
+
+    def _catch_up(self, clock: int) -> None:
+        """One step of the oldest new view through history; at the end of it, let the view join the others."""
+        view, group = self._catching_up[0]
+        ends = {name: self._main.positions[name] for name in group.streams}
+        if view.error is None and not group.reached(ends):
+            group.step(self.epoch, clock, limits=ends)
+            return
+        self._catching_up.pop(0)
+        initial = {}
+        for upstream in view.inputs:
+            upstream.refresh_listeners()
+            batches = upstream.result.rows().to_batches() if upstream.error is None else []
+            if batches:
+                initial[(upstream.name, True)] = concat([Delta(batch) for batch in batches])
+            if upstream.error is not None:
+                view.fail(OperationalError(f'its input "{upstream.name}" has stopped'))
+        for name, time in group.times.items():
+            self._main.times[name].merge(time)
+        self._main.views.append(view)
+        if view.error is None:
+            self._main.step_one(view, initial, self.epoch, clock)
+        self._after_epoch()
+
+    def _sleep_s(self) -> float | None:
+        timeout = self._main.next_timeout()
+        if timeout is None:
+            return None
+        return max(0.001, (timeout - self._options.clock()) / 1e6)
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        with self._locked():
+            for view in self._views.values():
+                if subscription in view.subscriptions:
+                    view.subscriptions.remove(subscription)
+                    view.refresh_listeners()
+
+    def _group(self) -> Group:
+        return Group(
+            idle_timeout_us=int(self._options.idle_timeout_s * 1e6),
+            future_guard_us=int(self._options.future_guard_s * 1e6),
+            rows_per_epoch=self._options.rows_per_epoch,
+        )
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise OperationalError("the engine has stopped", detail=f"{type(self._failure).__name__}: {self._failure}.") from self._failure
+        if self._closed:
+            raise InterfaceError("the connection is closed")
+
+    def _locked(self) -> _Turn:
+        return _Turn(self)
+
+
+class _Turn:
+    """The engine's lock, taken by a reader whom the loop lets in between two epochs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> None:
+        self._engine._waiting += 1
+        self._engine._lock.acquire()
+        self._engine._waiting -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._engine._lock.release()

@@ -1,0 +1,62 @@
+"""A subscription: the changes of one view, epoch by epoch, to whoever asks for them from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from ..storage import limits
+from ..storage.errors import Error, OperationalError
+from .delta import Delta
+
+
+class Subscription:
+    """A bounded queue of (epoch, delta), oldest first; the first delta is the view's rows when it began."""
+
+    def __init__(self, on_close: Callable[[Subscription], None]) -> None:
+        self._queue: deque[tuple[int, Delta]] = deque()
+        self._ready = threading.Condition()
+        self._on_close = on_close
+        self._error: Error | None = None
+        self.closed = False
+
+    def put(self, epoch: int, delta: Delta) -> None:
+        """Called by the engine; a subscriber that is too far behind is told so instead of slowing everybody."""
+        with self._ready:
+            if self.closed or self._error is not None:
+                return
+            if len(self._queue) >= limits.SUBSCRIPTION_EPOCHS_MAX:
+                self._error = OperationalError(
+                    "the subscription fell too far behind",
+                    detail=f"{limits.SUBSCRIPTION_EPOCHS_MAX} epochs of changes were waiting to be read.",
+                    hint="Read the changes more often, or subscribe again: it begins with the rows as they are then.",
+                )
+            else:
+                self._queue.append((epoch, delta))
+            self._ready.notify_all()
+
+    def fail(self, error: Error) -> None:
+        """The view has stopped; what is queued can still be read, then `error` is raised."""
+        with self._ready:
+            self._error = error
+            self._ready.notify_all()
+
+    def get(self, timeout_s: float | None) -> tuple[int, Delta] | None:
+        """The next epoch's changes; None after `timeout_s` seconds without any, or once closed."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._queue or self.closed or self._error is not None, timeout_s)
+            if self._queue:
+                return self._queue.popleft()
+            if self._error is not None and not self.closed:
+                raise self._error
+            return None
+
+    def close(self) -> None:
+        """End it; from any thread, more than once without harm."""
+        with self._ready:
+            if self.closed:
+                return
+            self.closed = True
+            self._ready.notify_all()
+        self._on_close(self)

@@ -1,0 +1,68 @@
+"""headrace: a SQL-first streaming database for Python.
+
+>>> import headrace
+>>> con = headrace.connect()
+>>> _ = con.execute("CREATE STREAM clicks (page VARCHAR); CREATE MATERIALIZED VIEW hits AS SELECT page, count(*) AS n FROM clicks GROUP BY page")
+>>> _ = con.execute("INSERT INTO clicks VALUES ('/'), ('/docs'), ('/')")
+>>> con.execute("SELECT * FROM hits ORDER BY page").fetchall()
+[('/', 2), ('/docs', 1)]
+>>> con.close()
+"""
+
+from .sql.dbapi import (
+    Binary,
+    Connection,
+    Cursor,
+    Date,
+    Status,
+    Time,
+    Timestamp,
+    apilevel,
+    connect,
+    paramstyle,
+    threadsafety,
+)
+from .storage.errors import (
+    CorruptionError,
+    DatabaseError,
+    DataError,
+    Error,
+    FolderLockedError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    NotSupportedError,
+    OperationalError,
+    Position,
+    ProgrammingError,
+    Warning,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Binary",
+    "Connection",
+    "CorruptionError",
+    "Cursor",
+    "DataError",
+    "DatabaseError",
+    "Date",
+    "Error",
+    "FolderLockedError",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "NotSupportedError",
+    "OperationalError",
+    "Position",
+    "ProgrammingError",
+    "Status",
+    "Time",
+    "Timestamp",
+    "Warning",
+    "apilevel",
+    "connect",
+    "paramstyle",
+    "threadsafety",
+]

@@ -1,0 +1,178 @@
+"""GROUP BY as plans: a map that computes keys and arguments, an aggregate, a map that finishes the items."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ..engine.aggregates import AggregateCall
+from . import plan as p
+from .blocks import Scope, Unplannable, function_name, has_aggregate, is_aggregate
+from .dialect import twin_sql
+from .plan import Plan
+from .relations import Column
+
+WINDOW_COLUMNS = ("window_start", "window_end", "window_time")
+
+
+def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
+    """The plan of an aggregating block whose aliases are substituted; Unplannable where an aggregate has no operator."""
+    group = select.args.get("group")
+    keys = [scope.resolve(key) for key in (group.expressions if group is not None else ())]
+    if any(has_aggregate(key) for key in keys):
+        raise Unplannable("aggregate in GROUP BY")
+    items = scope.items(select.expressions)
+    having = select.args.get("having")
+    condition = None if having is None else scope.resolve(having.this)
+    where = select.args.get("where")
+
+    assign = scope.below if isinstance(scope.below, p.AssignWindow) else None
+    windowed = [key.name for key in keys if isinstance(key, exp.Column) and key.name in WINDOW_COLUMNS]
+    plain = [key for key in keys if not (isinstance(key, exp.Column) and key.name in WINDOW_COLUMNS)]
+    calls_in = [call for part in (*items, condition) if part is not None for call in _calls(part)]
+    inputs = [*plain, *calls_in, *([scope.resolve(where.this)] if where is not None else [])]
+    if assign is not None and windowed and not any(c.name in WINDOW_COLUMNS for part in inputs for c in part.find_all(exp.Column)):
+        source = Scope(assign.input, scope.alias, scope.binder)
+    else:
+        assign, plain, windowed, source = None, keys, [], scope
+
+    before = _Before(source)
+    key_names = [before.add(key, "key") for key in plain]
+    names: dict[str, str] = {}
+    calls: list[AggregateCall] = []
+    for call in calls_in:
+        text = twin_sql(call)
+        if text not in names:
+            names[text] = f"_call{len(calls)}"
+            calls.append(_call(call, names[text], before, source))
+    below = before.plan(where.this if where is not None else None, None if assign is None else assign.time)
+    key_columns = [next(c for c in below.columns if c.name == name) for name in dict.fromkeys(key_names)]
+    call_columns = [Column(call.name, *_sql_type(call_sql, source)) for call, call_sql in zip(calls, names, strict=True)]
+
+    result: Plan
+    if assign is not None:
+        bounds = [c for c in assign.columns if c.name in windowed and c in assign.columns[-3:]]
+        columns = (*bounds, *key_columns, *call_columns)
+        if assign.time in p.time_columns(assign.input):
+            below = _with_late(below, assign)
+        closes = assign.time in p.time_columns(assign.input)
+        result = p.WindowAggregate(
+            below, assign.window, assign.time, tuple(c.name for c in key_columns), tuple(calls), columns, final and closes
+        )
+    else:
+        columns = (*key_columns, *call_columns)
+        result = p.Aggregate(below, tuple(c.name for c in key_columns), tuple(calls), columns)
+    after = {twin_sql(key): name for key, name in zip(plain, key_names, strict=True)}
+    after.update({f'"{name}"': name for name in windowed})
+    after.update(names)
+    finished = Scope(result, "", scope.binder)
+    return finished.map([_finish(item, after) for item in items], None if condition is None else _finish(condition, after))
+
+
+class _Before:
+    """The map below the aggregate: its items so far, each value once."""
+
+    def __init__(self, source: Scope) -> None:
+        self._source = source
+        self._items: dict[str, exp.Expression] = {}
+
+    def add(self, value: exp.Expression, prefix: str) -> str:
+        """The name under which the aggregate finds `value`; a plain column keeps its own."""
+        if isinstance(value, exp.Column):
+            self._items.setdefault(value.name, value)
+            return value.name
+        text = twin_sql(value)
+        for name, item in self._items.items():
+            if twin_sql(item) == text:
+                return name
+        name = f"_{prefix}{len(self._items)}"
+        self._items[name] = value
+        return name
+
+    def plan(self, where: exp.Expression | None, time: str | None) -> Plan:
+        if time is not None:
+            self._items.setdefault(time, exp.column(exp.to_identifier(time, quoted=True)))
+        if not self._items:  # count(*) alone: any one column carries the rows
+            name = self._source.below.columns[0].name
+            self._items[name] = exp.column(exp.to_identifier(name, quoted=True))
+        return self._source.map([exp.alias_(item, name, quoted=True) for name, item in self._items.items()], where)
+
+
+def _calls(node: exp.Expression) -> list[exp.Expression]:
+    """The outermost aggregate calls in `node`, each with its FILTER."""
+    if isinstance(node, exp.Filter) or is_aggregate(node):
+        return [node]
+    return [call for child in node.iter_expressions() for call in _calls(child)]
+
+
+def _call(node: exp.Expression, name: str, before: _Before, source: Scope) -> AggregateCall:
+    filter_name = None
+    kind, _ = _sql_type(twin_sql(node), source), None
+    if isinstance(node, exp.Filter):
+        filter_name = before.add(node.expression.this, "filter")
+        node = node.this
+    type = kind[1]
+    match node:
+        case exp.Count() if node.expressions or isinstance(node.this, exp.Distinct):
+            raise Unplannable("count(DISTINCT)")
+        case exp.Count() if isinstance(node.this, exp.Star) or node.this is None:
+            return AggregateCall("count_star", None, filter_name, name, type)
+        case exp.Count():
+            return AggregateCall("count", before.add(node.this, "arg"), filter_name, name, type)
+        case exp.Sum() | exp.Avg() | exp.Min() | exp.Max():
+            if isinstance(node.this, exp.Distinct | exp.Order) or node.expressions:
+                raise Unplannable(f"{function_name(node)} with DISTINCT, ORDER BY or more arguments")
+            argument = source.bind([node.this])[0].arrow
+            numeric = pa.types.is_integer(argument) or pa.types.is_floating(argument) or pa.types.is_decimal(argument)
+            ordered = numeric or pa.types.is_string(argument) or pa.types.is_timestamp(argument) or pa.types.is_date32(argument) or pa.types.is_boolean(argument)
+            function = function_name(node)
+            if not (ordered if function in ("min", "max") else numeric):
+                raise Unplannable(f"{function} of {argument}")
+            return AggregateCall(function, before.add(node.this, "arg"), filter_name, name, type)  # type: ignore[arg-type]
+        case _:
+            raise Unplannable(f"{function_name(node)}()" if isinstance(node, exp.Func) else type_name(node))
+
+
+def type_name(node: exp.Expression) -> str:
+    """What to call a syntax node in a reason."""
+    return type(node).__name__
+
+
+def _sql_type(call_sql: str, source: Scope) -> tuple[str, pa.DataType]:
+    """SQL and Arrow type of an aggregate call over `source`, as DuckDB types it."""
+    import sqlglot
+
+    column = source.bind([sqlglot.parse_one(call_sql, read="duckdb")])[0]
+    return column.type, column.arrow
+
+
+def _finish(item: exp.Expression, after: dict[str, str]) -> exp.Expression:
+    """`item` with keys and aggregate calls replaced by the columns that hold them."""
+    name = after.get(twin_sql(item))
+    if name is not None:
+        return exp.column(exp.to_identifier(name, quoted=True))
+    if isinstance(item, exp.Alias):
+        return exp.alias_(_finish(item.this, after), item.alias, quoted=True)
+    if isinstance(item, exp.Column):
+        raise Unplannable(f'"{item.name}" beside aggregates')
+    output = _output_name(item)
+    item = item.copy()
+    for child in list(item.iter_expressions()):
+        child.replace(_finish(child, after))
+    return exp.alias_(item, output, quoted=True) if output else item
+
+
+def _output_name(item: exp.Expression) -> str | None:
+    return None
+
+
+def _with_late(below: Plan, assign: p.AssignWindow) -> Plan:
+    """`below` with late rows told apart right above its scan, if only maps stand between."""
+    match below:
+        case p.Scan():
+            return p.Late(below, assign.window, below.event_time or assign.time)
+        case p.Map():
+            inner = _with_late(below.input, assign)
+            return p.Map(inner, below.items, below.where, below.columns)
+        case _:
+            return below

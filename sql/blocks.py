@@ -1,0 +1,171 @@
+"""One query block over one source: whose columns its names mean, and what its items compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import duckdb
+from sqlglot import exp
+
+from . import plan as p
+from .dialect import twin_sql
+from .plan import Plan
+from .relations import Column
+from .twin import bind_over
+from .types import Binder
+
+
+class Unplannable(Exception):  # noqa: N818 - not an error: the block goes to recompute, and this says why
+    """No incremental operator does this yet; the message is the reason EXPLAIN shows."""
+
+
+@cache
+def functions_of_kind(kind: str) -> frozenset[str]:
+    """Names of DuckDB's functions: 'aggregate', or 'volatile' for scalars that their arguments do not decide."""
+    where = "function_type = 'aggregate'" if kind == "aggregate" else "function_type = 'scalar' AND stability <> 'CONSISTENT'"
+    rows = duckdb.connect(":memory:").sql(f"SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE {where}").fetchall()
+    names = {str(row[0]) for row in rows}
+    return frozenset(names | {"current_timestamp", "current_time", "localtime", "localtimestamp"} if kind == "volatile" else names)
+
+
+def function_name(node: exp.Func) -> str:
+    """The SQL name of a function call, lower case."""
+    return (node.name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else node.sql_name()).lower()
+
+
+def is_aggregate(node: exp.Expression) -> bool:
+    """Whether the node is a call of an aggregate function."""
+    return isinstance(node, exp.AggFunc) or (isinstance(node, exp.Anonymous) and function_name(node) in functions_of_kind("aggregate"))
+
+
+def has_aggregate(node: exp.Expression) -> bool:
+    """Whether an aggregate function is called anywhere in `node`."""
+    return any(is_aggregate(found) for found in node.walk())
+
+
+def has_window(node: exp.Expression) -> bool:
+    """Whether an OVER clause stands anywhere in `node`."""
+    return node.find(exp.Window) is not None
+
+
+class Scope:
+    """The columns of one planned source, and expressions over them."""
+
+    def __init__(self, below: Plan, alias: str, binder: Binder) -> None:
+        self.below = below
+        self.alias = alias
+        self.binder = binder
+        self._by_name = {column.name.lower(): column for column in below.columns}
+
+    def has(self, name: str) -> bool:
+        return name.lower() in self._by_name
+
+    def resolve(self, expression: exp.Expression) -> exp.Expression:
+        """`expression` with every column named exactly as the source does, without qualifiers."""
+
+        def spell(node: exp.Expression) -> exp.Expression:
+            if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
+                return node
+            parts = [part.name for part in node.parts]
+            if len(parts) > 1 and parts[0].lower() == self.alias.lower():
+                parts = parts[1:]
+            column = self._by_name.get(parts[0].lower())
+            if column is None:
+                raise Unplannable(f'name "{node.name}"')
+            result: exp.Expression = exp.column(exp.to_identifier(column.name, quoted=True))
+            for part in parts[1:]:
+                result = exp.Anonymous(this="struct_extract", expressions=[result, exp.Literal.string(part)])
+            return result
+
+        return expression.copy().transform(spell)
+
+    def items(self, expressions: Iterable[exp.Expression]) -> list[exp.Expression]:
+        """The select list resolved, stars expanded; aliases stay."""
+        items: list[exp.Expression] = []
+        for item in expressions:
+            star = item.this if isinstance(item, exp.Column) and isinstance(item.this, exp.Star) else item
+            if isinstance(star, exp.Star):
+                if isinstance(item, exp.Column) and item.table.lower() != self.alias.lower():
+                    raise Unplannable("qualified *")
+                if star.args.get("replace") or star.args.get("rename"):
+                    raise Unplannable("* REPLACE")
+                dropped = {found.name.lower() for found in star.args.get("except_") or ()}
+                items += [_column(c.name) for c in self.below.columns if c.name.lower() not in dropped]
+            else:
+                resolved = self.resolve(item)
+                if resolved.find(exp.Star, exp.Unnest, exp.Explode) and not has_aggregate(resolved):
+                    raise Unplannable("UNNEST")
+                if any(function_name(call) in ("unnest", "columns", "generate_subscripts") for call in resolved.find_all(exp.Anonymous)):
+                    raise Unplannable("UNNEST or COLUMNS")
+                items.append(resolved)
+        return items
+
+    def bind(self, items: Sequence[exp.Expression], condition: exp.Expression | None = None) -> tuple[Column, ...]:
+        """Names and types that DuckDB gives the items over this source."""
+        select = exp.select(*[item.copy() for item in items]).from_(exp.Table(this=exp.to_identifier("_in", quoted=True)))
+        if condition is not None:
+            select = select.where(condition.copy())
+        return bind_over(twin_sql(select), [("_in", self.below.columns)], self.binder)
+
+    def map(self, items: Sequence[exp.Expression], where: exp.Expression | None) -> Plan:
+        """The plan that computes the items (resolved) for the rows `where` (not resolved) lets pass."""
+        condition = None if where is None else self.resolve(where)
+        if not items:
+            raise Unplannable("no columns")
+        columns = self.bind(items, condition)
+        bare = [item.unalias() for item in items]
+        same = len(items) == len(self.below.columns) and all(
+            isinstance(item, exp.Column) and item.name == below.name == column.name
+            for item, below, column in zip(bare, self.below.columns, columns, strict=True)
+        )
+        if same and condition is None:
+            return self.below
+        return p.Map(self.below, tuple((c.name, item) for c, item in zip(columns, bare, strict=True)), condition, columns)
+
+
+def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
+    """`select` with GROUP BY ordinals and ALL spelled out, and names of select items replaced by what they name."""
+    select = select.copy()
+    named: dict[str, exp.Expression] = {}
+
+    def replace(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Column) and not node.table and not scope.has(node.name) and node.name.lower() in named:
+            return exp.Paren(this=named[node.name.lower()].copy())
+        return node
+
+    items = []
+    for item in select.expressions:
+        item = item.transform(replace)
+        if isinstance(item, exp.Alias):
+            named[item.alias.lower()] = item.this
+        items.append(item)
+    select.set("expressions", items)
+    group = select.args.get("group")
+    if group is not None:
+        if any(group.args.get(name) for name in ("grouping_sets", "cube", "rollup", "totals")):
+            raise Unplannable("GROUPING SETS")
+        if group.args.get("all"):
+            keys = [item.unalias().copy() for item in items if not has_aggregate(item)]
+        else:
+            keys = [_ordinal(key, items) for key in group.expressions]
+        group.set("expressions", [_unwrap(key.transform(replace)) for key in keys])
+        group.set("all", None)
+    for clause in ("where", "having"):
+        if select.args.get(clause):
+            select.args[clause].set("this", select.args[clause].this.transform(replace))
+    return select
+
+
+def _ordinal(key: exp.Expression, items: Sequence[exp.Expression]) -> exp.Expression:
+    if isinstance(key, exp.Literal) and key.is_int and 1 <= int(key.name) <= len(items):
+        return items[int(key.name) - 1].unalias().copy()
+    return key
+
+
+def _unwrap(node: exp.Expression) -> exp.Expression:
+    return node.this if isinstance(node, exp.Paren) else node
+
+
+def _column(name: str) -> exp.Column:
+    return exp.column(exp.to_identifier(name, quoted=True))

@@ -1,0 +1,292 @@
+"""One open database: its folder, the relations SQL can name, and the engine that keeps its views."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+from ..engine.group import Stream
+from ..engine.runtime import Engine, Options
+from ..storage import limits
+from ..storage.catalog import CatalogEntry
+from ..storage.errors import NotSupportedError, ProgrammingError
+from ..storage.folder import Folder
+from ..storage.topic import Durability, TopicOptions
+from . import plan as p
+from .blocks import functions_of_kind
+from .dialect import parse_script, position_of
+from .late_rows import LateLog
+from .lower import Surroundings, lower
+from .plan import Plan
+from .planner import Planner, ViewProperties
+from .relations import Column, Relation, Relations, schema_of
+from .statements import CreateStream, CreateView
+from .twin import bind, expand_views, named_tables, refuse_volatile, settle_ties, table_name, twin
+from .types import Binder, quote
+
+from sqlglot import exp  # isort: skip
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """A planned continuous query: `query` with views expanded and ties settled, its columns and its plan."""
+
+    query: exp.Query
+    columns: tuple[Column, ...]
+    plan: Plan
+    final: bool
+
+
+class Database:
+    """What connections to one folder share. Statements that change it hold `lock`."""
+
+    def __init__(self, path: Path | None, options: Options, *, durability: Durability | None, default_partitions: int) -> None:
+        self.lock = threading.RLock()
+        self.binder = Binder()
+        self.relations = Relations()
+        self.plans: dict[str, ViewPlan] = {}
+        self.view_ids: dict[str, int] = {}
+        self.default_partitions = default_partitions
+        self._properties: dict[str, ViewProperties] = {}
+        self.folder = Folder.open(path, durability=durability)
+        try:
+            self.late = LateLog(self.folder)
+            self.relations.add(self.late.relation(self.binder))
+            self.engine = Engine(options, self.late.flush)
+            self._reopen()
+        except BaseException:
+            self.folder.close()
+            raise
+        self.engine.start()
+
+    def close(self) -> None:
+        """Stop the engine, then let go of the folder."""
+        self.engine.close()
+        self.folder.close()
+
+    # -- streams --------------------------------------------------------------------------------------------------
+
+    def create_stream(self, statement: CreateStream) -> None:
+        """Declare a stream and its topic; the whole statement is checked before anything is kept."""
+        relation, options = self._stream_relation(statement)
+        partitions = statement.partitions or self.default_partitions
+        relation = replace(relation, partitions=partitions)
+        key = [_spelled(relation, name) for name in statement.partition_by]
+        properties = {"partitions": partitions, "key": key}
+        self.folder.catalog.put(CatalogEntry(relation.name, "STREAM", statement.text, properties))
+        self._open_stream(relation, options, partitions, key)
+
+    def _stream_relation(self, statement: CreateStream) -> tuple[Relation, TopicOptions]:
+        columns: list[Column] = []
+        defaults: dict[str, exp.Expression] = {}
+        for definition in statement.columns:
+            if any(c.name.lower() == definition.name.lower() for c in columns):
+                raise ProgrammingError(f'column "{definition.name}" is declared twice', position=definition.position, sqlstate="42701")
+            column = self.binder.column(definition.name, definition.type, nullable=not definition.not_null, position=definition.position)
+            if definition.default is not None:
+                refuse_volatile(exp.select(definition.default.copy()), functions_of_kind("volatile") - {"now", "uuid", "gen_random_uuid", "current_timestamp", "today", "current_date"})
+                self.binder.bind(f"SELECT CAST(({definition.default.sql(dialect='duckdb')}) AS {column.type})", definition.default)
+                defaults[column.name] = definition.default
+            columns.append(column)
+        event_time = None
+        if statement.watermark is not None:
+            mark = statement.watermark
+            time = next((c for c in columns if c.name.lower() == mark.column.lower()), None)
+            if time is None:
+                raise ProgrammingError(f'stream "{statement.name}" has no column "{mark.column}"', position=mark.position, sqlstate="42703")
+            if time.type not in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
+                raise ProgrammingError(
+                    f'cannot use "{time.name}" of type {time.type} as event time',
+                    detail="A watermark follows a point in time with microseconds.",
+                    hint="Declare the column TIMESTAMP or TIMESTAMPTZ.",
+                    position=mark.position,
+                )
+            event_time = time.name
+        if statement.partitions is not None and not 1 <= statement.partitions <= limits.PARTITIONS_MAX:
+            raise ProgrammingError(f"cannot have {statement.partitions} partitions", detail=f"A stream has 1 to {limits.PARTITIONS_MAX}.", position=statement.start)
+        delay = statement.watermark.delay_us if statement.watermark is not None else 0
+        relation = Relation(statement.name, "STREAM", tuple(columns), statement.text, None, event_time, delay, defaults)
+        for name in statement.partition_by:
+            _spelled(relation, name)
+        return relation, self._topic_options(statement, event_time)
+
+    def _topic_options(self, statement: CreateStream, event_time: str | None) -> TopicOptions:
+        durability: Durability = "none" if self.folder.temporary else "group"
+        for name, value in statement.options.items():
+            if name == "durability":
+                if value not in ("none", "group", "each"):
+                    raise ProgrammingError(f"there is no durability {value!r}", hint="durability is 'none', 'group' or 'each'.", position=statement.start)
+                durability = value  # type: ignore[assignment]
+            else:
+                raise NotSupportedError(f'cannot set "{name}" on a stream', hint="WITH takes durability = 'none' | 'group' | 'each' so far.", position=statement.start)
+        return TopicOptions(durability=durability, event_time=event_time)
+
+    def _open_stream(self, relation: Relation, options: TopicOptions, partitions: int, key: list[str]) -> None:
+        if relation.name in self.folder.topics:
+            topic = self.folder.topic(relation.name)
+        else:
+            topic = self.folder.create_topic(relation.name, relation.schema, partitions=partitions, key=key, options=options)
+        self.relations.add(relation)
+        self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us))
+
+    # -- views ----------------------------------------------------------------------------------------------------
+
+    def create_view(self, statement: CreateView) -> list[str]:
+        """Declare a view, and start to keep it if it is materialized; notices for the person who asked."""
+        relation, planned = self._view_relation(statement)
+        view_id = time.time_ns()
+        self.folder.catalog.put(CatalogEntry(relation.name, relation.kind, statement.text, {"id": view_id}))
+        self.relations.add(relation)
+        if planned is None:
+            return []
+        self._keep(relation.name, view_id, planned)
+        from .explain import unbounded
+
+        return [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
+
+    def check_view(self, statement: CreateView) -> None:
+        """Raise what `create_view` would, and do nothing."""
+        self._view_relation(statement)
+
+    def _view_relation(self, statement: CreateView) -> tuple[Relation, ViewPlan | None]:
+        if statement.materialized:
+            final = statement.emit is not None and statement.emit.mode == "FINAL"
+            planned = self.plan(statement.query, final=final, names=statement.columns, emit=statement)
+            columns = planned.columns
+        else:
+            if statement.emit is not None:
+                raise ProgrammingError("cannot say EMIT in a plain view", detail="A view is a name for its query.", hint="Say EMIT where the view is subscribed to, or create a MATERIALIZED VIEW.", position=statement.emit.position)
+            planned = None
+            query = expand_views(statement.query, self.relations)
+            columns = self._named(bind(twin(query), self.relations, self.binder, statement.query), statement.columns, statement)
+        _refuse_duplicates(columns, statement)
+        kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
+        return Relation(statement.name, kind, columns, statement.text, statement.query), planned  # type: ignore[arg-type]
+
+    def plan(self, query: exp.Query, *, final: bool, names: tuple[str, ...] = (), emit: CreateView | None = None) -> ViewPlan:
+        """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
+        for table in named_tables(query):
+            relation = self.relations.require(table_name(table), position_of(table) or position_of(table.this))
+            if relation.kind == "SYSTEM":
+                raise NotSupportedError(f'cannot keep a view over "{relation.name}" up to date', hint="Read it with a plain SELECT.", position=position_of(table))
+        expanded = expand_views(query, self.relations)
+        refuse_volatile(expanded, functions_of_kind("volatile"))
+        columns = bind(twin(expanded), self.relations, self.binder, query)
+        expanded = settle_ties(expanded, lambda part: len(bind(twin(part.copy()), self.relations, self.binder)))
+        plan = Planner(self.relations, self._properties, self.binder, final=final).plan(expanded, columns)
+        if final and not any(isinstance(node, p.WindowAggregate) and node.final for node in p.walk(plan)):
+            raise ProgrammingError(
+                "cannot EMIT FINAL without a window that closes",
+                detail="A result is final when the watermark has passed the end of its window.",
+                hint="Group by window_start, window_end of a TUMBLE or HOP over the column with the stream's WATERMARK.",
+                position=emit.emit.position if emit is not None and emit.emit is not None else None,
+            )
+        if names:
+            columns = self._named(columns, names, emit)
+            items = tuple((c.name, exp.column(exp.to_identifier(b.name, quoted=True))) for c, b in zip(columns, plan.columns, strict=True))
+            plan = p.Map(plan, items, None, columns)
+        return ViewPlan(expanded, columns, plan, final)
+
+    def _keep(self, name: str, view_id: int, planned: ViewPlan) -> None:
+        plan = planned.plan
+        settled = p.time_columns(plan) if any(isinstance(node, p.WindowAggregate) for node in p.walk(plan)) else frozenset()
+        self._properties[name.lower()] = ViewProperties(p.append_only(plan), frozenset(settled), p.key(plan))
+        self.plans[name.lower()] = planned
+        self.view_ids[name.lower()] = view_id
+        self.start_view(name, planned, view_id)
+
+    def start_view(self, name: str, planned: ViewPlan, view_id: int = 0) -> None:
+        """Let the engine keep the result of a plan under `name`. `view_id` tells its late rows from others'."""
+        around = Surroundings(
+            {relation.name.lower(): self.streams_of(relation.name) for relation in self.relations if relation.kind == "MATERIALIZED VIEW"},
+            self.late.known(view_id) if view_id else {},
+            self.late.reporter(name, view_id),
+        )
+        self.engine.add_view(name, lower(planned.plan, around), schema_of(planned.columns))
+
+    def streams_of(self, name: str) -> frozenset[str]:
+        """All streams that a materialized view depends on, through other views too."""
+        found: set[str] = set()
+        planned = self.plans.get(name.lower())
+        for node in p.walk(planned.plan) if planned is not None else ():
+            if isinstance(node, p.Scan):
+                found.add(node.stream)
+            elif isinstance(node, p.ViewScan):
+                found |= self.streams_of(node.view)
+        return frozenset(found)
+
+    def properties(self, name: str) -> ViewProperties:
+        """What is known of a materialized view's changelog."""
+        return self._properties[name.lower()]
+
+    # -- dropping and reopening -----------------------------------------------------------------------------------
+
+    def dependents(self, name: str) -> list[Relation]:
+        """The views whose query names `name`, directly."""
+        return [
+            relation
+            for relation in self.relations
+            if relation.query is not None and any(table_name(t).lower() == name.lower() for t in named_tables(relation.query))
+        ]
+
+    def drop(self, names: list[str]) -> None:
+        """Forget relations, given so that none comes before one that reads it; from the catalog all at once."""
+        self.folder.catalog.remove(*names)
+        for name in names:
+            relation = self.relations.require(name)
+            if relation.kind == "MATERIALIZED VIEW":
+                self.engine.drop_view(relation.name)
+                del self.plans[name.lower()], self._properties[name.lower()], self.view_ids[name.lower()]
+            elif relation.kind == "STREAM":
+                self.engine.drop_stream(relation.name)
+                self.folder.drop_topic(relation.name)
+            self.relations.remove(name)
+
+    def _reopen(self) -> None:
+        """Declare again what the catalog holds, in the order it was created."""
+        entries: Mapping[str, CatalogEntry] = self.folder.catalog.entries
+        streams = {entry.name for entry in entries.values() if entry.kind == "STREAM"}
+        for name in [name for name in self.folder.topics if name not in streams and name != self.late.NAME]:
+            self.folder.drop_topic(name)  # a DROP was committed, and the process died before the files went
+        for entry in entries.values():
+            statement = parse_script(entry.sql)[0]
+            if isinstance(statement, CreateStream):
+                relation, options = self._stream_relation(statement)
+                partitions = int(entry.properties["partitions"])
+                self._open_stream(replace(relation, partitions=partitions), options, partitions, list(entry.properties["key"]))
+            else:
+                assert isinstance(statement, CreateView)
+                view, planned = self._view_relation(statement)
+                self.relations.add(view)
+                if planned is not None:
+                    self._keep(view.name, int(entry.properties["id"]), planned)
+
+    def _named(self, columns: tuple[Column, ...], names: tuple[str, ...], statement: CreateView | None) -> tuple[Column, ...]:
+        if not names:
+            return columns
+        if len(names) != len(columns):
+            raise ProgrammingError(
+                f"the view names {len(names)} columns, but its query returns {len(columns)}",
+                position=None if statement is None else statement.start,
+            )
+        return tuple(replace(column, name=name) for column, name in zip(columns, names, strict=True))
+
+
+def _spelled(relation: Relation, name: str) -> str:
+    column = relation.column(name)
+    if column is None:
+        raise ProgrammingError(f'stream "{relation.name}" has no column "{name}"', hint=f"Its columns are {', '.join(quote(c.name) for c in relation.columns)}.", sqlstate="42703")
+    return column.name
+
+
+def _refuse_duplicates(columns: tuple[Column, ...], statement: CreateView) -> None:
+    seen: set[str] = set()
+    for column in columns:
+        if column.name.lower() in seen:
+            raise ProgrammingError(f'column "{column.name}" comes twice out of the query', hint="Name one of them otherwise with AS.", position=statement.start, sqlstate="42701")
+        seen.add(column.name.lower())
+

@@ -1,0 +1,107 @@
+"""EXPLAIN: a plan as a tree of lines, each operator with what it keeps."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from ..engine.aggregates import AggregateCall
+from ..engine.windows import Window
+from . import plan as p
+from .dialect import twin_sql
+from .expressions import compile_map
+from .plan import Plan
+from .relations import schema_of
+from .twin import interval
+
+
+def explain(plan: Plan) -> list[str]:
+    """Two lines per operator, result first: what it does, then `state:` what it keeps and what bounds that."""
+    lines: list[str] = []
+    _explain(plan, 0, lines)
+    return lines
+
+
+def unbounded(plan: Plan) -> list[str]:
+    """A sentence per operator whose state nothing bounds but the number of rows or groups that ever come."""
+    notes = []
+    for node in p.walk(plan):
+        match node:
+            case p.Recompute():
+                notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
+            case p.WindowAggregate() if node.time not in p.time_columns(node.input):
+                notes.append(f'no watermark speaks of "{node.time}", so no window is ever closed')
+            case _:
+                pass
+    return notes
+
+
+def _explain(plan: Plan, depth: int, lines: list[str]) -> None:
+    head, state = _describe(plan)
+    pad = "  " * depth
+    lines.append(f"{pad}{head}")
+    lines.append(f"{pad}    state: {state}")
+    for below in p.inputs_of(plan):
+        _explain(below, depth + 1, lines)
+
+
+def _describe(plan: Plan) -> tuple[str, str]:
+    match plan:
+        case p.Scan():
+            names = ", ".join(column.name for column in plan.columns)
+            return f"scan {plan.stream} ({names})" + _time(plan), "none; reads the log"
+        case p.ViewScan():
+            kind = "append-only" if plan.append_only else "retracts"
+            return f"scan view {plan.view} ({kind})", "none; reads the view's changelog"
+        case p.Late():
+            return f"late: rows whose {_window(plan.window)} has closed go to system.late_rows", "the watermark"
+        case p.Map():
+            operator = compile_map(plan.items, plan.where, schema_of(plan.input.columns), schema_of(plan.columns))
+            items = ", ".join(_item(name, twin_sql(item)) for name, item in plan.items)
+            where = f" where {twin_sql(plan.where)}" if plan.where is not None else ""
+            return f"map {items}{where} [{operator.describe()}]", "none"
+        case p.AssignWindow():
+            return f"window: {_window(plan.window)} over {plan.time}", "none"
+        case p.WindowAggregate():
+            closes = plan.time in p.time_columns(plan.input)
+            what = f"window_aggregate: {_window(plan.window)} over {plan.time}, {_grouped(plan.keys, plan.calls)}"
+            mode = " [final: each window once, when it closes]" if plan.final else " [changes]"
+            bound = "dropped when the watermark closes the window" if closes else "UNBOUNDED: no watermark closes the windows"
+            return what + mode, f"one row per open window and group, {bound}"
+        case p.Aggregate():
+            fast = "append-only input" if p.append_only(plan.input) else "retracting input"
+            if not plan.keys:
+                return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", "one row"
+            return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", "one row per group, as many as there are"
+        case p.Recompute():
+            by = ""
+            if plan.partition:
+                by = "; only changed values of " + " = ".join(f"{name}.({', '.join(c)})" for name, c in zip(plan.names, plan.partition, strict=True))
+            return f"recompute ({plan.reason}): {plan.sql}{by}", "UNBOUNDED: all rows of its inputs" + ("" if plan.partition else " and its result")
+        case _:
+            assert_never(plan)
+
+
+def _time(plan: Plan) -> str:
+    names = sorted(p.time_columns(plan))
+    return f" watermark on {', '.join(names)}" if names else ""
+
+
+def _item(name: str, text: str) -> str:
+    return text.strip('"') if text.strip('"') == name else f"{text} AS {name}"
+
+
+def _window(window: Window) -> str:
+    size = interval(window.size).removeprefix("INTERVAL ").strip("'")
+    if window.kind == "tumble":
+        return f"TUMBLE of {size}"
+    return f"HOP of {size} every {interval(window.slide).removeprefix('INTERVAL ').strip(chr(39))}"
+
+
+def _grouped(keys: tuple[str, ...], calls: tuple[AggregateCall, ...]) -> str:
+    made = ", ".join(_call(call) for call in calls) or "distinct"
+    return made + (f" by {', '.join(keys)}" if keys else "")
+
+
+def _call(call: AggregateCall) -> str:
+    text = "count(*)" if call.function == "count_star" else f"{call.function}({call.argument})"
+    return text + (f" filter ({call.filter})" if call.filter else "")

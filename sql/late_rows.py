@@ -1,0 +1,121 @@
+"""system.late_rows: each row that came after its window had closed, kept as a topic of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..engine.operators.late import LateRows
+from ..storage.folder import Folder
+from ..storage.topic import TopicOptions
+from .lower import KnownLate
+from .relations import Relation
+from .types import Binder, connect
+
+_END_OF_TIME = int(np.iinfo(np.int64).max)
+_TYPES = {
+    "view": "VARCHAR",
+    "view_id": "BIGINT",
+    "stream": "VARCHAR",
+    "partition": "INTEGER",
+    "offset": "BIGINT",
+    "reason": "VARCHAR",
+    "watermark": "TIMESTAMP",
+    "row": "VARCHAR",
+}
+_SCHEMA = pa.schema(
+    [
+        ("view", pa.string()),
+        ("view_id", pa.int64()),
+        ("stream", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("reason", pa.string()),
+        ("watermark", pa.timestamp("us")),
+        ("row", pa.string()),
+    ]
+)
+
+
+class LateLog:
+    """Takes reports of late rows during an epoch and appends them after it; knows what was reported before."""
+
+    NAME = "system.late_rows"
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._pending: list[pa.RecordBatch] = []
+        self._lock = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    def relation(self, binder: Binder) -> Relation:
+        """How SQL sees it."""
+        return Relation(self.NAME, "SYSTEM", tuple(binder.column(name, type, nullable=True, position=None) for name, type in _TYPES.items()))
+
+    def rows(self) -> pa.Table:
+        """All late rows so far."""
+        with self._lock:
+            pending = list(self._pending)
+        batches: list[pa.RecordBatch] = []
+        if self.NAME in self._folder.topics:
+            self._folder.topic(self.NAME).sync()
+            for partition in self._folder.topic(self.NAME).partitions:
+                batches += partition.read(partition.start_offset, partition.end_offset)
+        return pa.Table.from_batches(batches + pending, schema=_SCHEMA)
+
+    def known(self, view_id: int) -> KnownLate:
+        """Per stream the (partition, offset, closed) of rows that were late for the view of that id."""
+        rows = self.rows()
+        rows = rows.filter(pc.equal(rows.column("view_id"), view_id))
+        marks = rows.column("watermark").cast(pa.int64()).fill_null(_END_OF_TIME).to_pylist()
+        places = (rows.column(name).to_pylist() for name in ("stream", "partition", "offset"))
+        found: dict[str, list[tuple[int, int, int]]] = {}
+        for stream, partition, offset, closed in zip(*places, marks, strict=True):
+            found.setdefault(stream, []).append((partition, offset, closed))
+        return found
+
+    def reporter(self, view: str, view_id: int) -> Callable[[str, LateRows], None]:
+        """What a view's operators call with the late rows they meet."""
+
+        def report(stream: str, late: LateRows) -> None:
+            count = late.batch.num_rows
+            null_time = late.closed == _END_OF_TIME
+            watermark = pa.array(late.closed, pa.int64(), mask=null_time).cast(pa.timestamp("us"))
+            reason = np.where(null_time, "event time is NULL", "its window had closed").astype(object)
+            columns = [
+                pa.array([view] * count, pa.string()),
+                pa.array([view_id] * count, pa.int64()),
+                pa.array([stream] * count, pa.string()),
+                pa.array(late.partitions, pa.int32()),
+                pa.array(late.offsets, pa.int64()),
+                pa.array(reason, pa.string()),
+                watermark,
+                self._json(late.batch),
+            ]
+            with self._lock:
+                self._pending.append(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+
+        return report
+
+    def flush(self) -> None:
+        """Append what was reported since the last flush; not waited for, it is a record of what readers saw."""
+        with self._lock:
+            if not self._pending:
+                return
+            batch = pa.Table.from_batches(self._pending).combine_chunks().to_batches()[0]
+            self._pending = []
+        if self.NAME not in self._folder.topics:
+            self._folder.create_topic(self.NAME, _SCHEMA, options=TopicOptions(durability="none" if self._folder.temporary else "group"))
+        self._folder.topic(self.NAME).append(batch, wait=False)
+
+    def _json(self, batch: pa.RecordBatch) -> pa.Array:
+        if self._connection is None:
+            self._connection = connect()
+        self._connection.register("late_batch", batch)
+        table = self._connection.sql("SELECT to_json(late_batch)::VARCHAR AS row FROM late_batch").to_arrow_table()
+        return table.column("row").combine_chunks()

@@ -1,0 +1,93 @@
+"""From a plan to the operators that run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from ..engine.dataflow import Dataflow, Node, Source
+from ..engine.operator import Operator
+from ..engine.operators.aggregate import Aggregate
+from ..engine.operators.assign_window import AssignWindow
+from ..engine.operators.late import Late, LateRows
+from ..engine.operators.recompute import Recompute
+from ..engine.operators.window_aggregate import WindowAggregate
+from . import plan as p
+from .expressions import compile_map
+from .plan import Plan
+from .relations import schema_of
+from .types import connect, scan_sql
+
+KnownLate = Mapping[str, list[tuple[int, int, int]]]  # per stream (partition, offset, closed), found before a restart
+ReportLate = Callable[[str, LateRows], None]  # stream, rows
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the operators of one view need from the database around it."""
+
+    view_streams: Mapping[str, frozenset[str]]
+    known_late: KnownLate
+    report_late: ReportLate
+
+
+def lower(plan: Plan, around: Surroundings) -> Dataflow:
+    """The dataflow that keeps the result of `plan`."""
+    nodes: list[Node] = []
+    _lower(plan, around, nodes, root=True)
+    return Dataflow(nodes)
+
+
+def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -> int:
+    """Append the nodes of `plan`; the number of the one that has its result. `root`: the view is read from it."""
+    schema = schema_of(plan.columns)
+    operator: Operator
+    match plan:
+        case p.Scan():
+            source = Source(plan.stream, tuple(column.name for column in plan.columns))
+            nodes.append(Node(None, source=source, streams=frozenset({plan.stream})))
+            return len(nodes) - 1
+        case p.ViewScan():
+            source = Source(plan.view, tuple(column.name for column in plan.columns), is_view=True)
+            nodes.append(Node(None, source=source, streams=around.view_streams[plan.view.lower()]))
+            return len(nodes) - 1
+        case p.Late():
+            stream = plan.input.stream
+            operator = Late(plan.window, plan.time, schema, lambda rows: around.report_late(stream, rows))
+            operator.know(around.known_late.get(stream, ()))
+        case p.Map():
+            operator = compile_map(plan.items, plan.where, schema_of(plan.input.columns), schema)
+        case p.AssignWindow():
+            operator = AssignWindow(plan.window, plan.time, schema)
+        case p.WindowAggregate():
+            operator = WindowAggregate(
+                plan.window,
+                plan.time,
+                plan.keys,
+                plan.calls,
+                schema_of(plan.input.columns),
+                schema,
+                append_only=p.append_only(plan.input),
+                final=plan.final,
+                watermarked=plan.time in p.time_columns(plan.input),
+                keeps_result=root,
+            )
+        case p.Aggregate():
+            operator = Aggregate(plan.keys, plan.calls, schema_of(plan.input.columns), schema, append_only=p.append_only(plan.input))
+        case p.Recompute():
+            operator = Recompute(
+                plan.sql,
+                plan.names,
+                [scan_sql(f"{name}_rows", below.columns) for name, below in zip(plan.names, plan.inputs, strict=True)],
+                [schema_of(below.columns) for below in plan.inputs],
+                schema,
+                plan.partition,
+                connect(),
+            )
+        case _:
+            assert_never(plan)
+    below = tuple(_lower(part, around, nodes, root=root and isinstance(plan, p.Map)) for part in p.inputs_of(plan))
+    streams = frozenset().union(*(nodes[index].streams for index in below))
+    nodes.append(Node(operator, below, streams=streams))
+    return len(nodes) - 1

@@ -1,0 +1,179 @@
+"""What a continuous query means: a tree of frozen nodes, each of which one operator will run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from ..engine.aggregates import AggregateCall
+from ..engine.windows import Window
+from .relations import Column
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All rows of a stream in log order, as they are appended; only `columns` are read."""
+
+    stream: str
+    columns: tuple[Column, ...]
+    event_time: str | None
+
+
+@dataclass(frozen=True)
+class ViewScan:
+    """The changelog of a materialized view of the same database, from its present rows on."""
+
+    view: str
+    columns: tuple[Column, ...]
+    append_only: bool
+    time_columns: frozenset[str]
+    key: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Late:
+    """The rows of `input` with those marked, or left out, whose window the watermark has closed."""
+
+    input: Scan
+    window: Window
+    time: str
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.input.columns
+
+
+@dataclass(frozen=True)
+class Map:
+    """Per row that `where` lets pass, the `items` computed from it. Keeps nothing."""
+
+    input: Plan
+    items: tuple[tuple[str, exp.Expression], ...]
+    where: exp.Expression | None
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class AssignWindow:
+    """Each row once per window that holds its `time`, with window_start, window_end and window_time."""
+
+    input: Plan
+    window: Window
+    time: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class WindowAggregate:
+    """Per window and group, the aggregates of its rows; final: once, when the watermark closes the window."""
+
+    input: Plan
+    window: Window
+    time: str
+    keys: tuple[str, ...]
+    calls: tuple[AggregateCall, ...]
+    columns: tuple[Column, ...]
+    final: bool
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """Per group, the aggregates of its rows so far, updated as rows come and go."""
+
+    input: Plan
+    keys: tuple[str, ...]
+    calls: tuple[AggregateCall, ...]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Recompute:
+    """Whatever DuckDB can say of the inputs: `sql` is run again when they change and the difference comes out.
+
+    `partition` names per input the columns whose values decide which results a row can touch; empty: all.
+    """
+
+    inputs: tuple[Plan, ...]
+    names: tuple[str, ...]
+    sql: str
+    reason: str
+    columns: tuple[Column, ...]
+    partition: tuple[tuple[str, ...], ...] = field(default=())
+
+
+Plan = Scan | ViewScan | Late | Map | AssignWindow | WindowAggregate | Aggregate | Recompute
+
+
+def inputs_of(plan: Plan) -> tuple[Plan, ...]:
+    """The plans right below `plan`."""
+    match plan:
+        case Scan() | ViewScan():
+            return ()
+        case Recompute():
+            return plan.inputs
+        case _:
+            return (plan.input,)
+
+
+def walk(plan: Plan) -> Iterator[Plan]:
+    """`plan` and everything below it, inputs before what uses them."""
+    for below in inputs_of(plan):
+        yield from walk(below)
+    yield plan
+
+
+def append_only(plan: Plan) -> bool:
+    """Whether the changelog of `plan` never retracts."""
+    match plan:
+        case Scan() | Late():
+            return True
+        case ViewScan():
+            return plan.append_only
+        case Map() | AssignWindow():
+            return append_only(plan.input)
+        case WindowAggregate():
+            return plan.final
+        case Aggregate() | Recompute():
+            return False
+
+
+def time_columns(plan: Plan) -> frozenset[str]:
+    """The columns that a watermark speaks of: no row with a smaller value in them is still to come."""
+    match plan:
+        case Scan():
+            return frozenset(() if plan.event_time is None else (plan.event_time,))
+        case ViewScan():
+            return plan.time_columns
+        case Late():
+            return time_columns(plan.input)
+        case Map():
+            below = time_columns(plan.input)
+            return frozenset(name for name, item in plan.items if isinstance(item, exp.Column) and item.name in below)
+        case WindowAggregate():
+            names = {column.name for column in plan.columns}
+            return frozenset({"window_time"} & names) if plan.time in time_columns(plan.input) else frozenset()
+        case AssignWindow() | Aggregate() | Recompute():
+            return frozenset()
+
+
+def key(plan: Plan) -> tuple[str, ...] | None:
+    """Columns that no two rows of the result share, or None where none are known."""
+    match plan:
+        case ViewScan():
+            return plan.key
+        case Map():
+            below = key(plan.input)
+            if below is None:
+                return None
+            renamed = {item.name: name for name, item in plan.items if isinstance(item, exp.Column)}
+            return tuple(renamed[name] for name in below) if all(name in renamed for name in below) else None
+        case WindowAggregate():
+            names = [column.name for column in plan.columns]
+            start = next((name for name in ("window_start", "window_end", "window_time") if name in names), None)
+            return None if start is None else (start, *plan.keys)
+        case Aggregate():
+            return plan.keys
+        case Scan() | Late() | AssignWindow() | Recompute():
+            return None

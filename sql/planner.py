@@ -1,0 +1,292 @@
+"""From a query's syntax to its plan: what runs incrementally, and what is left to `recompute`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+
+from ..engine.windows import Window
+from . import plan as p
+from .aggregation import plan_aggregation
+from .blocks import Scope, Unplannable, has_aggregate, has_window, substitute_aliases
+from .dialect import WindowFunction, twin_sql
+from .plan import Plan
+from .recompute import partition_columns, used_columns
+from .relations import Column, Relations
+from .twin import bind_over, interval, named_tables, settle_ties, twin, window_bounds
+from .types import Binder
+
+
+@dataclass(frozen=True)
+class ViewProperties:
+    """What a materialized view's own plan says of it to plans that read it."""
+
+    append_only: bool
+    time_columns: frozenset[str]
+    key: tuple[str, ...] | None
+
+
+class Planner:
+    """Plans one continuous query (views expanded, ties settled) over `relations`."""
+
+    def __init__(self, relations: Relations, views: Mapping[str, ViewProperties], binder: Binder, *, final: bool) -> None:
+        self._relations = relations
+        self._views = views
+        self._binder = binder
+        self._final = final
+
+    def plan(self, query: exp.Query, columns: tuple[Column, ...]) -> Plan:
+        """The plan of the whole query; its result has exactly `columns`."""
+        top = self._query(query, wanted=None)
+        if [(c.name, c.arrow) for c in top.columns] == [(c.name, c.arrow) for c in columns]:
+            return top
+        # The same columns under other names or types: one cast on top.
+        names = [column.name for column in top.columns]
+        if len(names) != len(columns) or len(set(names)) != len(names):
+            return self._recompute(query, "its columns could not be told apart", columns)
+        items = tuple(
+            (c.name, _column(name) if below.arrow == c.arrow else exp.cast(_column(name), c.type, dialect="duckdb"))
+            for c, name, below in zip(columns, names, top.columns, strict=True)
+        )
+        return p.Map(top, items, None, columns)
+
+    # -- query blocks ---------------------------------------------------------------------------------------------
+
+    def _query(self, query: exp.Expression, wanted: frozenset[str] | None) -> Plan:
+        """The plan of one block; a block that has no incremental form is recomputed from the plans below it."""
+        try:
+            match query:
+                case exp.Subquery() if not query.args.get("joins"):
+                    return self._query(query.this, wanted)
+                case exp.Select():
+                    return self._select(query)
+                case _:
+                    raise Unplannable("set operation" if isinstance(query, exp.SetOperation) else "not a plain SELECT")
+        except Unplannable as reason:
+            return self._recompute(query, str(reason))
+
+    def _select(self, select: exp.Select) -> Plan:
+        if select.args.get("with_"):
+            return self._select(_inline_ctes(select))
+        if select.args.get("limit") or select.args.get("offset"):
+            return self._limit(select)
+        for clause, reason in _NOT_INCREMENTAL.items():
+            if select.args.get(clause):
+                raise Unplannable(reason)
+        if select.args.get("distinct"):
+            return self._distinct(select)
+        source = select.args.get("from_")
+        if source is None:
+            raise Unplannable("no FROM")
+        below, alias = self._source(source.this, select)
+        scope = Scope(below, alias, self._binder)
+        select = substitute_aliases(select, scope)
+        for node in select.find_all(exp.Query):
+            if node is not select:
+                raise Unplannable("subquery")
+        if has_window(select):
+            raise Unplannable("OVER")
+        if select.args.get("group") or select.args.get("having") or any(has_aggregate(item) for item in select.expressions):
+            return plan_aggregation(select, scope, final=self._final)
+        items = scope.items(select.expressions)
+        where = select.args.get("where")
+        condition = where.this if where is not None else None
+        return scope.map(items, condition)
+
+    def _distinct(self, select: exp.Select) -> Plan:
+        distinct = select.args["distinct"]
+        if distinct.args.get("on"):
+            raise Unplannable("DISTINCT ON")
+        inner = select.copy()
+        inner.set("distinct", None)
+        inner.set("order", None)
+        below = self._query(inner, None)
+        return p.Aggregate(below, tuple(c.name for c in below.columns), (), below.columns)
+
+    def _limit(self, select: exp.Select) -> Plan:
+        """The rows below by their own plan, the ORDER BY ... LIMIT above them by recompute."""
+        inner = select.copy()
+        for clause in ("order", "limit", "offset"):
+            inner.set(clause, None)
+        below = self._query(inner, None)
+        if isinstance(below, p.Recompute):
+            raise Unplannable("ORDER BY ... LIMIT over " + below.reason)
+        names = [column.name for column in below.columns]
+        texts = {twin_sql(item.unalias()).lower(): i for i, item in enumerate(select.expressions)}
+        order = []
+        for key in select.args["order"].expressions if select.args.get("order") else ():
+            target = key.this
+            text = twin_sql(target).lower()
+            if not (isinstance(target, exp.Literal) and target.is_int):
+                if text in texts and not select.is_star:
+                    target = exp.Literal.number(texts[text] + 1)
+                elif isinstance(target, exp.Column) and any(n.lower() == target.name.lower() for n in names):
+                    target = exp.column(target.name, quoted=True)
+                else:
+                    raise Unplannable("ORDER BY ... LIMIT by a value that is not selected")
+            order.append(exp.Ordered(this=target.copy(), desc=key.args.get("desc"), nulls_first=key.args.get("nulls_first")))
+        outer = exp.select(exp.Star()).from_(exp.Table(this=exp.to_identifier("in0", quoted=True)))
+        outer.set("order", exp.Order(expressions=order))
+        for clause in ("limit", "offset"):
+            if select.args.get(clause):
+                outer.set(clause, select.args[clause].copy())
+        return p.Recompute((below,), ("in0",), twin_sql(outer), "ORDER BY ... LIMIT", below.columns)
+
+    # -- sources --------------------------------------------------------------------------------------------------
+
+    def _source(self, source: exp.Expression, select: exp.Select) -> tuple[Plan, str]:
+        """The plan of a FROM item and the name its columns may be qualified with."""
+        if source.args.get("joins") or source.args.get("pivots") or source.args.get("sample"):
+            raise Unplannable("join" if source.args.get("joins") else "PIVOT or SAMPLE")
+        alias = source.args.get("alias")
+        if alias is not None and alias.args.get("columns"):
+            raise Unplannable("column aliases")
+        match source:
+            case exp.Table(this=WindowFunction() as window):
+                name = source.alias or window.this.alias_or_name
+                return self._window(window, select), name
+            case exp.Table(this=exp.Identifier()):
+                return self._table(source, used_columns(select)), source.alias_or_name
+            case exp.Subquery():
+                return self._query(source.this, None), source.alias
+            case _:
+                raise Unplannable("table function")
+
+    def _table(self, table: exp.Table, used: frozenset[str] | None) -> Plan:
+        relation = self._relations.require(table.name)
+        columns = tuple(c for c in relation.columns if used is None or c.name.lower() in used)
+        if relation.kind == "MATERIALIZED VIEW":
+            properties = self._views[relation.name.lower()]
+            return p.ViewScan(relation.name, relation.columns, properties.append_only, properties.time_columns, properties.key)
+        if not columns:  # count(*) needs the rows, if none of their values: read the narrowest column
+            columns = (min(relation.columns, key=lambda c: c.arrow.bit_width if _fixed(c) else 1 << 20),)
+        return p.Scan(relation.name, columns, relation.event_time if any(c.name == relation.event_time for c in columns) else None)
+
+    def _window(self, window: WindowFunction, select: exp.Select) -> Plan:
+        used = used_columns(select)
+        time = window.args["column"].name
+        if isinstance(window.this, exp.Table):
+            below = self._table(window.this, None if used is None else used | {time.lower()})
+        else:
+            below = self._query(window.this, None)
+        time_column = next((c for c in below.columns if c.name.lower() == time.lower()), None)
+        if time_column is None or not time_column.type.startswith("TIMESTAMP") or time_column.arrow.unit != "us":
+            raise Unplannable(f'window over "{time}"')
+        size, slide, offset = window_bounds(window)
+        rule = Window("tumble" if slide == size else "hop", size, slide, offset)
+        bounds = [Column(name, time_column.type, time_column.arrow) for name in ("window_start", "window_end", "window_time")]
+        if {c.name.lower() for c in below.columns} & {c.name for c in bounds}:
+            raise Unplannable("window over a window")
+        return p.AssignWindow(below, rule, time_column.name, (*below.columns, *bounds))
+
+    # -- recompute ------------------------------------------------------------------------------------------------
+
+    def _recompute(self, query: exp.Expression, reason: str, columns: tuple[Column, ...] | None = None) -> Plan:
+        """`query` as a recompute operator over the largest parts below it that have plans of their own."""
+        query = query.copy()
+        holder = exp.Subquery(this=query)
+        inputs: list[Plan] = []
+        names: list[str] = []
+
+        def place(node: exp.Expression, below: Plan, alias: str) -> None:
+            name = f"in{len(inputs)}"
+            inputs.append(below)
+            names.append(name)
+            table = exp.Table(this=exp.to_identifier(name, quoted=True), alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+            if node.args.get("joins"):
+                table.set("joins", node.args["joins"])
+            node.replace(table)
+
+        for subquery in _own_sources(query):
+            below = self._query(subquery.this, None)
+            if not isinstance(below, p.Recompute) and not _columns_renamed(subquery):
+                place(subquery, below, subquery.alias)
+        used = used_columns(query)
+        scans: dict[str, str] = {}
+        for table in named_tables(holder):
+            if table.name in names:
+                continue
+            alias = table.alias_or_name
+            if table.name.lower() in scans:
+                name = scans[table.name.lower()]
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+                table.set("this", exp.to_identifier(name, quoted=True))
+                continue
+            name = f"in{len(inputs)}"
+            scans[table.name.lower()] = name
+            inputs.append(self._table(table, used))
+            names.append(name)
+            table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+            table.set("this", exp.to_identifier(name, quoted=True))
+        query = holder.this
+        sql = twin_sql(twin(query))
+        if columns is None:
+            columns = bind_over(sql, [(n, i.columns) for n, i in zip(names, inputs, strict=True)], self._binder)
+        partition = partition_columns(query, dict(zip(names, inputs, strict=True)))
+        return p.Recompute(tuple(inputs), tuple(names), sql, reason, columns, partition)
+
+
+_NOT_INCREMENTAL = {
+    "joins": "join",
+    "laterals": "LATERAL",
+    "qualify": "QUALIFY",
+    "windows": "WINDOW clause",
+    "pivots": "PIVOT",
+    "sample": "SAMPLE",
+    "match": "MATCH_RECOGNIZE",
+    "locks": "FOR UPDATE",
+}
+
+
+def _column(name: str) -> exp.Column:
+    return exp.column(exp.to_identifier(name, quoted=True))
+
+
+def _fixed(column: Column) -> bool:
+    try:
+        return bool(column.arrow.bit_width)
+    except ValueError:
+        return False
+
+
+def _columns_renamed(subquery: exp.Subquery) -> bool:
+    alias = subquery.args.get("alias")
+    return alias is None or bool(alias.args.get("columns"))
+
+
+def _own_sources(query: exp.Expression) -> list[exp.Subquery]:
+    """The derived tables in FROM and JOIN of the outermost block, which see nothing of it and so can run apart."""
+    if isinstance(query, exp.Subquery):
+        return _own_sources(query.this)
+    if not isinstance(query, exp.Select) or query.args.get("from_") is None or query.args.get("with_"):
+        return []
+    items = [query.args["from_"].this, *(join.this for join in query.args.get("joins") or ())]
+    return [item for item in items if isinstance(item, exp.Subquery) and isinstance(item.this, exp.Query)]
+
+
+def _inline_ctes(select: exp.Select) -> exp.Select:
+    """`select` with each reference to one of its own CTEs replaced by the CTE's query."""
+    clause = select.args["with_"]
+    if clause.args.get("recursive"):
+        raise Unplannable("recursive CTE")
+    bodies: dict[str, exp.Query] = {}
+
+    def inline(node: exp.Expression) -> exp.Expression:
+        for table in list(node.find_all(exp.Table)):
+            body = bodies.get(table.name.lower()) if isinstance(table.this, exp.Identifier) and not table.db else None
+            if body is not None:
+                alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name))
+                table.replace(exp.Subquery(this=body.copy(), alias=alias.copy(), joins=table.args.get("joins")))
+        return node
+
+    for cte in clause.expressions:
+        if cte.args["alias"].args.get("columns") or not isinstance(cte.this, exp.Query):
+            raise Unplannable("CTE with column names")
+        bodies[cte.alias.lower()] = inline(cte.this.copy())
+    rest = select.copy()
+    rest.set("with_", None)
+    inlined = inline(rest)
+    assert isinstance(inlined, exp.Select)
+    return inlined

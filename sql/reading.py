@@ -1,0 +1,99 @@
+"""Pull reads: a SELECT answered by DuckDB over all its relations as of one epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from ..engine.runtime import Reading
+from .database import Database
+from .dialect import twin_sql
+from .recompute import used_columns
+from .relations import Column, Relation
+from .twin import expand_views, named_tables, twin
+from .types import connect, quote, scan_sql, translate
+
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A result: an Arrow table and the SQL type of each column (names may repeat)."""
+
+    table: pa.Table
+    types: tuple[str, ...]
+    key: tuple[str, ...] | None = None
+
+
+def select(database: Database, query: exp.Query, parameters: Parameters, ends: Mapping[str, list[int]]) -> Rows:
+    """The rows of `query` now, at an epoch that covers `ends` (what this connection has written)."""
+    expanded = expand_views(query, database.relations)
+    used = relations_of(database, expanded)
+    views = [relation.name for relation in used if relation.kind == "MATERIALIZED VIEW"]
+    streams = [relation.name for relation in used if relation.kind == "STREAM"]
+    if used:
+        database.engine.wait(ends, views)
+    reading = database.engine.read(views, streams)
+    connection = connect(threads=None)
+    try:
+        wanted = used_columns(expanded)
+        for relation in used:
+            table = relation_rows(database, relation, reading, wanted)
+            register(connection, relation.name, narrowed(relation.columns, table), table)
+        return run(connection, twin_sql(twin(expanded)), parameters, query)
+    finally:
+        connection.close()
+
+
+def relations_of(database: Database, expanded: exp.Query) -> list[Relation]:
+    """The relations that a query with its views expanded reads, each once."""
+    names = dict.fromkeys(table.name.lower() for table in named_tables(expanded))
+    return [database.relations.require(name) for name in names]
+
+
+def relation_rows(database: Database, relation: Relation, reading: Reading, wanted: frozenset[str] | None) -> pa.Table:
+    """The rows of one relation as of `reading`; of a stream only the `wanted` columns (lower case; None: all)."""
+    if relation.kind == "MATERIALIZED VIEW":
+        return reading.views[relation.name]
+    if relation.kind == "SYSTEM":
+        return database.late.rows()
+    columns = [c.name for c in relation.columns if wanted is None or c.name.lower() in wanted] or [relation.columns[0].name]
+    batches = [
+        batch
+        for partition, end in zip(database.folder.topic(relation.name).partitions, reading.streams[relation.name], strict=True)
+        for batch in partition.read(partition.start_offset, end, columns)
+    ]
+    return pa.Table.from_batches(batches, schema=pa.schema([relation.schema.field(name) for name in columns]))
+
+
+def narrowed(columns: Sequence[Column], table: pa.Table) -> list[Column]:
+    """Those of `columns` that `table` has, in its order."""
+    by_name = {column.name: column for column in columns}
+    return [by_name[name] for name in table.schema.names]
+
+
+def register(connection: duckdb.DuckDBPyConnection, name: str, columns: Sequence[Column], table: pa.Table) -> None:
+    """Let SQL on `connection` find `table` under `name`, with the SQL types of `columns`."""
+    read = scan_sql(f"{name}/arrow", columns)
+    if "CAST(" in read:
+        connection.register(f"{name}/arrow", table)
+        connection.execute(f"CREATE TEMP VIEW {quote(name)} AS {read}")
+    else:
+        connection.register(name, table)
+
+
+def run(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters, node: exp.Expression | None) -> Rows:
+    """What DuckDB answers, its errors told as ours."""
+    try:
+        relation = connection.sql(sql, params=parameters) if parameters else connection.sql(sql)
+        if relation is None:
+            return Rows(pa.table({}), ())
+        types = tuple(str(kind) for kind in relation.types)
+        return Rows(relation.to_arrow_table(), types)
+    except duckdb.Error as error:
+        raise translate(error, node) from None

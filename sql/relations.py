@@ -1,0 +1,85 @@
+"""What a name in SQL can mean: streams, views, materialized views and system relations, with their typed columns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ..storage.errors import Position, ProgrammingError
+
+Kind = Literal["STREAM", "VIEW", "MATERIALIZED VIEW", "SYSTEM"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A name, its SQL type as DuckDB writes it, and the Arrow type DuckDB gives such a value."""
+
+    name: str
+    type: str
+    arrow: pa.DataType
+    nullable: bool = True
+
+
+def schema_of(columns: Iterable[Column]) -> pa.Schema:
+    """The Arrow schema of the columns; NOT NULL is checked on the way in, so every field is nullable here."""
+    return pa.schema([pa.field(column.name, column.arrow) for column in columns])
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One named relation. `query` is set for views, `event_time` and `delay_us` for streams with a WATERMARK."""
+
+    name: str
+    kind: Kind
+    columns: tuple[Column, ...]
+    sql: str = ""
+    query: exp.Query | None = None
+    event_time: str | None = None
+    delay_us: int = 0
+    defaults: Mapping[str, exp.Expression] = field(default_factory=dict)
+    partitions: int = 1
+
+    @property
+    def schema(self) -> pa.Schema:
+        return schema_of(self.columns)
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, whatever its case."""
+        return next((column for column in self.columns if column.name.lower() == name.lower()), None)
+
+
+class Relations:
+    """All relations of a database by name, compared without case."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Relation] = {}
+
+    def __iter__(self) -> Iterator[Relation]:
+        return iter(self._by_name.values())
+
+    def get(self, name: str) -> Relation | None:
+        return self._by_name.get(name.lower())
+
+    def add(self, relation: Relation) -> None:
+        self._by_name[relation.name.lower()] = relation
+
+    def remove(self, name: str) -> None:
+        del self._by_name[name.lower()]
+
+    def require(self, name: str, position: Position | None = None) -> Relation:
+        """The relation of that name, or a ProgrammingError that proposes the nearest one."""
+        relation = self.get(name)
+        if relation is not None:
+            return relation
+        close = difflib.get_close_matches(name.lower(), self._by_name, n=1)
+        raise ProgrammingError(
+            f'no stream or view is named "{name}"',
+            hint=f'Did you mean "{self._by_name[close[0]].name}"?' if close else "SHOW STREAMS and SHOW VIEWS list what there is.",
+            position=position,
+            sqlstate="42P01",
+        )

@@ -1,0 +1,321 @@
+"""One connection's statements, each to its doing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ..engine.changelog import changelog
+from ..engine.delta import Delta
+from ..engine.subscription import Subscription
+from ..storage.errors import NotSupportedError, ProgrammingError
+from ..storage.topic import Appended
+from . import plan as p
+from .database import Database
+from .explain import explain
+from .reading import Parameters, Rows, select
+from .relations import Relation
+from .show import show
+from .statements import Copy, CreateStream, CreateView, Describe, Drop, Explain, Insert, Reset, Select, Set, Show, Statement, Subscribe, Verify
+from .twin import expand_views, twin
+from .verify import verify
+from .writing import copy, insert
+
+
+@dataclass
+class Live:
+    """A running subscription: the changes of a query until it is closed."""
+
+    subscription: Subscription
+    schema: pa.Schema
+    types: tuple[str, ...]
+    key: tuple[str, ...] | None
+    weights: bool
+    on_close: Callable[[], None]
+
+    def next(self, timeout_s: float | None) -> pa.Table | None:
+        """The changes of the next epoch that has any; None after the timeout, or once closed."""
+        change = self.subscription.get(timeout_s)
+        if change is None:
+            return None
+        epoch, delta = change
+        return pa.Table.from_batches([self._batch(epoch, delta)])
+
+    def close(self) -> None:
+        """End it; once or more, from any thread."""
+        self.subscription.close()
+        self.on_close()
+
+    def _batch(self, epoch: int, delta: Delta) -> pa.RecordBatch:
+        if not self.weights:
+            return changelog(epoch, delta, self.key)
+        columns = [pa.array([epoch] * delta.rows, pa.int64()), pa.array(delta.weight_array())]
+        return pa.RecordBatch.from_arrays([*columns, *delta.batch.columns], names=["epoch", "weight", *delta.batch.schema.names])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a statement came to: rows, or a live query, or neither. `tag` as PostgreSQL writes command tags."""
+
+    tag: str
+    rows: Rows | None = None
+    live: Live | None = None
+    rowcount: int = -1
+    notices: list[str] = field(default_factory=list)
+
+
+class Session:
+    """Runs statements; reads wait for what it has written itself."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.settings: dict[str, bool] = {"allow_recompute": True}
+        self._written: dict[str, list[int]] = {}
+        self._subscriptions = 0
+        self.flush_target()
+
+    def run(self, statement: Statement, parameters: Parameters = None) -> Outcome:
+        """Do what the statement says, whole or not at all."""
+        if parameters and not isinstance(statement, Select | Insert):
+            raise ProgrammingError("only SELECT and INSERT take parameters", position=statement.start)
+        match statement:
+            case Select(emit=None):
+                rows = select(self.database, statement.query, parameters, self._written)
+                return Outcome(f"SELECT {rows.table.num_rows}", rows, rowcount=rows.table.num_rows)
+            case Select():
+                assert statement.emit is not None
+                final = statement.emit.mode == "FINAL"
+                return self._subscribe(statement.query, snapshot=True, weights=statement.emit.mode == "CHANGELOG", final=final)
+            case Subscribe():
+                return self._subscribe(statement.query, snapshot=statement.snapshot, weights=statement.changelog, final=False)
+            case Insert():
+                count, appended = insert(self.database, statement, parameters, self._written)
+                self.wrote(statement.name, appended)
+                return Outcome(f"INSERT 0 {count}", rowcount=count)
+            case Copy():
+                count, appended = copy(self.database, statement)
+                self.wrote(statement.name, appended)
+                return Outcome(f"COPY {count}", rowcount=count)
+            case CreateStream():
+                return self._create(statement, lambda: self.database.create_stream(statement) or [], "STREAM")
+            case CreateView():
+                kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
+                return self._create(statement, lambda: self._create_view(statement), kind)
+            case Drop():
+                return self._drop(statement)
+            case Explain():
+                return Outcome("EXPLAIN", _text(self._explain(statement), "plan"))
+            case Verify():
+                return self._verify(statement)
+            case Show() | Describe():
+                self.database.engine.wait(self._written)
+                rows = show(self.database, statement)
+                return Outcome(f"SHOW {rows.table.num_rows}", rows, rowcount=rows.table.num_rows)
+            case Set() | Reset():
+                return self._set(statement)
+            case _:
+                raise AssertionError(f"no session code for {type(statement).__name__}")
+
+    # -- what was written -----------------------------------------------------------------------------------------
+
+    def wrote(self, stream: str, appended: tuple[Appended, ...]) -> None:
+        """Remember rows of this connection, so that its reads see them."""
+        relation = self.database.relations.require(stream)
+        ends = self._written.setdefault(relation.name, [0] * relation.partitions)
+        for part in appended:
+            ends[part.partition] = max(ends[part.partition], part.end)
+
+    def flush_target(self) -> Mapping[str, list[int]]:
+        """All that any stream holds now, as what this connection's reads must cover."""
+        for relation in self.database.relations:
+            if relation.kind == "STREAM":
+                topic = self.database.folder.topic(relation.name)
+                topic.sync()
+                self._written[relation.name] = [partition.end_offset for partition in topic.partitions]
+        return self._written
+
+    # -- statements -----------------------------------------------------------------------------------------------
+
+    def _create(self, statement: CreateStream | CreateView, create: Callable[[], list[str]], kind: str) -> Outcome:
+        with self.database.lock:
+            existing = self.database.relations.get(statement.name)
+            if existing is not None:
+                if statement.if_not_exists:
+                    return Outcome(f"CREATE {kind}", notices=[f'"{existing.name}" exists already; nothing was done'])
+                if not statement.or_replace:
+                    raise ProgrammingError(
+                        f'"{existing.name}" exists already',
+                        detail=f"It is a {existing.kind.lower()}.",
+                        hint=f"CREATE {kind} IF NOT EXISTS leaves it, CREATE OR REPLACE {kind} replaces it.",
+                        position=statement.start,
+                        sqlstate="42P07",
+                    )
+                if existing.kind != kind or kind == "STREAM" or self.database.dependents(existing.name):
+                    raise NotSupportedError(
+                        f'cannot replace "{existing.name}"',
+                        detail="Only a view of the same kind that no other view reads can be replaced so far.",
+                        hint="DROP it first.",
+                        position=statement.start,
+                    )
+                self.database.check_view(statement)  # type: ignore[arg-type]
+                self.database.drop([existing.name])
+            return Outcome(f"CREATE {kind}", notices=create())
+
+    def _create_view(self, statement: CreateView) -> list[str]:
+        self._refuse_recompute(statement.query, final=False) if statement.materialized else None
+        return self.database.create_view(statement)
+
+    def _refuse_recompute(self, query: exp.Query, *, final: bool) -> None:
+        if self.settings["allow_recompute"]:
+            return
+        planned = self.database.plan(query, final=final)
+        for node in p.walk(planned.plan):
+            if isinstance(node, p.Recompute):
+                raise NotSupportedError(
+                    f"this query needs recompute ({node.reason})",
+                    detail="allow_recompute is off, and no incremental operator does this yet.",
+                    hint="SET allow_recompute = on, or see EXPLAIN for the part that needs it.",
+                )
+
+    def _drop(self, statement: Drop) -> Outcome:
+        with self.database.lock:
+            relation = self.database.relations.get(statement.name)
+            if relation is None and statement.if_exists:
+                return Outcome(f"DROP {statement.kind}", notices=[f'"{statement.name}" does not exist; nothing was done'])
+            relation = self.database.relations.require(statement.name, statement.start)
+            if relation.kind != statement.kind:
+                raise ProgrammingError(f'"{relation.name}" is not a {statement.kind.lower()}', hint=f"DROP {relation.kind} {relation.name}", position=statement.start, sqlstate="42809")
+            order = _with_dependents(self.database, relation)
+            if len(order) > 1 and not statement.cascade:
+                names = ", ".join(f'"{name}"' for name in order[:-1])
+                raise ProgrammingError(
+                    f'cannot drop "{relation.name}" while others read it',
+                    detail=f"Read by {names}.",
+                    hint="Drop those first, or say CASCADE.",
+                    position=statement.start,
+                    sqlstate="2BP01",
+                )
+            self.database.drop(order)
+            for name in order:
+                self._written.pop(name, None)
+            return Outcome(f"DROP {statement.kind}", notices=[f'also dropped "{name}"' for name in order[:-1]])
+
+    def _explain(self, statement: Explain) -> list[str]:
+        inner = statement.statement
+        final = False
+        if isinstance(inner, CreateView):
+            final = inner.emit is not None and inner.emit.mode == "FINAL"
+        if not isinstance(inner, CreateView | Select | Subscribe):
+            raise NotSupportedError("EXPLAIN takes a query, a view's name or CREATE MATERIALIZED VIEW", position=inner.start)
+        query = inner.query
+        name = _bare_name(query)
+        relation = None if name is None else self.database.relations.get(name)
+        if relation is not None and relation.query is not None:
+            query = relation.query
+            planned = self.database.plans.get(relation.name.lower())
+            final = planned is not None and planned.final
+        if statement.mode == "TWIN":
+            expanded = expand_views(query, self.database.relations)
+            return twin(expanded).sql(dialect="duckdb", pretty=True).splitlines()
+        return explain(self.database.plan(query, final=final).plan)
+
+    def _verify(self, statement: Verify) -> Outcome:
+        if statement.name is not None:
+            relation = self.database.relations.require(statement.name, statement.start)
+            if relation.kind != "MATERIALIZED VIEW":
+                raise ProgrammingError(f'"{relation.name}" is not a materialized view', detail="Only what is kept can differ from its query.", position=statement.start)
+            names = [relation.name]
+        else:
+            names = [relation.name for relation in self.database.relations if relation.kind == "MATERIALIZED VIEW"]
+        verdicts = [verify(self.database, name, self._written) for name in names]
+        table = pa.table(
+            {
+                "view": pa.array([v.view for v in verdicts], pa.string()),
+                "equal": pa.array([v.equal for v in verdicts], pa.bool_()),
+                "rows": pa.array([v.rows for v in verdicts], pa.int64()),
+                "twin_rows": pa.array([v.twin_rows for v in verdicts], pa.int64()),
+                "missing": pa.array([v.missing for v in verdicts], pa.int64()),
+                "surplus": pa.array([v.surplus for v in verdicts], pa.int64()),
+            }
+        )
+        return Outcome("VERIFY", Rows(table, ("VARCHAR", "BOOLEAN", "BIGINT", "BIGINT", "BIGINT", "BIGINT")), rowcount=len(verdicts))
+
+    def _set(self, statement: Set | Reset) -> Outcome:
+        if statement.name not in self.settings:
+            raise ProgrammingError(f'there is no setting "{statement.name}"', hint=f"There is {', '.join(self.settings)}.", position=statement.start)
+        value: Any = True if isinstance(statement, Reset) else statement.value
+        words = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+        if str(value).lower() not in words:
+            raise ProgrammingError(f"{statement.name} is on or off, not {value!r}", position=statement.start)
+        self.settings[statement.name] = words[str(value).lower()]
+        return Outcome("SET")
+
+    def _subscribe(self, query: exp.Query, *, snapshot: bool, weights: bool, final: bool) -> Outcome:
+        database = self.database
+        name = _bare_name(query)
+        relation = None if name is None else database.relations.get(name)
+        with database.lock:
+            if relation is not None and relation.kind == "MATERIALIZED VIEW" and not final:
+                view, columns, key = relation.name, relation.columns, database.properties(relation.name).key
+                close = lambda: None  # noqa: E731
+            else:
+                self._refuse_recompute(query, final=final)
+                planned = database.plan(query, final=final)
+                self._subscriptions += 1
+                view = f"(subscription {id(self)}.{self._subscriptions})"
+                columns, key = planned.columns, p.key(planned.plan)
+                database.start_view(view, planned)
+                close = _once(lambda: database.engine.drop_view(view))
+        database.engine.wait(self._written, [view])
+        subscription = database.engine.subscribe(view, snapshot=snapshot)
+        first = [("epoch", pa.int64()), ("weight", pa.int64()) if weights else ("op", pa.string())]
+        schema = pa.schema([*first, *((c.name, c.arrow) for c in columns)])
+        types = ("BIGINT", "BIGINT" if weights else "VARCHAR", *(c.type for c in columns))
+        return Outcome("SUBSCRIBE", live=Live(subscription, schema, types, key, weights, close))
+
+
+def _bare_name(query: exp.Query) -> str | None:
+    """The relation's name if the query is just SELECT * FROM name."""
+    if not isinstance(query, exp.Select) or len(query.expressions) != 1 or not isinstance(query.expressions[0], exp.Star):
+        return None
+    given = {name for name, value in query.args.items() if value}
+    source = query.args.get("from_")
+    if given - {"expressions", "from_"} or source is None or not isinstance(source.this, exp.Table):
+        return None
+    table = source.this
+    plain = isinstance(table.this, exp.Identifier) and not {n for n, v in table.args.items() if v} - {"this", "alias"}
+    return table.name if plain and not query.expressions[0].args.get("except_") else None
+
+
+def _with_dependents(database: Database, relation: Relation) -> list[str]:
+    """Names to drop so that `relation` can go: whoever reads it first, itself last."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        for reader in database.dependents(name):
+            if reader.name not in order:
+                visit(reader.name)
+        if name not in order:
+            order.append(name)
+
+    visit(relation.name)
+    return order
+
+
+def _text(lines: list[str], name: str) -> Rows:
+    return Rows(pa.table({name: pa.array(lines, pa.string())}), ("VARCHAR",))
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    done: list[bool] = []
+
+    def call() -> None:
+        if not done:
+            done.append(True)
+            act()
+
+    return call

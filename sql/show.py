@@ -1,0 +1,98 @@
+"""SHOW and DESCRIBE: the catalog as small tables."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from ..storage.errors import NotSupportedError, ProgrammingError
+from . import plan as p
+from .database import Database
+from .reading import Rows
+from .relations import Relation
+from .statements import Describe, Show
+
+_ARROW = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "BOOLEAN": pa.bool_(), "TIMESTAMP": pa.timestamp("us")}
+
+
+def show(database: Database, statement: Show | Describe) -> Rows:
+    """The rows that SHOW or DESCRIBE answers with."""
+    match statement:
+        case Describe():
+            return _describe(database.relations.require(statement.name, statement.start))
+        case Show(what="STREAMS"):
+            return _streams(database)
+        case Show(what="TABLES"):
+            return _table([("name", "VARCHAR")], [])
+        case Show(what="VIEWS"):
+            return _views(database)
+        case Show(what="QUERIES"):
+            return _queries(database)
+        case Show(what="PARTITIONS"):
+            return _partitions(database, statement)
+        case Show(what="CREATE", name=str() as name):
+            relation = database.relations.require(name, statement.start)
+            if not relation.sql:
+                raise ProgrammingError(f'"{relation.name}" was not created by a statement', position=statement.start)
+            return _table([("name", "VARCHAR"), ("statement", "VARCHAR")], [(relation.name, relation.sql)])
+        case _:
+            raise NotSupportedError(f"cannot SHOW {statement.what}", hint="SHOW STREAMS, VIEWS, QUERIES, PARTITIONS or CREATE name.", position=statement.start)
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]) -> Rows:
+    arrays = [pa.array([row[i] for row in rows], _ARROW[type]) for i, (_, type) in enumerate(columns)]
+    return Rows(pa.table(arrays, names=[name for name, _ in columns]), tuple(type for _, type in columns))
+
+
+def _describe(relation: Relation) -> Rows:
+    rows = []
+    for column in relation.columns:
+        default = relation.defaults.get(column.name)
+        note = f"watermark {relation.delay_us / 1e6:g} s behind" if column.name == relation.event_time else None
+        rows.append((column.name, column.type, column.nullable, None if default is None else default.sql(dialect="duckdb"), note))
+    return _table([("column", "VARCHAR"), ("type", "VARCHAR"), ("nullable", "BOOLEAN"), ("default", "VARCHAR"), ("note", "VARCHAR")], rows)
+
+
+def _streams(database: Database) -> Rows:
+    marks = database.engine.watermarks()
+    rows = []
+    for relation in database.relations:
+        if relation.kind == "STREAM":
+            partitions = database.folder.topic(relation.name).partitions
+            count = sum(part.end_offset - part.start_offset for part in partitions)
+            mark = marks.get(relation.name)
+            time = None if mark is None else datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=mark)
+            rows.append((relation.name, len(partitions), count, relation.event_time, time))
+    return _table([("name", "VARCHAR"), ("partitions", "BIGINT"), ("rows", "BIGINT"), ("event_time", "VARCHAR"), ("watermark", "TIMESTAMP")], rows)
+
+
+def _views(database: Database) -> Rows:
+    rows = [(r.name, r.kind, len(r.columns), r.sql) for r in database.relations if r.kind in ("VIEW", "MATERIALIZED VIEW")]
+    return _table([("name", "VARCHAR"), ("kind", "VARCHAR"), ("columns", "BIGINT"), ("statement", "VARCHAR")], rows)
+
+
+def _queries(database: Database) -> Rows:
+    errors = database.engine.errors()
+    rows = []
+    for relation in database.relations:
+        planned = database.plans.get(relation.name.lower())
+        if planned is not None:
+            error = errors.get(relation.name)
+            runs = "recompute" if any(isinstance(node, p.Recompute) for node in p.walk(planned.plan)) else "incremental"
+            reason = getattr(error, "detail", None) if error is not None else None
+            rows.append((relation.name, "stopped" if error is not None else "running", runs, reason))
+    return _table([("view", "VARCHAR"), ("status", "VARCHAR"), ("runs", "VARCHAR"), ("reason", "VARCHAR")], rows)
+
+
+def _partitions(database: Database, statement: Show) -> Rows:
+    rows = []
+    for relation in database.relations:
+        if relation.kind == "STREAM" and (statement.name is None or relation.name.lower() == statement.name.lower()):
+            for index, part in enumerate(database.folder.topic(relation.name).partitions):
+                rows.append((relation.name, index, part.start_offset, part.end_offset))
+    if statement.name is not None and not rows:
+        database.relations.require(statement.name, statement.start)
+    return _table([("stream", "VARCHAR"), ("partition", "BIGINT"), ("start_offset", "BIGINT"), ("end_offset", "BIGINT")], rows)

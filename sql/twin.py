@@ -1,0 +1,226 @@
+"""The twin: any streaming SELECT as plain DuckDB SQL over whole relations.
+
+It binds (names, types, errors), answers pull reads, checks views (VERIFY) and runs inside `recompute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import sqlglot
+from sqlglot import exp
+
+from ..storage.errors import NotSupportedError
+from .dialect import WindowFunction, position_of, twin_sql
+from .relations import Column, Relation, Relations
+from .types import Binder, quote, typed_empty
+
+LATE_SUFFIX = "+closed"  # a stream's rows with, per row, `_closed`: windows ending up to then do not count it
+_DAYS_1970_TO_2000_US = 10_959 * 86_400 * 1_000_000  # DuckDB's time_bucket starts at Monday 2000-01-03
+_UNITS = [("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000), ("millisecond", 1_000)]
+
+
+def table_name(table: exp.Table) -> str:
+    """The relation a table reference names: `bids`, `system.late_rows`."""
+    return ".".join(part for part in (table.catalog, table.db, table.name) if part)
+
+
+def named_tables(query: exp.Expression) -> list[exp.Table]:
+    """Every reference to a relation of the database: not window or table functions, not CTEs."""
+    return [
+        table
+        for table in query.find_all(exp.Table)
+        if isinstance(table.this, exp.Identifier) and not _is_cte(table)
+    ]
+
+
+def _is_cte(table: exp.Table) -> bool:
+    if table.db:
+        return False
+    node: exp.Expression | None = table
+    while node is not None:
+        clause = node.args.get("with_")
+        if clause is not None and any(cte.alias.lower() == table.name.lower() for cte in clause.expressions):
+            return True
+        node = node.parent
+    return False
+
+
+def expand_views(query: exp.Query, relations: Relations) -> exp.Query:
+    """`query` with each plain view replaced by its own query, and every name checked and spelled as declared."""
+    query = query.copy()
+    for table in named_tables(query):
+        relation = relations.require(table_name(table), position_of(table) or position_of(table.this))
+        alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
+        replacement: exp.Expression
+        if relation.kind == "VIEW":
+            assert relation.query is not None
+            inner = expand_views(relation.query, relations)
+            names = [exp.to_identifier(column.name, quoted=True) for column in relation.columns]
+            wrapped = exp.select(exp.Star()).from_(exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("_v"), columns=names)))
+            replacement = exp.Subquery(this=wrapped, alias=alias.copy())
+        else:
+            replacement = exp.Table(this=exp.to_identifier(relation.name, quoted=True), alias=alias.copy())
+            replacement.meta.update(table.meta)
+        for name in ("joins", "pivots", "sample"):
+            if table.args.get(name):
+                replacement.set(name, table.args[name])
+        if table is query:
+            return exp.select(exp.Star()).from_(replacement)
+        table.replace(replacement)
+    return query
+
+
+def interval(us: int) -> str:
+    """A fixed length as a DuckDB interval literal in its largest whole unit."""
+    for unit, size in _UNITS:
+        if us % size == 0:
+            return f"INTERVAL '{us // size} {unit}{'' if us == size else 's'}'"
+    return f"INTERVAL '{us} microseconds'"
+
+
+def literal_us(window: WindowFunction, name: str) -> int | None:
+    """The microseconds of a window's `size_us`, `slide_us` or `offset_us`."""
+    value = window.args.get(name)
+    return None if value is None else int(value.name)
+
+
+def window_bounds(window: WindowFunction) -> tuple[int, int, int]:
+    """Size, slide and offset of a window, in microseconds; a TUMBLE slides by its size."""
+    size = literal_us(window, "size_us")
+    assert size is not None
+    return size, literal_us(window, "slide_us") or size, literal_us(window, "offset_us") or 0
+
+
+def _window_sql(window: WindowFunction, source: str, *, late: bool, closed: int | None) -> str:
+    """The rows of `source`, each once per window that holds it, with window_start, window_end, window_time.
+
+    `late`: the source has a column `_closed` to obey. `closed`: only windows that end by then (microseconds).
+    """
+    size, slide, offset = window_bounds(window)
+    column = quote(window.args["column"].name)
+    shift = (offset - _DAYS_1970_TO_2000_US) % slide
+    first = f"time_bucket({interval(slide)}, {column}" + (f", {interval(shift)})" if shift else ")")
+    extra, where = "", f"{column} IS NOT NULL"
+    if slide != size:
+        extra = f" CROSS JOIN (SELECT unnest(range({-(-size // slide)})) AS _hop) AS _hops"
+        first = f"{first} - _hop * {interval(slide)}"
+    hidden = [name for name, there in (("_hop", slide != size), ("_closed", late)) if there]
+    star = f"* EXCLUDE ({', '.join(hidden)})" if hidden else "*"
+    sql = f"SELECT *, {first} AS window_start FROM {source} AS _source{extra} WHERE {where}"
+    end = f"window_start + {interval(size)}"
+    conditions = ([f"{column} < {end}"] if size % slide else []) + ([f"(_closed IS NULL OR {end} > _closed)"] if late else [])
+    if closed is not None:
+        conditions.append(f"epoch_us({end}) <= {closed}")
+    sql = f"SELECT {star}, {end} AS window_end, {end} - INTERVAL '1 millisecond' AS window_time FROM ({sql})"
+    return sql + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+
+
+def simple_source(source: exp.Expression) -> exp.Table | None:
+    """The one table under `source`, if only projections and filters stand between: then event time passes through."""
+    if isinstance(source, exp.Table):
+        plain = isinstance(source.this, exp.Identifier) and not source.args.get("joins") and not source.args.get("sample")
+        return source if plain else None
+    select = source.this if isinstance(source, exp.Subquery) else source
+    if isinstance(select, exp.Subquery):
+        return simple_source(select)
+    if not isinstance(select, exp.Select) or select.args.get("from_") is None:
+        return None
+    blocking = ("with_", "joins", "laterals", "group", "having", "qualify", "distinct", "limit", "offset", "pivots", "sample")
+    if any(select.args.get(name) for name in blocking) or any(select.find_all(exp.AggFunc, exp.Window)):
+        return None
+    return simple_source(select.args["from_"].this)
+
+
+def _carry_closed(source: exp.Expression, late: Collection[str]) -> bool:
+    """Let `_closed` pass from a stream with late rows up to the window above; False if this source has none."""
+    table = simple_source(source)
+    if table is None or table.name.lower() not in late:
+        return False
+    table.set("this", exp.to_identifier(table.name + LATE_SUFFIX, quoted=True))
+    node: exp.Expression = table
+    while node is not source:
+        node = node.parent
+        if isinstance(node, exp.Select) and not any(isinstance(item, exp.Star) for item in node.expressions):
+            node.append("expressions", exp.column("_closed"))
+    return True
+
+
+def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, int] | None = None) -> exp.Query:
+    """The batch twin of `query` (views already expanded): no WindowFunction is left.
+
+    `late` names (lower case) streams some of whose rows came too late for a window of this query; they are then
+    read inside windows from the relation `<stream>+closed`. `closed` gives watermarks per relation (lower case): only
+    windows that have closed by then come out, as EMIT FINAL has it.
+    """
+    query = query.copy()
+    # Innermost first, so that a window over a subquery with a window finds that one already rewritten.
+    for table in reversed([t for t in query.find_all(exp.Table, bfs=True) if isinstance(t.this, WindowFunction)]):
+        window = table.this
+        carried = _carry_closed(window.this, late)
+        source = twin_sql(window.this.copy())
+        if isinstance(window.this, exp.Table):
+            source = f"(SELECT * FROM {source})"
+        elif isinstance(window.this, exp.Subquery) and window.this.alias:
+            bare = window.this.copy()
+            bare.set("alias", None)
+            source = twin_sql(bare)
+        until = None
+        if closed is not None:
+            below = [closed[name] for t in named_tables(window) if (name := t.name.lower().removesuffix(LATE_SUFFIX)) in closed]
+            until = min(below, default=None)
+        inner = sqlglot.parse_one(_window_sql(window, source, late=carried, closed=until), read="duckdb")
+        alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(_default_alias(window)))
+        replacement = exp.Subquery(this=inner, alias=alias.copy(), joins=table.args.get("joins"))
+        table.replace(replacement)
+    return query
+
+
+def _default_alias(window: WindowFunction) -> str:
+    """What columns of an unaliased window may be qualified with: its source's name."""
+    return window.this.alias_or_name or "_window"
+
+
+def settle_ties(query: exp.Query, columns: Callable[[exp.Query], int]) -> exp.Query:
+    """`query` with every LIMIT made a function of the rows: all columns are appended to its ORDER BY.
+
+    Without it ORDER BY ... LIMIT may cut between equal rows either way, and no two runs need agree.
+    """
+    query = query.copy()
+    for node in list(query.find_all(exp.Select, exp.SetOperation)):
+        if not (node.args.get("limit") or node.args.get("offset")):
+            continue
+        order = node.args.get("order")
+        keys = list(order.expressions) if order is not None else []
+        if keys and isinstance(keys[0].this, exp.Var | exp.Star) and keys[0].this.name.upper() in ("ALL", "*"):
+            continue
+        width = len(node.expressions) if isinstance(node, exp.Select) and not node.is_star else columns(node)
+        keys += [exp.Ordered(this=exp.Literal.number(i + 1), nulls_first=False) for i in range(width)]
+        node.set("order", exp.Order(expressions=keys))
+    return query
+
+
+def bind(query: exp.Query, relations: Iterable[Relation], binder: Binder, node: exp.Expression | None = None) -> tuple[Column, ...]:
+    """The columns that the twin `query` returns, or a ProgrammingError placed in `node`."""
+    used = {table.name.lower() for table in query.find_all(exp.Table)}
+    sources = [(r.name, r.columns) for r in relations if r.name.lower() in used]
+    return bind_over(twin_sql(query), sources, binder, node)
+
+
+def bind_over(sql: str, sources: Iterable[tuple[str, tuple[Column, ...]]], binder: Binder, node: exp.Expression | None = None) -> tuple[Column, ...]:
+    """The columns that `sql` returns over the named sources."""
+    ctes = ", ".join(f"{quote(name)} AS {typed_empty(columns)}" for name, columns in sources)
+    return binder.bind(f"WITH {ctes} SELECT * FROM ({sql})" if ctes else sql, node)
+
+
+def refuse_volatile(query: exp.Query, volatile: Collection[str]) -> None:
+    """Raise at a function whose value is not decided by its arguments: a view could not equal its twin."""
+    for node in query.find_all(exp.Func, exp.CurrentTimestamp, exp.CurrentDate):
+        name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
+        if name.lower() in volatile:
+            raise NotSupportedError(
+                f"cannot use {name.lower()}() in a continuous query",
+                detail="Its value changes without any row changing, so the view could not be kept up to date from its input.",
+                hint="Compute the value when the row is inserted, or call it in the SELECT that reads the view.",
+                position=position_of(node),
+            )

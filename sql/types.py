@@ -1,0 +1,129 @@
+"""Types, asked of DuckDB and never guessed: what a query returns, and how Arrow carries it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from functools import cache
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from ..storage.errors import DataError, Error, NotSupportedError, Position, ProgrammingError
+from .dialect import position_of
+from .relations import Column
+
+# Types whose Arrow form DuckDB would read back as another type: a scan casts these columns again.
+_CAST_BACK = re.compile(r"HUGEINT|UUID|JSON|BIT|VARINT|ENUM|TIME WITH TIME ZONE|GEOMETRY", re.IGNORECASE)
+
+
+@cache
+def _instance(threads: int | None) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'; SET GLOBAL python_enable_replacements = false")
+    if threads is not None:
+        connection.execute(f"SET GLOBAL threads = {threads}")
+    return connection
+
+
+def connect(*, threads: int | None = 1) -> duckdb.DuckDBPyConnection:
+    """A DuckDB session of its own: in memory, UTC, seeing nothing of the Python process. None: all cores.
+
+    Sessions with as many threads share an instance (50 ms to open), but nothing that is registered or created.
+    """
+    return _instance(threads).cursor()
+
+
+def quote(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def typed_empty(columns: Sequence[Column]) -> str:
+    """SQL for a relation without rows that has these columns, to bind against."""
+    return "(SELECT " + ", ".join(f"NULL::{c.type} AS {quote(c.name)}" for c in columns) + " WHERE false)"
+
+
+def scan_sql(source: str, columns: Sequence[Column]) -> str:
+    """SQL that reads the registered Arrow relation `source` with exactly the types of `columns`."""
+    items = [
+        f"CAST({quote(c.name)} AS {c.type}) AS {quote(c.name)}" if _CAST_BACK.search(c.type) else quote(c.name)
+        for c in columns
+    ]
+    return f"SELECT {', '.join(items)} FROM {quote(source)}"
+
+
+class Binder:
+    """DuckDB's binder over empty relations: names, types and errors of a query that is not run."""
+
+    def __init__(self) -> None:
+        self._connection = connect()
+        self._lock = threading.Lock()
+
+    def bind(self, sql: str, node: exp.Expression | None = None) -> tuple[Column, ...]:
+        """The columns `sql` would return. `node` is the user's query, to find the place of an error in."""
+        with self._lock:
+            try:
+                relation = self._connection.sql(sql)
+                if relation is None:
+                    raise ProgrammingError("the statement returns no rows")
+                types = [str(kind) for kind in relation.types]
+                arrow = self._connection.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema
+            except duckdb.Error as error:
+                raise translate(error, node) from None
+        return tuple(Column(name, kind, arrow.field(i).type) for i, (name, kind) in enumerate(zip(relation.columns, types, strict=True)))
+
+    def column(self, name: str, type: str, *, nullable: bool, position: Position | None) -> Column:
+        """The column that a definition `name type` in CREATE STREAM means."""
+        try:
+            bound = self.bind(f"SELECT NULL::{type} AS {quote(name)}")[0]
+        except ProgrammingError as error:
+            raise ProgrammingError(
+                f'there is no type "{type}"', detail=error.headline, position=position, sqlstate="42704"
+            ) from None
+        return Column(name, bound.type, bound.arrow, nullable)
+
+
+_PREFIX = re.compile(r"^([A-Z][A-Za-z ]+?) Error: ")
+
+
+def translate(error: duckdb.Error, node: exp.Expression | None = None) -> Error:
+    """A DuckDB error as one of ours: headline, what DuckDB adds as detail or hint, and the place if it names one."""
+    text = str(error).strip()
+    match = _PREFIX.match(text)
+    kind = match.group(1) if match else ""
+    lines = [line for line in (text[match.end() :] if match else text).splitlines() if line.strip()]
+    body = [line for line in lines if not line.startswith(("LINE ", "Did you mean", "Candidate bindings")) and line.strip() != "^"]
+    headline = (body[0] if body else text).rstrip(" .!")
+    headline = headline[:1].lower() + headline[1:] if not headline[:2].isupper() else headline
+    hints = [line for line in lines if line.startswith("Did you mean")]
+    candidates = [line for line in lines if line.startswith("Candidate bindings")]
+    detail = " ".join(body[1:] + candidates) or None
+    if detail and not detail.endswith((".", "?", "!")):
+        detail += "."
+    position = _place(headline, node)
+    hint = hints[0] if hints else None
+    if kind in ("Conversion", "Out of Range", "Invalid Input", "Mismatch Type"):
+        return DataError(headline, detail=detail, hint=hint, position=position)
+    if kind == "Not implemented":
+        return NotSupportedError(headline, detail=detail, hint=hint, position=position)
+    return ProgrammingError(headline, detail=detail, hint=hint, position=position)
+
+
+def _place(headline: str, node: exp.Expression | None) -> Position | None:
+    """Where in the user's query the name stands that the headline quotes or mentions."""
+    if node is None:
+        return None
+    names = [name.split(".")[-1].lower() for name in re.findall(r'"([^"]+)"', headline)]
+    names += [word.lower() for word in re.findall(r"(?:with name|[Ff]unction) (\w+)", headline)]
+    call = re.search(r"'(\w+)\(", headline) or re.search(r"\b(\w+)\(", headline)
+    if call:
+        names.append(call.group(1).lower())
+    for name in names:
+        for found in node.walk():
+            label = found.name if isinstance(found, exp.Identifier | exp.Anonymous | exp.Column) else getattr(found, "key", "")
+            if label.lower() == name and (position := position_of(found)) is not None:
+                return position
+    return None

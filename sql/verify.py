@@ -1,0 +1,121 @@
+"""VERIFY: a materialized view beside its twin, run in batch over the same rows, compared as multisets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from ..engine.operator import NO_WATERMARK
+from ..engine.runtime import Reading
+from .database import Database
+from .dialect import twin_sql
+from .reading import narrowed, register, relation_rows, relations_of
+from .relations import Column, Relation
+from .twin import LATE_SUFFIX, twin
+from .types import connect, quote
+
+FLOAT_TOLERANCE = 1e-9  # sums of floats depend on their order; relative, and absolute near zero
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a view equals its twin: rows in each, and rows that only one of them has."""
+
+    view: str
+    rows: int
+    twin_rows: int
+    missing: int
+    surplus: int
+
+    @property
+    def equal(self) -> bool:
+        return self.missing == self.surplus == 0
+
+
+def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verdict:
+    """Compare the materialized view `name` with its twin, both over what the log held at one epoch.
+
+    Rows that came too late are left out of the twin's windows just as they were of the view's. A view that the query
+    itself reads is taken as it stands: it has a verdict of its own.
+    """
+    planned = database.plans[name.lower()]
+    view = database.relations.require(name)
+    used = relations_of(database, planned.query)
+    views = [view.name, *(relation.name for relation in used if relation.kind == "MATERIALIZED VIEW")]
+    streams = [relation.name for relation in used if relation.kind == "STREAM"]
+    database.engine.wait(ends, views)
+    reading = database.engine.read(views, streams)
+    known = database.late.known(database.view_ids[name.lower()])
+    connection = connect(threads=None)
+    try:
+        late: set[str] = set()
+        for relation in used:
+            rows = relation_rows(database, relation, reading, None)
+            register(connection, relation.name, narrowed(relation.columns, rows), rows)
+            if relation.name in known:
+                _register_closed(connection, database, relation, reading, rows, known[relation.name])
+                late.add(relation.name.lower())
+        closed = {r.name.lower(): reading.watermarks[r.name] for r in used} if planned.final else None
+        expected = connection.sql(f"SELECT * FROM ({twin_sql(twin(planned.query, late=late, closed=closed))})").to_arrow_table()
+        expected = expected.rename_columns([column.name for column in view.columns]).cast(view.schema)
+        actual = reading.views[view.name]
+        missing, surplus = compare(connection, view.columns, expected, actual)
+        return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus)
+    finally:
+        connection.close()
+
+
+def compare(connection: duckdb.DuckDBPyConnection, columns: tuple[Column, ...], expected: pa.Table, actual: pa.Table) -> tuple[int, int]:
+    """How many rows of `expected` are not in `actual`, and the other way round; floats equal within FLOAT_TOLERANCE."""
+    connection.register("expected/rows", expected)
+    connection.register("actual/rows", actual)
+
+    def only_in(left: str, right: str) -> pa.Table:
+        exact = ", ".join(quote(c.name) for c in columns if not pa.types.is_floating(c.arrow))
+        inexact = ", ".join(quote(c.name) for c in columns if pa.types.is_floating(c.arrow))
+        order = ", ".join(part for part in (exact, inexact) if part)
+        return connection.sql(f'SELECT * FROM (SELECT * FROM "{left}" EXCEPT ALL SELECT * FROM "{right}") ORDER BY {order}').to_arrow_table()
+
+    missing, surplus = only_in("expected/rows", "actual/rows"), only_in("actual/rows", "expected/rows")
+    if missing.num_rows == surplus.num_rows > 0:
+        same = np.ones(missing.num_rows, dtype=np.bool_)
+        for column in columns:
+            left, right = missing.column(column.name), surplus.column(column.name)
+            if pa.types.is_floating(column.arrow):
+                a, b = (v.cast(pa.float64()).to_numpy(zero_copy_only=False) for v in (left, right))
+                close = np.isclose(a, b, rtol=FLOAT_TOLERANCE, atol=FLOAT_TOLERANCE, equal_nan=True)
+                same &= close & (left.is_null().to_numpy() == right.is_null().to_numpy())
+            else:
+                same &= np.array([x == y for x, y in zip(left.to_pylist(), right.to_pylist(), strict=True)], dtype=np.bool_)
+        different = int((~same).sum())
+        return different, different
+    return missing.num_rows, surplus.num_rows
+
+
+def _register_closed(
+    connection: duckdb.DuckDBPyConnection,
+    database: Database,
+    relation: Relation,
+    reading: Reading,
+    rows: pa.Table,
+    known: list[tuple[int, int, int]],
+) -> None:
+    """The stream once more with `_closed`: per late row, up to when the windows that hold it do not count it."""
+    partitions = database.folder.topic(relation.name).partitions
+    starts = np.cumsum([0] + [end - p.start_offset for p, end in zip(partitions, reading.streams[relation.name], strict=True)])
+    closed = np.full(rows.num_rows, NO_WATERMARK, dtype=np.int64)
+    for partition, offset, until in known:
+        place = starts[partition] + offset - partitions[partition].start_offset
+        if place < starts[partition + 1]:
+            closed[place] = until
+    forever = np.datetime64("9999-12-31", "us").astype(np.int64)
+    values = pa.array(np.minimum(closed, forever), pa.int64(), mask=closed == NO_WATERMARK)
+    time = relation.column(relation.event_time or "")
+    assert time is not None, "only rows with an event time can be late"
+    closed_column = Column("_closed", time.type, time.arrow)
+    table = rows.append_column("_closed", values.cast(time.arrow))
+    register(connection, relation.name + LATE_SUFFIX, [*narrowed(relation.columns, rows), closed_column], table)
