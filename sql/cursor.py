@@ -11,14 +11,15 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
-from .lexer import words
+from .lexer import QUOTED, words
 from .parser_queries import QueryParser, read_part, read_query
 from .parser_windows import unexpected
 from .positions import Source, position_of_token
 from .statements import Option
 
 _NAME_TOKENS = QueryParser.ID_VAR_TOKENS | {TokenType.IDENTIFIER}
-_NESTING = {TokenType.L_PAREN: 1, TokenType.L_BRACKET: 1, TokenType.L_BRACE: 1, TokenType.R_PAREN: -1, TokenType.R_BRACKET: -1, TokenType.R_BRACE: -1}  # fmt: skip
+_OPENING = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE}
+_CLOSING = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE}
 
 
 @dataclass
@@ -44,6 +45,18 @@ class Cursor:
         """Where the next token stands, or at the end the last one."""
         return position_of_token(self.token or self.tokens[-1])
 
+    def words_at(self, ahead: int) -> list[str]:
+        """The upper-case words of the token `ahead` of the next one; none if it is quoted, a mark or beyond the end."""
+        index = self.index + ahead
+        return words(self.tokens[index]) if index < len(self.tokens) else []
+
+    def at_mark(self, mark: str, ahead: int = 0) -> bool:
+        """Whether the token `ahead` of the next one is the punctuation `mark`."""
+        index = self.index + ahead
+        return (
+            index < len(self.tokens) and self.tokens[index].text == mark and self.tokens[index].token_type not in QUOTED
+        )
+
     def accept(self, phrase: str) -> bool:
         """Take `phrase` (upper-case words) if it comes next."""
         wanted, index = phrase.split(), self.index
@@ -62,7 +75,7 @@ class Cursor:
 
     def accept_mark(self, mark: str) -> bool:
         """Take the punctuation `mark` if it comes next."""
-        found = self.token is not None and self.token.text == mark and self.token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER)
+        found = self.at_mark(mark)
         self.index += found
         return found
 
@@ -80,11 +93,15 @@ class Cursor:
         """Raise: what comes next has no place here."""
         raise unexpected(self.token, self.tokens[-1], detail=detail, hint=hint)
 
-    def wrong(self, headline: str, *, position: Position | None = None, detail: str | None = None, hint: str | None = None) -> NoReturn:
+    def wrong(
+        self, headline: str, *, position: Position | None = None, detail: str | None = None, hint: str | None = None
+    ) -> NoReturn:
         """Raise: the statement is wrong at `position`, or here."""
         raise ProgrammingError(headline, detail=detail, hint=hint, position=position or self.position)
 
-    def not_yet(self, headline: str, *, position: Position | None = None, detail: str | None = None, hint: str | None = None) -> NoReturn:
+    def not_yet(
+        self, headline: str, *, position: Position | None = None, detail: str | None = None, hint: str | None = None
+    ) -> NoReturn:
         """Raise: headrace does not do this, or not yet."""
         raise NotSupportedError(headline, detail=detail, hint=hint, position=position or self.position)
 
@@ -101,9 +118,16 @@ class Cursor:
     def name(self, what: str) -> str:
         """One identifier, in the case it was written."""
         token = self.token
-        if token is None or token.token_type not in _NAME_TOKENS or (token.token_type != TokenType.IDENTIFIER and len(words(token)) != 1):
+        if (
+            token is None
+            or token.token_type not in _NAME_TOKENS
+            or (token.token_type != TokenType.IDENTIFIER and len(words(token)) != 1)
+        ):
             reserved = token is not None and bool(words(token))
-            self.unexpected(f"Here should be {what}.", hint=f'A reserved word needs quotes: "{token.text}".' if reserved and token else None)
+            self.unexpected(
+                f"Here should be {what}.",
+                hint=f'A reserved word needs quotes: "{token.text}".' if reserved and token else None,
+            )
         if not token.text:
             self.wrong("a name cannot be empty")
         self.index += 1
@@ -176,7 +200,9 @@ class Cursor:
         options: dict[str, Option] = {}
         while not options or self.accept_mark(","):
             position = self.position
-            name = (self.string("a name") if self.token and self.token.token_type == TokenType.STRING else self.dotted()).lower()
+            name = (
+                self.string("a name") if self.token and self.token.token_type == TokenType.STRING else self.dotted()
+            ).lower()
             if name in options:
                 self.wrong(f'"{name}" is given twice', position=position)
             value: str | int | float | bool = True
@@ -201,14 +227,6 @@ class Cursor:
             parts.append(self.name("the rest of the name"))
         return ".".join(parts)
 
-    def rest(self) -> Cursor:
-        """What is left, as a statement of its own; this cursor is then at its end."""
-        if self.token is None:
-            self.unexpected()
-        rest = Cursor(self.source, self.tokens[self.index :])
-        self.index = len(self.tokens)
-        return rest
-
     def query(self, end: int | None = None) -> exp.Query:
         """The query up to token `end`, or to the end."""
         tokens = self.tokens[self.index : end]
@@ -217,7 +235,7 @@ class Cursor:
         self.index += len(tokens)
         return read_query(tokens, self.source)
 
-    def expression(self, what: str) -> exp.Expression:
+    def expression(self, what: str) -> exp.Expr:
         """One scalar expression, as far as it reaches."""
         if self.token is None:
             self.unexpected(f"Here should be {what}.")
@@ -238,15 +256,11 @@ class Cursor:
         self.index += taken
         return self.source.text[start.start : self.tokens[self.index - 1].end + 1]
 
-    def text(self, start: int = 0) -> str:
-        """The source from token `start` to the last one taken."""
-        return self.source.text[self.tokens[start].start : self.tokens[max(start, self.index - 1)].end + 1]
-
     def depths(self) -> Iterable[tuple[int, Token, int]]:
         """Each token left, with its index and how many brackets it stands in."""
         depth = 0
         for index in range(self.index, len(self.tokens)):
             token = self.tokens[index]
-            depth += min(0, _NESTING.get(token.token_type, 0))
+            depth -= token.token_type in _CLOSING
             yield index, token, depth
-            depth += max(0, _NESTING.get(token.token_type, 0))
+            depth += token.token_type in _OPENING

@@ -25,7 +25,7 @@ _PART = re.compile(r"\s*([+-]?\s*\d+(?:\.\d*)?|[+-]?\s*\.\d+)\s*([a-z]+)\s*(ago\
 _CLOCK = re.compile(r"\s*([+-]?)(\d+):(\d{1,2})(?::(\d{1,2}(?:\.\d+)?))?\s*")
 
 
-def constant_us(node: exp.Expression | None, position: Position | None, what: str) -> int:
+def constant_us(node: exp.Expr | None, position: Position | None, what: str) -> int:
     """The microseconds of an interval that is spelled out and always equally long.
 
     Raises: ProgrammingError if it is no interval, NotSupportedError if its length depends on the calendar;
@@ -81,13 +81,17 @@ def _text_us(text: str, position: Position | None, what: str) -> int:
             )
         if unit.lower() not in _US:
             raise ProgrammingError(
-                f'"{unit}" is not a unit of time', hint="Use WEEK, DAY, HOUR, MINUTE, SECOND, MILLISECOND or MICROSECOND.", position=position
+                f'"{unit}" is not a unit of time',
+                hint="Use WEEK, DAY, HOUR, MINUTE, SECOND, MILLISECOND or MICROSECOND.",
+                position=position,
             )
         value = Decimal(amount.replace(" ", "")) * _US[unit.lower()]
         total, end = total + (-value if ago else value), part.end()
     if end == 0 or text[end:].strip():
         raise ProgrammingError(
-            f"{what} must be a number and a unit of time, not '{text}'", hint="Write it as INTERVAL '10' SECOND.", position=position
+            f"{what} must be a number and a unit of time, not '{text}'",
+            hint="Write it as INTERVAL '10' SECOND.",
+            position=position,
         )
     return _whole(total, position, what)
 

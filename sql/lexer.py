@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import TokenError
@@ -13,9 +14,10 @@ from sqlglot.tokenizer_core import Token, TokenType
 from ..storage.errors import ProgrammingError
 from .positions import Source
 
-_QUOTED = {
+QUOTED = {
     TokenType.STRING, TokenType.IDENTIFIER, TokenType.NUMBER, TokenType.HEREDOC_STRING, TokenType.BYTE_STRING,
-    TokenType.RAW_STRING, TokenType.NATIONAL_STRING, TokenType.UNICODE_STRING, TokenType.HEX_STRING, TokenType.BIT_STRING,
+    TokenType.RAW_STRING, TokenType.NATIONAL_STRING, TokenType.UNICODE_STRING, TokenType.HEX_STRING,
+    TokenType.BIT_STRING,
 }  # fmt: skip
 _OPENERS = re.compile(  # what may hide a semicolon; group "end" is what closed it, empty when nothing did
     r"""--[^\r\n]*+(?P<line>)
@@ -33,7 +35,7 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 class Tokenizer(DuckDB.Tokenizer):
     """DuckDB's words, with no word that swallows the rest of its statement unread."""
 
-    COMMANDS: set[TokenType] = set()
+    COMMANDS: ClassVar[set[TokenType]] = set()
 
 
 def tokenize(source: Source) -> list[Token]:
@@ -67,7 +69,7 @@ def statements(tokens: list[Token]) -> Iterator[tuple[list[Token], Token | None]
 
 def words(token: Token) -> list[str]:
     """The upper-case words of a token: two for GROUP BY, none for what is quoted."""
-    if token.token_type in _QUOTED or not (token.text[:1].isalpha() or token.text[:1] == "_"):
+    if token.token_type in QUOTED or not (token.text[:1].isalpha() or token.text[:1] == "_"):
         return []
     return token.text.upper().split()
 

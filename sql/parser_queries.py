@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import duckdb
 from sqlglot import exp
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class QueryParser(WindowParser):
     """The parser of our dialect: windows, `:name` parameters, and a place for every interval."""
 
-    PLACEHOLDER_PARSERS = {
+    PLACEHOLDER_PARSERS: ClassVar[dict[TokenType, Callable[[Any], Any]]] = {
         **WindowParser.PLACEHOLDER_PARSERS,
         TokenType.COLON: lambda self: self._parse_named_parameter(),
     }
@@ -56,12 +56,12 @@ class QueryParser(WindowParser):
             detail = None if "nexpected token" in said or not said else f"{said}."
             raise unexpected(self._curr or None, self._prev or tokens[-1], detail=detail) from None
 
-    def parse_query(self) -> exp.Expression | None:
+    def parse_query(self) -> exp.Expr | None:
         """A whole query, in parentheses or not."""
-        tree: exp.Expression | None = self._parse_query_modifiers(self._parse_set_operations(self._parse_select(nested=True)))
+        tree: exp.Expr | None = self._parse_query_modifiers(self._parse_set_operations(self._parse_select(nested=True)))
         return tree
 
-    def _parse_named_parameter(self) -> exp.Expression | None:
+    def _parse_named_parameter(self) -> exp.Expr | None:
         colon = self._prev
         if not (self._is_connected() and self._match_set(self.ID_VAR_TOKENS)):
             return None
@@ -85,7 +85,7 @@ class Headrace(DuckDB):
     class Generator(DuckDBGenerator):
         """DuckDB's printer, and windows as Flink writes them."""
 
-        TRANSFORMS = {**DuckDBGenerator.TRANSFORMS, WindowFunction: window_sql}
+        TRANSFORMS: ClassVar[dict[Any, Any]] = {**DuckDBGenerator.TRANSFORMS, WindowFunction: window_sql}
 
 
 def read_query(tokens: Sequence[Token], source: Source) -> exp.Query:
@@ -145,14 +145,16 @@ def _confirm(tokens: Sequence[Token], source: Source, blanks: dict[int, tuple[in
     raise ProgrammingError(f"{told['error_message'].lower().rstrip('.')}", position=position_of_token(at))
 
 
-def _refuse_strangers(tree: exp.Expression, start: Position) -> None:
+def _refuse_strangers(tree: exp.Expr, start: Position) -> None:
     """Raise for what sqlglot reads but no part of headrace means."""
     for node in tree.walk():
         match node:
             case exp.Command() | exp.Hint() | exp.Into() | exp.Lock() | exp.DDL() | exp.DML():
                 raise NotSupportedError("this clause is not supported in a query", position=position_of(node) or start)
             case exp.Version() | exp.HistoricalData():
-                raise NotSupportedError("reading a relation as of a time is not supported yet", position=position_of(node) or start)
+                raise NotSupportedError(
+                    "reading a relation as of a time is not supported yet", position=position_of(node) or start
+                )
             case exp.Table(this=exp.Identifier()) if node.args.get("db") or node.args.get("catalog"):
                 schema = node.args.get("catalog") or node.args["db"]
                 if node.args.get("catalog") or schema.name.lower() not in SYSTEM_SCHEMAS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlglot import exp
 
@@ -29,23 +29,12 @@ def create_stream(cursor: Cursor, *, or_replace: bool, place: dict[str, Any]) ->
     if_not_exists = cursor.accept("IF NOT EXISTS")
     name = cursor.relation("the stream's name")
     if cursor.word == "AS":
-        cursor.not_yet(
-            "CREATE STREAM ... AS is not supported yet", hint=f"Keep the result up to date with CREATE MATERIALIZED VIEW {name} AS ..."
-        )
+        _refuse_as(cursor, name)
     columns, watermark = _columns(cursor)
     clauses: dict[str, Any] = {}
-    while cursor.token:
+    while cursor.token is not None:
         position = cursor.position
-        if cursor.accept("PARTITIONED BY") or cursor.accept("PARTITION BY"):
-            clause, value = "partition_by", _partition_by(cursor, columns)
-        elif cursor.accept("INTO"):
-            clause, value = "partitions", _partitions(cursor)
-        elif cursor.accept("WITH"):
-            clause, value = "options", cursor.options(bare=False)
-        elif cursor.word == "AS":
-            cursor.not_yet("CREATE STREAM ... AS is not supported yet", hint="Use CREATE MATERIALIZED VIEW ... AS.")
-        else:
-            cursor.unexpected("After the columns come PARTITIONED BY (...), INTO n PARTITIONS and WITH (...).")
+        clause, value = _clause(cursor, name, columns)
         if clause in clauses:
             cursor.wrong("this clause is given twice", position=position)
         clauses[clause] = value
@@ -60,6 +49,24 @@ def create_stream(cursor: Cursor, *, or_replace: bool, place: dict[str, Any]) ->
         or_replace=or_replace,
         **place,
     )
+
+
+def _clause(cursor: Cursor, name: str, columns: tuple[ColumnDefinition, ...]) -> tuple[str, Any]:
+    """One clause after the columns, as a field of CreateStream and its value."""
+    if cursor.accept("PARTITIONED BY") or cursor.accept("PARTITION BY"):
+        return "partition_by", _partition_by(cursor, columns)
+    if cursor.accept("INTO"):
+        return "partitions", _partitions(cursor)
+    if cursor.accept("WITH"):
+        return "options", cursor.options(bare=False)
+    if cursor.word == "AS":
+        _refuse_as(cursor, name)
+    return cursor.unexpected("After the columns come PARTITIONED BY (...), INTO n PARTITIONS and WITH (...).")
+
+
+def _refuse_as(cursor: Cursor, name: str) -> NoReturn:
+    hint = f"Keep the result up to date with CREATE MATERIALIZED VIEW {name} AS ..."
+    cursor.not_yet("CREATE STREAM ... AS is not supported yet", hint=hint)
 
 
 def _columns(cursor: Cursor) -> tuple[tuple[ColumnDefinition, ...], Watermark | None]:
@@ -88,10 +95,10 @@ def _columns(cursor: Cursor) -> tuple[tuple[ColumnDefinition, ...], Watermark | 
     if not columns:
         cursor.wrong("a stream needs at least one column")
     if watermark is not None:
-        column = columns.get(watermark.column.lower())
-        if column is None:
+        declared = columns.get(watermark.column.lower())
+        if declared is None:
             cursor.wrong(f'the watermark\'s column "{watermark.column}" is not declared', position=watermark.position)
-        watermark = Watermark(column.name, watermark.delay_us, watermark.position)
+        watermark = Watermark(declared.name, watermark.delay_us, watermark.position)
     return tuple(columns.values()), watermark
 
 
@@ -101,7 +108,7 @@ def _column(cursor: Cursor, position: Position) -> ColumnDefinition:
         cursor.not_yet("computed columns are not supported yet", hint=_NOT_YET["AS"])
     type_text = cursor.type()
     nullable: bool | None = None
-    default: exp.Expression | None = None
+    default: exp.Expr | None = None
     while cursor.token is not None and cursor.token.text not in (",", ")"):
         at = cursor.position
         if cursor.accept("NOT NULL") or cursor.accept("NULL"):
@@ -127,7 +134,7 @@ def _watermark(cursor: Cursor, position: Position) -> Watermark:
     cursor.expect("AS")
     place = cursor.position
     node = cursor.expression("the watermark")
-    delay: exp.Expression | None = None
+    delay: exp.Expr | None = None
     if isinstance(node, exp.Sub):
         node, delay = node.this, node.expression
     if not isinstance(node, exp.Column) or node.table or node.name.lower() != column.lower():

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlglot import exp
-from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.errors import ParseError
+from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import Error, NotSupportedError, ProgrammingError
@@ -25,12 +25,16 @@ class SpottedError(ParseError):
         self.error = error
 
 
-def unexpected(token: Token | None, last: Token, *, detail: str | None = None, hint: str | None = None) -> ProgrammingError:
+def unexpected(
+    token: Token | None, last: Token, *, detail: str | None = None, hint: str | None = None
+) -> ProgrammingError:
     """Something stands at `token`, or nothing after `last`, where the grammar wants something else."""
     if token:
         shown = token.text if len(token.text) <= 40 else token.text[:37] + "..."
         return ProgrammingError(f'unexpected "{shown}"', detail=detail, hint=hint, position=position_of_token(token))
-    return ProgrammingError("unexpected end of the statement", detail=detail, hint=hint, position=position_of_token(last))
+    return ProgrammingError(
+        "unexpected end of the statement", detail=detail, hint=hint, position=position_of_token(last)
+    )
 
 
 @dataclass
@@ -38,7 +42,7 @@ class Arguments:
     """What the parentheses of a window function held; `tokens` where each argument stands, `extent` the source's."""
 
     kind: str
-    source: exp.Expression | None = None
+    source: exp.Expr | None = None
     extent: tuple[int, int] = (0, 0)
     column: exp.Column | None = None
     lengths: dict[str, int] = field(default_factory=dict)
@@ -65,7 +69,13 @@ class WindowParser(DuckDBParser):
         self.blanks = {}
 
     def refuse(
-        self, headline: str, token: Token | None = None, *, detail: str | None = None, hint: str | None = None, later: bool = False
+        self,
+        headline: str,
+        token: Token | None = None,
+        *,
+        detail: str | None = None,
+        hint: str | None = None,
+        later: bool = False,
     ) -> SpottedError:
         """An error at `token`, or at the current one; `later` says that headrace is to understand it one day."""
         kind = NotSupportedError if later else ProgrammingError
@@ -96,7 +106,9 @@ class WindowParser(DuckDBParser):
         head = self._curr
         if kind in NOT_YET:
             works = NOT_YET[kind]
-            raise self.refuse(f"{kind} windows are not supported yet", later=True, hint=f"{works} works: {EXAMPLES[works]}.")
+            raise self.refuse(
+                f"{kind} windows are not supported yet", later=True, hint=f"{works} works: {EXAMPLES[works]}."
+            )
         self._advance(2)
         found = Arguments(kind)
         while not found.tokens or self._match(TokenType.COMMA):
@@ -105,7 +117,8 @@ class WindowParser(DuckDBParser):
         missing = [name for name in ARGUMENTS[kind][:-1] if name not in found.tokens]
         if missing:
             raise self.refuse(f"{kind} lacks its {missing[0]}", head, detail=found.example)
-        assert found.source is not None and found.column is not None
+        assert found.source is not None
+        assert found.column is not None
         try:
             window = build_window(
                 kind,
@@ -144,16 +157,17 @@ class WindowParser(DuckDBParser):
         else:
             found.lengths[name] = self._parse_length(found, name)
 
-    def _parse_window_source(self, found: Arguments) -> tuple[exp.Expression, tuple[int, int]]:
+    def _parse_window_source(self, found: Arguments) -> tuple[exp.Expr, tuple[int, int]]:
         self._match(TokenType.TABLE)
         start = self._curr
         if start.token_type == TokenType.L_PAREN:
             source = self._parse_select(table=True, parse_subquery_alias=False)
         else:
             source = self._parse_table_parts()
-        plain = isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier)
-        if not (plain or isinstance(source, exp.Subquery)):
-            raise self.refuse(f"{found.kind} takes a stream, a view or a query in parentheses", start, detail=found.example)
+        if source is None or not (isinstance(source, exp.Subquery) or isinstance(source.this, exp.Identifier)):
+            raise self.refuse(
+                f"{found.kind} takes a stream, a view or a query in parentheses", start, detail=found.example
+            )
         if words(self._curr)[:1] in (["PARTITION"], ["PARTITIONED"]):
             raise self.refuse(f"{found.kind} takes no PARTITION BY", hint="Group by those columns instead.")
         return source, (start.start, self._prev.end + 1)

@@ -35,7 +35,7 @@ def position_of_token(token: Token) -> Position:
     return Position(token.line, token.col, token.end - token.start + 1)
 
 
-def position_of(node: exp.Expression) -> Position | None:
+def position_of(node: exp.Expr) -> Position | None:
     """Where a node of a parsed query begins, from itself or the first of its parts that know."""
     if "start" not in node.meta:
         placed = [part for part in node.walk() if "start" in part.meta]

@@ -31,7 +31,7 @@ class ColumnDefinition:
     name: str
     type: str
     not_null: bool
-    default: exp.Expression | None
+    default: exp.Expr | None
     position: Position = field(compare=False)
 
 

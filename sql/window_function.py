@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from sqlglot import exp
 from sqlglot.generator import Generator
 
@@ -23,11 +25,25 @@ class WindowFunction(exp.Expression):
     Units: microseconds.
     """
 
-    arg_types = {"kind": True, "this": True, "column": True, "size_us": True, "slide_us": False, "offset_us": False}
+    arg_types: ClassVar[dict[str, bool]] = {
+        "kind": True,
+        "this": True,
+        "column": True,
+        "size_us": True,
+        "slide_us": False,
+        "offset_us": False,
+    }
 
 
 def build_window(
-    kind: str, source: exp.Expression, column: exp.Column, *, size_us: int, slide_us: int | None, offset_us: int | None, position: Position | None
+    kind: str,
+    source: exp.Expr,
+    column: exp.Column,
+    *,
+    size_us: int,
+    slide_us: int | None,
+    offset_us: int | None,
+    position: Position | None,
 ) -> WindowFunction:
     """The window function with these lengths; `position` is where its size stands.
 
@@ -38,10 +54,11 @@ def build_window(
     if slide_us is not None and slide_us <= 0:
         raise ProgrammingError(f"the slide of {kind} must be longer than nothing", position=position)
     if slide_us is not None and slide_us > size_us:
+        slide, size = interval_sql(slide_us), interval_sql(size_us)
         raise ProgrammingError(
             "the slide of HOP cannot be longer than its size",
-            detail=f"Read as slide {interval_sql(slide_us)} and size {interval_sql(size_us)}, rows between two windows would be in none.",
-            hint=f"Slide comes before size: did you mean {interval_sql(size_us)}, {interval_sql(slide_us)}?",
+            detail=f"Read as windows of {size}, one every {slide}, the rows between two windows are in none.",
+            hint=f"Slide comes before size. For windows of {slide}, one every {size}, write {size}, {slide}.",
             position=position,
         )
     lengths = {"size_us": size_us, "slide_us": slide_us, "offset_us": offset_us}
@@ -49,7 +66,7 @@ def build_window(
     return WindowFunction(kind=kind, this=source, column=column, **literals)
 
 
-def window_sql(generator: Generator, node: exp.Expression) -> str:
+def window_sql(generator: Generator, node: exp.Expr) -> str:
     """The function as Flink writes it."""
     arguments = [f"TABLE {generator.sql(node, 'this')}", f"DESCRIPTOR({generator.sql(node, 'column')})"]
     lengths = [node.args.get(name) for name in ("slide_us", "size_us", "offset_us")]

@@ -9,7 +9,7 @@ from sqlglot import exp
 from ...storage.errors import NotSupportedError, ProgrammingError
 from ..intervals import constant_us
 from ..positions import position_of
-from ..window_function import ARGUMENTS, EXAMPLES, NOT_YET, build_window
+from ..window_function import ARGUMENTS, EXAMPLES, NOT_YET, WindowFunction, build_window
 
 _PARTS = {"START": "window_start", "END": "window_end", "ROWTIME": "window_time"}
 
@@ -22,73 +22,80 @@ def legacy_windows(query: exp.Query) -> exp.Query:
     """
     for select in list(query.find_all(exp.Select)):
         group = select.args.get("group")
-        windows = [item for item in group.expressions if _name(item) in (*ARGUMENTS, *NOT_YET)] if group else []
-        if windows:
-            _rewrite(select, group, windows)
+        calls = [item for item in group.expressions if _name(item) in (*ARGUMENTS, *NOT_YET)] if group else []
+        if len(calls) > 1:
+            hint = "Group a view of one window by the other."
+            raise ProgrammingError("cannot group by two windows", hint=hint, position=position_of(calls[1]))
+        for call in calls:
+            _rewrite(select, call)
     for call in query.find_all(exp.Anonymous):
         _refuse(call)
     return query
 
 
-def _rewrite(select: exp.Select, group: exp.Group, windows: list[exp.Anonymous]) -> None:
-    call = windows[0]
+def _rewrite(select: exp.Select, call: exp.Anonymous) -> None:
     kind = _name(call)
     if kind in NOT_YET:
-        raise NotSupportedError(
-            f"{kind} windows are not supported yet", hint=f"{NOT_YET[kind]} works: {EXAMPLES[NOT_YET[kind]]}.", position=position_of(call)
-        )
-    if len(windows) > 1:
-        raise ProgrammingError("cannot group by two windows", hint="Group a view of one window by the other.", position=position_of(windows[1]))
-    _open_window(select, call)
-    parts = {f"{kind}_{part}": column for part, column in _PARTS.items()}
-    used = {"window_start", "window_end"}
-    for other in list(_own_calls(select)):
-        column = parts.get(_name(other))
-        if column is None:
-            continue
-        _same_window(other, call)
-        used.add(column)
-        other.replace(_column(column, other))
-    index = group.expressions.index(call)
-    columns = [_column(column, call) for column in _PARTS.values() if column in used]
-    group.set("expressions", [*group.expressions[:index], *columns, *group.expressions[index + 1 :]])
-
-
-def _open_window(select: exp.Select, call: exp.Anonymous) -> None:
-    """Put the window that `call` names around the one table in FROM."""
-    kind, position = _name(call), position_of(call)
+        _refuse(call)
     from_ = select.args.get("from_")
-    table = from_.this if from_ else None
-    plain = isinstance(table, exp.Subquery) or (isinstance(table, exp.Table) and isinstance(table.this, exp.Identifier))
-    if not plain or any(table.args.get(name) for name in ("joins", "sample", "pivots")) or select.args.get("joins") or select.args.get("laterals"):
+    table = from_.this if from_ is not None else None
+    alone = not any(select.args.get(name) for name in ("joins", "laterals"))
+    if not (isinstance(table, exp.Table | exp.Subquery) and alone and _plain(table)):
         raise NotSupportedError(
             f"GROUP BY {kind} needs one stream, view or query in FROM",
             hint=f"Put the join into a query of its own: FROM {kind}(TABLE (SELECT ...), ...).",
-            position=position,
+            position=position_of(call),
         )
+    parts = {f"{kind}_{part}": column for part, column in _PARTS.items()}
+    used = {"window_start", "window_end"}
+    for other in list(_own_calls(select)):
+        if _name(other) in parts:
+            _require_same(other, call)
+            used.add(parts[_name(other)])
+            other.replace(_column(parts[_name(other)], other))
+    columns = [_column(column, call) for column in _PARTS.values() if column in used]
+    group = select.args["group"]
+    keys = [columns if item is call else [item] for item in group.expressions]
+    group.set("expressions", [key for some in keys for key in some])
+    alias = table.args.get("alias")
+    table.set("alias", None)
+    select.args["from_"].set("this", exp.Table(this=_window(table, call), alias=alias))
+
+
+def _plain(table: exp.Table | exp.Subquery) -> bool:
+    """Whether only a name or a query stands there."""
+    named = isinstance(table, exp.Subquery) or isinstance(table.this, exp.Identifier)
+    return named and not any(table.args.get(name) for name in ("joins", "sample", "pivots", "laterals"))
+
+
+def _window(source: exp.Table | exp.Subquery, call: exp.Anonymous) -> WindowFunction:
+    """The window that `call` makes of `source`."""
+    kind, position = _name(call), position_of(call)
     wanted = ["TIMECOL", *ARGUMENTS[kind][2:]]
     if not len(wanted) - 1 <= len(call.expressions) <= len(wanted):
-        raise ProgrammingError(
-            f"{kind} in GROUP BY takes a time column and {'a size' if kind == 'TUMBLE' else 'a slide and a size'}", position=position
-        )
+        sizes = "a size" if kind == "TUMBLE" else "a slide and a size"
+        raise ProgrammingError(f"{kind} in GROUP BY takes a time column and {sizes}", position=position)
     column, *lengths = call.expressions
     if not isinstance(column, exp.Column) or not isinstance(column.this, exp.Identifier):
         raise ProgrammingError(f"{kind} takes one column as its time", position=position_of(column) or position)
-    us = {
+    lengths_us = {
         name: constant_us(length, position_of(length) or position, f"the {name.lower()} of {kind}")
         for name, length in zip(wanted[1:], lengths, strict=False)
     }
-    alias = table.args.get("alias")
-    table.set("alias", None)
-    bare = exp.Column(this=column.this.copy())
     window = build_window(
-        kind, table, bare, size_us=us["SIZE"], slide_us=us.get("SLIDE"), offset_us=us.get("OFFSET"), position=position
+        kind,
+        source,
+        exp.Column(this=column.this.copy()),
+        size_us=lengths_us["SIZE"],
+        slide_us=lengths_us.get("SLIDE"),
+        offset_us=lengths_us.get("OFFSET"),
+        position=position,
     )
     window.meta.update(call.meta)
-    from_.set("this", exp.Table(this=window, alias=alias))
+    return window
 
 
-def _same_window(other: exp.Anonymous, call: exp.Anonymous) -> None:
+def _require_same(other: exp.Anonymous, call: exp.Anonymous) -> None:
     if other.expressions != call.expressions:
         raise ProgrammingError(
             f"{_name(other)} names another window than GROUP BY",
@@ -106,7 +113,9 @@ def _refuse(call: exp.Anonymous) -> None:
         return
     if kind in NOT_YET or part == "PROCTIME":
         works = NOT_YET.get(kind, kind)
-        raise NotSupportedError(f"{name} is not supported yet", hint=f"{works} works: {EXAMPLES[works]}.", position=position_of(call))
+        raise NotSupportedError(
+            f"{name} is not supported yet", hint=f"{works} works: {EXAMPLES[works]}.", position=position_of(call)
+        )
     if part:
         raise ProgrammingError(
             f"{name} needs {kind} in GROUP BY",
@@ -114,7 +123,9 @@ def _refuse(call: exp.Anonymous) -> None:
             position=position_of(call),
         )
     raise ProgrammingError(
-        f"{kind} belongs in FROM or, by itself, in GROUP BY", hint=f"Write FROM {EXAMPLES[kind]}.", position=position_of(call)
+        f"{kind} belongs in FROM or, by itself, in GROUP BY",
+        hint=f"Write FROM {EXAMPLES[kind]}.",
+        position=position_of(call),
     )
 
 
@@ -125,12 +136,11 @@ def _own_calls(select: exp.Select) -> Iterator[exp.Anonymous]:
             yield node
 
 
-def _column(name: str, origin: exp.Expression) -> exp.Column:
+def _column(name: str, origin: exp.Expr) -> exp.Column:
     column = exp.Column(this=exp.Identifier(this=name, quoted=False))
     column.this.meta.update(origin.meta)
     return column
 
 
-def _name(node: exp.Expression) -> str:
+def _name(node: exp.Expr) -> str:
     return node.name.upper() if isinstance(node, exp.Anonymous) else ""
-

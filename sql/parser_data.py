@@ -1,0 +1,150 @@
+"""Reading the statements that hold a query or rows: views, INSERT, COPY and SUBSCRIBE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlglot import exp
+
+from .cursor import Cursor
+from .lexer import words
+from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
+from .positions import position_of, position_of_token
+from .statements import Copy, CopyFormat, CreateView, Insert, Subscribe
+
+_FORMATS: dict[str, CopyFormat] = {
+    "csv": "csv",
+    "tsv": "csv",
+    "json": "json",
+    "jsonl": "json",
+    "ndjson": "json",
+    "parquet": "parquet",
+    "arrow": "arrow",
+    "feather": "arrow",
+    "ipc": "arrow",
+}
+
+
+def create_view(cursor: Cursor, *, materialized: bool, or_replace: bool, place: dict[str, Any]) -> CreateView:
+    """The rest of CREATE [OR REPLACE] [MATERIALIZED] VIEW."""
+    if_not_exists = cursor.accept("IF NOT EXISTS")
+    name = cursor.relation("the view's name")
+    columns = cursor.names("a column's name") if cursor.at_mark("(") else ()
+    if cursor.word == "WITH":
+        cursor.not_yet("a view has no WITH options yet", hint="Leave WITH (...) out.")
+    cursor.expect("AS")
+    query, emit = query_and_emit(cursor)
+    for parameter in query.find_all(exp.Placeholder, exp.Parameter):
+        cursor.wrong(
+            "a view cannot have parameters",
+            detail="It lives on after the call that gave them.",
+            hint="Write the value itself.",
+            position=position_of(parameter),
+        )
+    return CreateView(
+        name=name,
+        query=query,
+        materialized=materialized,
+        emit=emit,
+        columns=columns,
+        if_not_exists=if_not_exists,
+        or_replace=or_replace,
+        **place,
+    )
+
+
+def insert(cursor: Cursor, place: dict[str, Any]) -> Insert:
+    """The rest of INSERT."""
+    if cursor.word in ("OR", "OVERWRITE"):
+        cursor.not_yet(f"INSERT {cursor.word} is not supported", hint="A stream is append-only: INSERT INTO.")
+    cursor.expect("INTO")
+    position, name = cursor.position, cursor.relation("the stream's name")
+    inner = cursor.words_at(1)
+    named = cursor.at_mark("(") and not cursor.at_mark("(", 1) and (not inner or inner[0] not in QUERY_WORDS)
+    columns = cursor.names("a column") if named else ()
+    for clause in ("DEFAULT VALUES", "BY NAME", "BY POSITION", "SET"):
+        at = cursor.position
+        if cursor.accept(clause):
+            hint = "Name the columns: INSERT INTO bids (price, ts) VALUES (...)."
+            cursor.not_yet(f"INSERT ... {clause} is not supported", position=at, hint=hint)
+    _refuse_conflicts(cursor)
+    if not starts_query(cursor):
+        cursor.unexpected("Here should be VALUES (...) or a query.")
+    query, emit = query_and_emit(cursor)
+    if emit is not None:
+        hint = "Keep the result in a MATERIALIZED VIEW."
+        cursor.not_yet("INSERT ... EMIT is not supported yet", position=emit.position, hint=hint)
+    return Insert(name=name, columns=columns, query=query, position=position, **place)
+
+
+def _refuse_conflicts(cursor: Cursor) -> None:
+    """Raise for what may follow the rows of an INSERT elsewhere, and for DEFAULT among them."""
+    for index, token, depth in cursor.depths():
+        following = cursor.words_at(index - cursor.index + 1)
+        if depth == 0 and (words(token) == ["RETURNING"] or words(token) + following == ["ON", "CONFLICT"]):
+            clause = " ".join([*words(token), *following][: 2 if following == ["CONFLICT"] else 1])
+            cursor.not_yet(f"INSERT ... {clause} is not supported", position=position_of_token(token))
+        before = cursor.tokens[index - 1].text
+        if depth == 1 and words(token) == ["DEFAULT"] and cursor.word == "VALUES" and before in ("(", ","):
+            hint = "Leave the column out of the list of columns."
+            cursor.not_yet("DEFAULT among VALUES is not supported", position=position_of_token(token), hint=hint)
+
+
+def copy(cursor: Cursor, place: dict[str, Any]) -> Copy:
+    """The rest of COPY."""
+    for _, token, depth in cursor.depths():
+        if depth == 0 and words(token) == ["TO"]:
+            hint = "Use the shell: headrace FOLDER -c 'SELECT ...' --format csv -o FILE."
+            cursor.not_yet("COPY ... TO is not supported yet", position=position_of_token(token), hint=hint)
+    name = cursor.relation("the stream's name")
+    columns = cursor.names("a column") if cursor.at_mark("(") else ()
+    cursor.expect("FROM")
+    path = cursor.string("a file's path")
+    with_ = cursor.accept("WITH")
+    at = cursor.position
+    options = cursor.options(bare=True) if with_ or cursor.at_mark("(") else {}
+    written = options.pop("format", None)
+    format = None if written is None else _FORMATS.get(str(written).lower())
+    if written is not None and format is None:
+        hint = "Use csv, json, parquet or arrow."
+        cursor.wrong(f'"{written}" is not a format that COPY reads', position=at, hint=hint)
+    return Copy(name=name, columns=columns, path=path, format=format, options=options, **place)
+
+
+def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:
+    """The rest of SUBSCRIBE."""
+    cursor.accept("TO")
+    if cursor.token is None:
+        cursor.unexpected("Here should be a view, a stream or a query.")
+    end, snapshot = len(cursor.tokens), True
+    for index, token, depth in cursor.depths():
+        pair = [*words(token), *cursor.words_at(index - cursor.index + 1)]
+        if depth == 0 and pair in (["AS", "OF"], ["UP", "TO"]):
+            hint = "A subscription starts now and has no end."
+            headline = f"SUBSCRIBE ... {' '.join(pair)} is not supported yet"
+            cursor.not_yet(headline, position=position_of_token(token), hint=hint)
+        if depth == 0 and pair == ["WITH"] and index > cursor.index and cursor.at_mark("(", index - cursor.index + 1):
+            end, snapshot = index, _subscription_options(Cursor(cursor.source, cursor.tokens, index + 1))
+            break
+    query, emit = name_or_query(Cursor(cursor.source, cursor.tokens[:end], cursor.index))
+    cursor.index = len(cursor.tokens)
+    if emit is not None and emit.mode == "FINAL":
+        hint = "CREATE MATERIALIZED VIEW ... EMIT FINAL, and subscribe to that."
+        cursor.not_yet("SUBSCRIBE ... EMIT FINAL is not supported yet", position=emit.position, hint=hint)
+    return Subscribe(query=query, snapshot=snapshot, changelog=emit is not None and emit.mode == "CHANGELOG", **place)
+
+
+def _subscription_options(cursor: Cursor) -> bool:
+    """Whether WITH (...) at the end of SUBSCRIBE wants the rows of now first."""
+    position = cursor.position
+    options = cursor.options(bare=False)
+    if cursor.word == "EMIT":
+        cursor.unexpected("EMIT comes before WITH (...).")
+    cursor.end()
+    snapshot = options.pop("snapshot", True)
+    if options:
+        hint = "It has snapshot = true or false."
+        cursor.not_yet(f'SUBSCRIBE has no option "{next(iter(options))}"', position=position, hint=hint)
+    if not isinstance(snapshot, bool):
+        cursor.wrong("snapshot must be true or false", position=position)
+    return snapshot

@@ -1,0 +1,116 @@
+"""Reading a query and its EMIT clause, which is no part of any SQL that DuckDB knows."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+from sqlglot.tokenizer_core import TokenType
+
+from .cursor import Cursor
+from .lexer import words
+from .parser_queries import QueryParser
+from .positions import position_of_token
+from .statements import Emit, EmitMode
+from .window_function import EXAMPLES
+
+QUERY_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE")
+_MODES: dict[str, EmitMode] = {
+    "FINAL": "FINAL",
+    "ON WINDOW CLOSE": "FINAL",
+    "AFTER WINDOW CLOSE": "FINAL",
+    "CHANGES": "CHANGES",
+    "ON UPDATE": "CHANGES",
+    "CHANGELOG": "CHANGELOG",
+}
+_MODES_TO_COME = ("EVERY", "PERIODIC")
+_KSQL_WINDOWS = {"TUMBLING": "TUMBLE", "HOPPING": "HOP", "SESSION": "TUMBLE"}
+_OPERAND_ENDS = QueryParser.ID_VAR_TOKENS | {  # what an expression or a clause may end with
+    TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.NULL, TokenType.TRUE, TokenType.FALSE,
+    TokenType.END, TokenType.ASC, TokenType.DESC, TokenType.PLACEHOLDER, TokenType.R_PAREN, TokenType.R_BRACKET,
+    TokenType.R_BRACE,
+}  # fmt: skip
+_OPERAND_STARTS = {"CASE", "DISTINCT", "NOT", "AS"}  # among those: words after which an operand is still to come
+
+
+def starts_query(cursor: Cursor) -> bool:
+    """Whether a query comes next, in parentheses or not."""
+    return cursor.word in QUERY_WORDS or cursor.at_mark("(")
+
+
+def query_and_emit(cursor: Cursor) -> tuple[exp.Query, Emit | None]:
+    """The query that all the rest is, and its EMIT clause if it ends with one."""
+    clause = _find_emit(cursor)
+    query = cursor.query(clause)
+    return query, None if clause is None else _emit(cursor)
+
+
+def name_or_query(cursor: Cursor) -> tuple[exp.Query, Emit | None]:
+    """The same, where a bare name stands for SELECT * FROM it."""
+    if starts_query(cursor):
+        return query_and_emit(cursor)
+    token = cursor.token
+    schema, _, name = cursor.relation("a view, a stream or a query").rpartition(".")
+    table = exp.Table(this=exp.Identifier(this=name, quoted=True))
+    if schema:
+        table.set("db", exp.Identifier(this=schema, quoted=True))
+    if token is not None:
+        table.this.update_positions(token)
+    query = exp.Select(expressions=[exp.Star()], from_=exp.From(this=table))
+    emit = _emit(cursor) if cursor.word == "EMIT" else None
+    cursor.end()
+    return query, emit
+
+
+def _find_emit(cursor: Cursor) -> int | None:
+    """The token where the clause begins: EMIT after a complete operand; after AS or an operator it is a name."""
+    for index, token, depth in cursor.depths():
+        word = token.text.upper()
+        if word in _KSQL_WINDOWS and index > cursor.index and cursor.tokens[index - 1].text.upper() == "WINDOW":
+            _refuse_ksql_window(cursor, index, works=_KSQL_WINDOWS[word])
+        if words(token) != ["EMIT"] or index == cursor.index or not _ends_operand(cursor, index - 1):
+            continue
+        if depth:
+            cursor.wrong(
+                "EMIT belongs at the end of the statement, outside parentheses",
+                position=position_of_token(token),
+                hint='To name something emit, write AS "emit".',
+            )
+        return index
+    return None
+
+
+def _ends_operand(cursor: Cursor, index: int) -> bool:
+    """Whether the token at `index` can end an expression or a clause."""
+    token = cursor.tokens[index]
+    if token.token_type == TokenType.ALL:  # GROUP BY ALL, but not SELECT ALL or UNION ALL
+        return index > 0 and words(cursor.tokens[index - 1])[-1:] == ["BY"]
+    if token.token_type == TokenType.STAR:  # SELECT *, but not price *
+        return index == 0 or not _ends_operand(cursor, index - 1)
+    return token.token_type in _OPERAND_ENDS and not _OPERAND_STARTS.intersection(words(token))
+
+
+def _refuse_ksql_window(cursor: Cursor, index: int, *, works: str) -> None:
+    if cursor.words_at(index - cursor.index + 1) or not cursor.at_mark("(", index - cursor.index + 1):
+        return
+    cursor.not_yet(
+        f"WINDOW {cursor.tokens[index].text.upper()} is not supported yet",
+        position=position_of_token(cursor.tokens[index]),
+        hint=f"{works} works: FROM {EXAMPLES[works]}.",
+    )
+
+
+def _emit(cursor: Cursor) -> Emit:
+    position = cursor.position
+    cursor.expect("EMIT")
+    mode = next((mode for phrase, mode in _MODES.items() if cursor.accept(phrase)), None)
+    if mode is None:
+        if cursor.word in _MODES_TO_COME:
+            cursor.not_yet(f"EMIT {cursor.word} is not supported yet", hint="EMIT CHANGES and EMIT FINAL work.")
+        cursor.choice("a way to EMIT", _MODES)
+    for clause in ("ALLOW LATENESS", "LATE TO"):
+        place = cursor.position
+        if cursor.accept(clause):
+            hint = "Late rows are kept in system.late_rows."
+            cursor.not_yet(f"{clause} is not supported yet", position=place, hint=hint)
+    if cursor.token is not None:
+        cursor.unexpected("EMIT comes last.")
+    return Emit(mode, position)
