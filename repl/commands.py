@@ -79,7 +79,7 @@ def views(shell: Shell, argument: str) -> None:
 def relations(shell: Shell, *kinds: str) -> None:
     """The relations of some kinds with their columns, as a table."""
     found = [relation for relation in shell.con.relations() if relation.kind in kinds]
-    columns = [", ".join(f"{column.name} {column.type}" for column in relation.columns) for relation in found]
+    columns = [", ".join(f"{name} {kind}" for name, kind in relation.columns) for relation in found]
     rows = {
         "name": [relation.name for relation in found],
         "kind": [relation.kind for relation in found],

@@ -16,7 +16,7 @@ from .formats import FORMATS
 from .words import FUNCTIONS, KEYWORDS
 
 if TYPE_CHECKING:
-    from ..sql.relations import Relation
+    from ..sql.dbapi import RelationInfo
 
 BEFORE_RELATION = {"FROM", "JOIN", "INTO", "SUBSCRIBE", "TO", "DESCRIBE", "TABLE", "VIEW", "STREAM", "COPY", "VERIFY"}
 TOKEN = re.compile(r"""--[^\n]*|'(?:[^']|'')*'?|"[^"]*"?|[A-Za-z_]\w*|\S""")
@@ -34,7 +34,7 @@ class Suggestion:
     kind: str
 
 
-def suggestions(before: str, after: str, relations: Sequence[Relation]) -> Iterator[Suggestion]:
+def suggestions(before: str, after: str, relations: Sequence[RelationInfo]) -> Iterator[Suggestion]:
     """What could complete the word that ends `before`, likeliest first; `after` only says what is in scope."""
     if before.lstrip().startswith("\\"):
         yield from of_command(before.lstrip(), relations)
@@ -56,7 +56,7 @@ def suggestions(before: str, after: str, relations: Sequence[Relation]) -> Itera
         if word:
             yield from starting(word, ((keyword, "keyword") for keyword in KEYWORDS))
         return
-    columns = {column.name: column.type for relation in scope.values() for column in relation.columns}
+    columns = dict(column for relation in scope.values() for column in relation.columns)
     yield from starting(word, columns.items())
     if word:
         yield from starting(word, ((alias, "alias") for alias in scope if alias not in columns))
@@ -65,10 +65,10 @@ def suggestions(before: str, after: str, relations: Sequence[Relation]) -> Itera
         yield from starting(word, names)
 
 
-def sources(tokens: Sequence[str], relations: Sequence[Relation]) -> Mapping[str, Relation]:
+def sources(tokens: Sequence[str], relations: Sequence[RelationInfo]) -> Mapping[str, RelationInfo]:
     """What the statement reads, by the name or alias under which its columns are reached."""
     known = {relation.name.lower(): relation for relation in relations}
-    scope: dict[str, Relation] = {}
+    scope: dict[str, RelationInfo] = {}
     for index, token in enumerate(tokens):
         relation = known.get(token.strip('"').lower())
         if relation is None or (index and tokens[index - 1] == "."):
@@ -84,13 +84,13 @@ NOT_ALIASES = {*KEYWORDS, "NATURAL", "POSITIONAL"}
 
 
 def of_qualifier(
-    found: re.Match[str], scope: Mapping[str, Relation], relations: Sequence[Relation]
+    found: re.Match[str], scope: Mapping[str, RelationInfo], relations: Sequence[RelationInfo]
 ) -> Iterator[Suggestion]:
     """The columns behind `alias.`, or the relations behind `system.`."""
     qualifier = (found[1] or found[2]).lower()
     for name, relation in scope.items():
         if name.lower() == qualifier:
-            yield from starting(found[3], ((column.name, column.type) for column in relation.columns))
+            yield from starting(found[3], relation.columns)
             return
     inside = [relation.name.partition(".") for relation in relations]
     yield from starting(
@@ -98,7 +98,7 @@ def of_qualifier(
     )
 
 
-def of_command(line: str, relations: Sequence[Relation]) -> Iterator[Suggestion]:
+def of_command(line: str, relations: Sequence[RelationInfo]) -> Iterator[Suggestion]:
     """The backslash commands, and what can stand behind some of them."""
     name, space, argument = line.partition(" ")
     if not space:
@@ -153,7 +153,7 @@ def unclosed(token: str, quote: str) -> bool:
 class ShellCompleter(Completer):
     """`suggestions` for prompt_toolkit. `relations` is asked at each keystroke."""
 
-    def __init__(self, relations: Callable[[], Sequence[Relation]]) -> None:
+    def __init__(self, relations: Callable[[], Sequence[RelationInfo]]) -> None:
         self.relations = relations
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:

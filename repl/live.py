@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,7 @@ RATE_S = 2.0  # rows/s is the mean over so long
 FRAME_LINES = 8  # of a live table that are not rows: its box, footer, prompt
 HEAD = 2  # the columns epoch and op, before those of the result
 INSERTS = pa.array(["+I", "+U"])
+Order = Sequence[tuple[str, str]]  # (column, "ascending" or "descending")
 
 
 def follow(con: Connection, cursor: Cursor, console: Console, *, idle: bool = False) -> None:
@@ -92,40 +93,34 @@ def scroll_changes(steps: Iterator[pa.Table | None], cursor: Cursor, console: Co
 
 def draw_rows(steps: Iterator[pa.Table | None], con: Connection, cursor: Cursor, console: Console) -> None:
     """The rows the query has now, drawn in place, with a footer that says how fast and how far it is."""
-    from rich.console import Console as Screen
-    from rich.live import Live
-    from rich.text import Text
-
-    rows = LiveRows(cursor.key)
+    rows = LiveRows([(name, "ascending") for name in cursor.key or ()])
     progress = Progress(con)
-    pause_s, drawn = 0.0, 0.0
-    with Live(console=Screen(), auto_refresh=False, vertical_overflow="crop") as screen:
 
-        def draw() -> None:
-            picture = rows.picture(cursor.types, console)
-            footer = console.theme.paint("footer", f"  {rows.summary} · {progress.line()}")
-            screen.update(Text.from_ansi(f"{picture}{footer}"), refresh=True)
+    def picture() -> str:
+        return rows.picture(cursor.types, console) + console.theme.paint(
+            "footer", f"  {rows.summary} · {progress.line()}"
+        )
 
-        for table in steps:
-            if table is not None:
-                rows.apply(table)
-            if time.perf_counter() - drawn >= max(REFRESH_S, pause_s):
-                started = time.perf_counter()
-                draw()
-                drawn = time.perf_counter()
-                pause_s = (drawn - started) / DRAWING_SHARE
-        draw()
+    with Screen() as screen:
+        try:
+            for table in steps:
+                if table is not None:
+                    rows.apply(table)
+                screen.draw(picture)
+        finally:
+            screen.draw(picture, last=True)
 
 
 class LiveRows:
     """The rows that a live query's changes add up to.
 
-    Holds: a row is there as often as it was inserted more than retracted; `order` says when it last came.
+    Holds: a row is there as often as it was inserted more than retracted. They are drawn sorted by `order`, or with
+    an empty one as they came.
     State: the present rows, up to `ROWS_KEPT_MAX` of them.
     """
 
-    def __init__(self, key: Sequence[str] | None) -> None:
-        self.key = key
+    def __init__(self, order: Order) -> None:
+        self.order = order
         self.rows: pa.Table | None = None  # the columns of the result, then weight and order
         self.pending: list[pa.Table] = []
         self.names: list[str] = []
@@ -134,7 +129,9 @@ class LiveRows:
 
     def apply(self, table: pa.Table) -> None:
         """Takes changes in; they are added up when the rows are looked at."""
-        weights = pc.if_else(pc.is_in(table.column(1), INSERTS), pa.scalar(1, pa.int64()), pa.scalar(-1, pa.int64()))
+        weights = table.column(1)  # EMIT CHANGELOG says weights, all else says op
+        if pa.types.is_string(weights.type):
+            weights = pc.if_else(pc.is_in(weights, INSERTS), pa.scalar(1, pa.int64()), pa.scalar(-1, pa.int64()))
         order = pa.array(np.arange(self.seen, self.seen + table.num_rows))
         self.seen += table.num_rows
         self.names = table.column_names[HEAD:]
@@ -150,7 +147,7 @@ class LiveRows:
         return self.rows
 
     def picture(self, types: Sequence[str], console: Console) -> str:
-        """As many rows as fit on the screen: all in the order of the key, or else those that came last."""
+        """As many rows as fit on the screen: all, or those that came last, in order."""
         if self.rows is None and not self.pending:
             return ""
         rows = self.present()
@@ -158,8 +155,9 @@ class LiveRows:
         if rows.num_rows > room:
             rows = rows.take(pc.select_k_unstable(rows, k=room, sort_keys=[("o", "descending")]))
         self.shown = rows.num_rows
-        by = [str(self.names.index(name)) for name in self.key or () if name in self.names] or ["o"]
-        rows = rows.sort_by([(name, "ascending") for name in by])
+        rows = rows.sort_by(
+            [(str(self.names.index(name)), direction) for name, direction in self.order] or [("o", "ascending")]
+        )
         result = rows.select(range(len(self.names))).rename_columns(self.names)
         part = excerpt(result, types[-len(self.names) :], rows_max=None)
         box = box_text(part, width=console.width, theme=console.theme, footer=False)
@@ -170,6 +168,35 @@ class LiveRows:
         """`12 rows`, or `19,000 rows, the latest 30`."""
         count = 0 if self.rows is None else self.rows.num_rows
         return f"{count:,} rows" + (f", the latest {self.shown}" if self.shown < count else "")
+
+
+class Screen:
+    """A place on the terminal that is drawn anew, as often as that is cheap; what was drawn last stays."""
+
+    def __init__(self) -> None:
+        from rich.console import Console as Terminal
+        from rich.live import Live
+
+        self.live = Live(console=Terminal(), auto_refresh=False, vertical_overflow="crop")
+        self.due = 0.0
+
+    def __enter__(self) -> Screen:
+        self.live.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.live.stop()
+
+    def draw(self, picture: Callable[[], str], *, last: bool = False) -> None:
+        """Draws, unless it was drawn just now and this is not the `last` time."""
+        started = time.perf_counter()
+        if started < self.due and not last:
+            return
+        from rich.text import Text
+
+        self.live.update(Text.from_ansi(picture()), refresh=True)
+        drawn = time.perf_counter()
+        self.due = max(started + REFRESH_S, drawn + (drawn - started) / DRAWING_SHARE)
 
 
 class Progress:

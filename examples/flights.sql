@@ -1,0 +1,1 @@
+../repl/flights.sql
