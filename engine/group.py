@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..storage.errors import Error, InternalError, OperationalError
+from ..storage.partition import Partition
 from ..storage.topic import Topic
 from .dataflow import Dataflow, Result
 from .delta import Delta, Slice
@@ -88,7 +89,7 @@ class Group:
 
     def drop_stream(self, name: str) -> None:
         for table in (self.streams, self.positions, self.replay_ends, self.times):
-            table.pop(name, None)  # type: ignore[attr-defined]
+            table.pop(name, None)
 
     def behind(self) -> int:
         """Rows appended and readable that no epoch has taken yet."""
@@ -208,10 +209,13 @@ class Group:
         if positions >= ends and all(p >= e for p, e in zip(positions, ends, strict=True)):
             return [None] * len(ends)
         partitions = self.streams[name].topic.partitions
-        return [p.earliest_after(position) if position < end else None for p, position, end in zip(partitions, positions, ends, strict=True)]
+        return [
+            p.earliest_after(position) if position < end else None
+            for p, position, end in zip(partitions, positions, ends, strict=True)
+        ]
 
 
-def _highest(stream: Stream, batches: list[pa.RecordBatch], partition: object, start: int, end: int) -> int | None:
+def _highest(stream: Stream, batches: list[pa.RecordBatch], partition: Partition, start: int, end: int) -> int | None:
     """The latest event time among rows just read; from the frame headers if no view needed that column."""
     highest: list[int] = []
     for batch in batches:
@@ -223,8 +227,6 @@ def _highest(stream: Stream, batches: list[pa.RecordBatch], partition: object, s
     else:
         if batches:
             return max(highest, default=None)
-    bounds: tuple[int, int] | None = partition.event_times(start, end)  # type: ignore[attr-defined]
+    bounds: tuple[int, int] | None = partition.event_times(start, end)
     return None if bounds is None else bounds[1]
 
-
-Clock = Callable[[], int]

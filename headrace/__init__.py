@@ -2,7 +2,8 @@
 
 >>> import headrace
 >>> con = headrace.connect()
->>> _ = con.execute("CREATE STREAM clicks (page VARCHAR); CREATE MATERIALIZED VIEW hits AS SELECT page, count(*) AS n FROM clicks GROUP BY page")
+>>> _ = con.execute("CREATE STREAM clicks (page VARCHAR)")
+>>> _ = con.execute("CREATE MATERIALIZED VIEW hits AS SELECT page, count(*) AS n FROM clicks GROUP BY page")
 >>> _ = con.execute("INSERT INTO clicks VALUES ('/'), ('/docs'), ('/')")
 >>> con.execute("SELECT * FROM hits ORDER BY page").fetchall()
 [('/', 2), ('/docs', 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import sqlglot
 from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
@@ -16,7 +17,7 @@ WINDOW_COLUMNS = ("window_start", "window_end", "window_time")
 
 
 def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
-    """The plan of an aggregating block whose aliases are substituted; Unplannable where an aggregate has no operator."""
+    """The plan of an aggregating block whose aliases are substituted; Unplannable without an operator."""
     group = select.args.get("group")
     keys = [scope.resolve(key) for key in (group.expressions if group is not None else ())]
     if any(has_aggregate(key) for key in keys):
@@ -31,7 +32,11 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
     plain = [key for key in keys if not (isinstance(key, exp.Column) and key.name in WINDOW_COLUMNS)]
     calls_in = [call for part in (*items, condition) if part is not None for call in _calls(part)]
     inputs = [*plain, *calls_in, *([scope.resolve(where.this)] if where is not None else [])]
-    if assign is not None and windowed and not any(c.name in WINDOW_COLUMNS for part in inputs for c in part.find_all(exp.Column)):
+    if (
+        assign is not None
+        and windowed
+        and not any(c.name in WINDOW_COLUMNS for part in inputs for c in part.find_all(exp.Column))
+    ):
         source = Scope(assign.input, scope.alias, scope.binder)
     else:
         assign, plain, windowed, source = None, keys, [], scope
@@ -47,7 +52,9 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
             calls.append(_call(call, names[text], before, source))
     below = before.plan(where.this if where is not None else None, None if assign is None else assign.time)
     key_columns = [next(c for c in below.columns if c.name == name) for name in dict.fromkeys(key_names)]
-    call_columns = [Column(call.name, *_sql_type(call_sql, source)) for call, call_sql in zip(calls, names, strict=True)]
+    call_columns = [
+        Column(call.name, *_sql_type(call_sql, source)) for call, call_sql in zip(calls, names, strict=True)
+    ]
 
     result: Plan
     if assign is not None:
@@ -57,7 +64,13 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
             below = _with_late(below, assign)
         closes = assign.time in p.time_columns(assign.input)
         result = p.WindowAggregate(
-            below, assign.window, assign.time, tuple(c.name for c in key_columns), tuple(calls), columns, final and closes
+            below,
+            assign.window,
+            assign.time,
+            tuple(c.name for c in key_columns),
+            tuple(calls),
+            columns,
+            final and closes,
         )
     else:
         columns = (*key_columns, *call_columns)
@@ -66,7 +79,9 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
     after.update({f'"{name}"': name for name in windowed})
     after.update(names)
     finished = Scope(result, "", scope.binder)
-    return finished.map([_finish(item, after) for item in items], None if condition is None else _finish(condition, after))
+    return finished.map(
+        [_finish(item, after) for item in items], None if condition is None else _finish(condition, after)
+    )
 
 
 class _Before:
@@ -74,9 +89,9 @@ class _Before:
 
     def __init__(self, source: Scope) -> None:
         self._source = source
-        self._items: dict[str, exp.Expression] = {}
+        self._items: dict[str, exp.Expr] = {}
 
-    def add(self, value: exp.Expression, prefix: str) -> str:
+    def add(self, value: exp.Expr, prefix: str) -> str:
         """The name under which the aggregate finds `value`; a plain column keeps its own."""
         if isinstance(value, exp.Column):
             self._items.setdefault(value.name, value)
@@ -89,7 +104,7 @@ class _Before:
         self._items[name] = value
         return name
 
-    def plan(self, where: exp.Expression | None, time: str | None) -> Plan:
+    def plan(self, where: exp.Expr | None, time: str | None) -> Plan:
         if time is not None:
             self._items.setdefault(time, exp.column(exp.to_identifier(time, quoted=True)))
         if not self._items:  # count(*) alone: any one column carries the rows
@@ -98,20 +113,19 @@ class _Before:
         return self._source.map([exp.alias_(item, name, quoted=True) for name, item in self._items.items()], where)
 
 
-def _calls(node: exp.Expression) -> list[exp.Expression]:
+def _calls(node: exp.Expr) -> list[exp.Expr]:
     """The outermost aggregate calls in `node`, each with its FILTER."""
     if isinstance(node, exp.Filter) or is_aggregate(node):
         return [node]
     return [call for child in node.iter_expressions() for call in _calls(child)]
 
 
-def _call(node: exp.Expression, name: str, before: _Before, source: Scope) -> AggregateCall:
+def _call(node: exp.Expr, name: str, before: _Before, source: Scope) -> AggregateCall:
     filter_name = None
-    kind, _ = _sql_type(twin_sql(node), source), None
+    _, type = _sql_type(twin_sql(node), source)
     if isinstance(node, exp.Filter):
         filter_name = before.add(node.expression.this, "filter")
         node = node.this
-    type = kind[1]
     match node:
         case exp.Count() if node.expressions or isinstance(node.this, exp.Distinct):
             raise Unplannable("count(DISTINCT)")
@@ -124,29 +138,33 @@ def _call(node: exp.Expression, name: str, before: _Before, source: Scope) -> Ag
                 raise Unplannable(f"{function_name(node)} with DISTINCT, ORDER BY or more arguments")
             argument = source.bind([node.this])[0].arrow
             numeric = pa.types.is_integer(argument) or pa.types.is_floating(argument) or pa.types.is_decimal(argument)
-            ordered = numeric or pa.types.is_string(argument) or pa.types.is_timestamp(argument) or pa.types.is_date32(argument) or pa.types.is_boolean(argument)
+            ordered = (
+                numeric
+                or pa.types.is_string(argument)
+                or pa.types.is_timestamp(argument)
+                or pa.types.is_date32(argument)
+                or pa.types.is_boolean(argument)
+            )
             function = function_name(node)
             if not (ordered if function in ("min", "max") else numeric):
                 raise Unplannable(f"{function} of {argument}")
-            return AggregateCall(function, before.add(node.this, "arg"), filter_name, name, type)  # type: ignore[arg-type]
+            return AggregateCall(function, before.add(node.this, "arg"), filter_name, name, type)
         case _:
             raise Unplannable(f"{function_name(node)}()" if isinstance(node, exp.Func) else type_name(node))
 
 
-def type_name(node: exp.Expression) -> str:
+def type_name(node: exp.Expr) -> str:
     """What to call a syntax node in a reason."""
     return type(node).__name__
 
 
 def _sql_type(call_sql: str, source: Scope) -> tuple[str, pa.DataType]:
     """SQL and Arrow type of an aggregate call over `source`, as DuckDB types it."""
-    import sqlglot
-
     column = source.bind([sqlglot.parse_one(call_sql, read="duckdb")])[0]
     return column.type, column.arrow
 
 
-def _finish(item: exp.Expression, after: dict[str, str]) -> exp.Expression:
+def _finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:
     """`item` with keys and aggregate calls replaced by the columns that hold them."""
     name = after.get(twin_sql(item))
     if name is not None:
@@ -155,15 +173,10 @@ def _finish(item: exp.Expression, after: dict[str, str]) -> exp.Expression:
         return exp.alias_(_finish(item.this, after), item.alias, quoted=True)
     if isinstance(item, exp.Column):
         raise Unplannable(f'"{item.name}" beside aggregates')
-    output = _output_name(item)
     item = item.copy()
     for child in list(item.iter_expressions()):
         child.replace(_finish(child, after))
-    return exp.alias_(item, output, quoted=True) if output else item
-
-
-def _output_name(item: exp.Expression) -> str | None:
-    return None
+    return item
 
 
 def _with_late(below: Plan, assign: p.AssignWindow) -> Plan:

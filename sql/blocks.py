@@ -16,17 +16,27 @@ from .twin import bind_over
 from .types import Binder
 
 
-class Unplannable(Exception):  # noqa: N818 - not an error: the block goes to recompute, and this says why
+class Unplannable(Exception):
     """No incremental operator does this yet; the message is the reason EXPLAIN shows."""
 
 
 @cache
 def functions_of_kind(kind: str) -> frozenset[str]:
     """Names of DuckDB's functions: 'aggregate', or 'volatile' for scalars that their arguments do not decide."""
-    where = "function_type = 'aggregate'" if kind == "aggregate" else "function_type = 'scalar' AND stability <> 'CONSISTENT'"
-    rows = duckdb.connect(":memory:").sql(f"SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE {where}").fetchall()
+    where = (
+        "function_type = 'aggregate'"
+        if kind == "aggregate"
+        else "function_type = 'scalar' AND stability <> 'CONSISTENT'"
+    )
+    rows = (
+        duckdb.connect(":memory:")
+        .sql(f"SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE {where}")
+        .fetchall()
+    )
     names = {str(row[0]) for row in rows}
-    return frozenset(names | {"current_timestamp", "current_time", "localtime", "localtimestamp"} if kind == "volatile" else names)
+    return frozenset(
+        names | {"current_timestamp", "current_time", "localtime", "localtimestamp"} if kind == "volatile" else names
+    )
 
 
 def function_name(node: exp.Func) -> str:
@@ -34,17 +44,19 @@ def function_name(node: exp.Func) -> str:
     return (node.name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else node.sql_name()).lower()
 
 
-def is_aggregate(node: exp.Expression) -> bool:
+def is_aggregate(node: exp.Expr) -> bool:
     """Whether the node is a call of an aggregate function."""
-    return isinstance(node, exp.AggFunc) or (isinstance(node, exp.Anonymous) and function_name(node) in functions_of_kind("aggregate"))
+    return isinstance(node, exp.AggFunc) or (
+        isinstance(node, exp.Anonymous) and function_name(node) in functions_of_kind("aggregate")
+    )
 
 
-def has_aggregate(node: exp.Expression) -> bool:
+def has_aggregate(node: exp.Expr) -> bool:
     """Whether an aggregate function is called anywhere in `node`."""
     return any(is_aggregate(found) for found in node.walk())
 
 
-def has_window(node: exp.Expression) -> bool:
+def has_window(node: exp.Expr) -> bool:
     """Whether an OVER clause stands anywhere in `node`."""
     return node.find(exp.Window) is not None
 
@@ -61,10 +73,10 @@ class Scope:
     def has(self, name: str) -> bool:
         return name.lower() in self._by_name
 
-    def resolve(self, expression: exp.Expression) -> exp.Expression:
+    def resolve(self, expression: exp.Expr) -> exp.Expr:
         """`expression` with every column named exactly as the source does, without qualifiers."""
 
-        def spell(node: exp.Expression) -> exp.Expression:
+        def spell(node: exp.Expr) -> exp.Expr:
             if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
                 return node
             parts = [part.name for part in node.parts]
@@ -73,16 +85,16 @@ class Scope:
             column = self._by_name.get(parts[0].lower())
             if column is None:
                 raise Unplannable(f'name "{node.name}"')
-            result: exp.Expression = exp.column(exp.to_identifier(column.name, quoted=True))
+            result: exp.Expr = exp.column(exp.to_identifier(column.name, quoted=True))
             for part in parts[1:]:
                 result = exp.Anonymous(this="struct_extract", expressions=[result, exp.Literal.string(part)])
             return result
 
         return expression.copy().transform(spell)
 
-    def items(self, expressions: Iterable[exp.Expression]) -> list[exp.Expression]:
+    def items(self, expressions: Iterable[exp.Expr]) -> list[exp.Expr]:
         """The select list resolved, stars expanded; aliases stay."""
-        items: list[exp.Expression] = []
+        items: list[exp.Expr] = []
         for item in expressions:
             star = item.this if isinstance(item, exp.Column) and isinstance(item.this, exp.Star) else item
             if isinstance(star, exp.Star):
@@ -96,19 +108,24 @@ class Scope:
                 resolved = self.resolve(item)
                 if resolved.find(exp.Star, exp.Unnest, exp.Explode) and not has_aggregate(resolved):
                     raise Unplannable("UNNEST")
-                if any(function_name(call) in ("unnest", "columns", "generate_subscripts") for call in resolved.find_all(exp.Anonymous)):
+                if any(
+                    function_name(call) in ("unnest", "columns", "generate_subscripts")
+                    for call in resolved.find_all(exp.Anonymous)
+                ):
                     raise Unplannable("UNNEST or COLUMNS")
                 items.append(resolved)
         return items
 
-    def bind(self, items: Sequence[exp.Expression], condition: exp.Expression | None = None) -> tuple[Column, ...]:
+    def bind(self, items: Sequence[exp.Expr], condition: exp.Expr | None = None) -> tuple[Column, ...]:
         """Names and types that DuckDB gives the items over this source."""
-        select = exp.select(*[item.copy() for item in items]).from_(exp.Table(this=exp.to_identifier("_in", quoted=True)))
+        select = exp.select(*[item.copy() for item in items]).from_(
+            exp.Table(this=exp.to_identifier("_in", quoted=True))
+        )
         if condition is not None:
             select = select.where(condition.copy())
         return bind_over(twin_sql(select), [("_in", self.below.columns)], self.binder)
 
-    def map(self, items: Sequence[exp.Expression], where: exp.Expression | None) -> Plan:
+    def map(self, items: Sequence[exp.Expr], where: exp.Expr | None) -> Plan:
         """The plan that computes the items (resolved) for the rows `where` (not resolved) lets pass."""
         condition = None if where is None else self.resolve(where)
         if not items:
@@ -121,15 +138,17 @@ class Scope:
         )
         if same and condition is None:
             return self.below
-        return p.Map(self.below, tuple((c.name, item) for c, item in zip(columns, bare, strict=True)), condition, columns)
+        return p.Map(
+            self.below, tuple((c.name, item) for c, item in zip(columns, bare, strict=True)), condition, columns
+        )
 
 
 def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
     """`select` with GROUP BY ordinals and ALL spelled out, and names of select items replaced by what they name."""
     select = select.copy()
-    named: dict[str, exp.Expression] = {}
+    named: dict[str, exp.Expr] = {}
 
-    def replace(node: exp.Expression) -> exp.Expression:
+    def replace(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Column) and not node.table and not scope.has(node.name) and node.name.lower() in named:
             return exp.Paren(this=named[node.name.lower()].copy())
         return node
@@ -157,13 +176,13 @@ def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
     return select
 
 
-def _ordinal(key: exp.Expression, items: Sequence[exp.Expression]) -> exp.Expression:
+def _ordinal(key: exp.Expr, items: Sequence[exp.Expr]) -> exp.Expr:
     if isinstance(key, exp.Literal) and key.is_int and 1 <= int(key.name) <= len(items):
         return items[int(key.name) - 1].unalias().copy()
     return key
 
 
-def _unwrap(node: exp.Expression) -> exp.Expression:
+def _unwrap(node: exp.Expr) -> exp.Expr:
     return node.this if isinstance(node, exp.Paren) else node
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-
 from ..engine.group import Stream
 from ..engine.runtime import Engine, Options
 from ..storage import limits
@@ -44,7 +43,9 @@ class ViewPlan:
 class Database:
     """What connections to one folder share. Statements that change it hold `lock`."""
 
-    def __init__(self, path: Path | None, options: Options, *, durability: Durability | None, default_partitions: int) -> None:
+    def __init__(
+        self, path: Path | None, options: Options, *, durability: Durability | None, default_partitions: int
+    ) -> None:
         self.lock = threading.RLock()
         self.binder = Binder()
         self.relations = Relations()
@@ -70,8 +71,8 @@ class Database:
 
     # -- streams --------------------------------------------------------------------------------------------------
 
-    def create_stream(self, statement: CreateStream) -> None:
-        """Declare a stream and its topic; the whole statement is checked before anything is kept."""
+    def create_stream(self, statement: CreateStream) -> list[str]:
+        """Declare a stream and its topic, all of the statement checked before anything is kept; notices, none so far."""
         relation, options = self._stream_relation(statement)
         partitions = statement.partitions or self.default_partitions
         relation = replace(relation, partitions=partitions)
@@ -79,17 +80,28 @@ class Database:
         properties = {"partitions": partitions, "key": key}
         self.folder.catalog.put(CatalogEntry(relation.name, "STREAM", statement.text, properties))
         self._open_stream(relation, options, partitions, key)
+        return []
 
     def _stream_relation(self, statement: CreateStream) -> tuple[Relation, TopicOptions]:
         columns: list[Column] = []
-        defaults: dict[str, exp.Expression] = {}
+        defaults: dict[str, exp.Expr] = {}
         for definition in statement.columns:
             if any(c.name.lower() == definition.name.lower() for c in columns):
-                raise ProgrammingError(f'column "{definition.name}" is declared twice', position=definition.position, sqlstate="42701")
-            column = self.binder.column(definition.name, definition.type, nullable=not definition.not_null, position=definition.position)
+                raise ProgrammingError(
+                    f'column "{definition.name}" is declared twice', position=definition.position, sqlstate="42701"
+                )
+            column = self.binder.column(
+                definition.name, definition.type, nullable=not definition.not_null, position=definition.position
+            )
             if definition.default is not None:
-                refuse_volatile(exp.select(definition.default.copy()), functions_of_kind("volatile") - {"now", "uuid", "gen_random_uuid", "current_timestamp", "today", "current_date"})
-                self.binder.bind(f"SELECT CAST(({definition.default.sql(dialect='duckdb')}) AS {column.type})", definition.default)
+                refuse_volatile(
+                    exp.select(definition.default.copy()),
+                    functions_of_kind("volatile")
+                    - {"now", "uuid", "gen_random_uuid", "current_timestamp", "today", "current_date"},
+                )
+                self.binder.bind(
+                    f"SELECT CAST(({definition.default.sql(dialect='duckdb')}) AS {column.type})", definition.default
+                )
                 defaults[column.name] = definition.default
             columns.append(column)
         event_time = None
@@ -97,7 +109,9 @@ class Database:
             mark = statement.watermark
             time = next((c for c in columns if c.name.lower() == mark.column.lower()), None)
             if time is None:
-                raise ProgrammingError(f'stream "{statement.name}" has no column "{mark.column}"', position=mark.position, sqlstate="42703")
+                raise ProgrammingError(
+                    f'stream "{statement.name}" has no column "{mark.column}"', position=mark.position, sqlstate="42703"
+                )
             if time.type not in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
                 raise ProgrammingError(
                     f'cannot use "{time.name}" of type {time.type} as event time',
@@ -107,7 +121,11 @@ class Database:
                 )
             event_time = time.name
         if statement.partitions is not None and not 1 <= statement.partitions <= limits.PARTITIONS_MAX:
-            raise ProgrammingError(f"cannot have {statement.partitions} partitions", detail=f"A stream has 1 to {limits.PARTITIONS_MAX}.", position=statement.start)
+            raise ProgrammingError(
+                f"cannot have {statement.partitions} partitions",
+                detail=f"A stream has 1 to {limits.PARTITIONS_MAX}.",
+                position=statement.start,
+            )
         delay = statement.watermark.delay_us if statement.watermark is not None else 0
         relation = Relation(statement.name, "STREAM", tuple(columns), statement.text, None, event_time, delay, defaults)
         for name in statement.partition_by:
@@ -119,17 +137,27 @@ class Database:
         for name, value in statement.options.items():
             if name == "durability":
                 if value not in ("none", "group", "each"):
-                    raise ProgrammingError(f"there is no durability {value!r}", hint="durability is 'none', 'group' or 'each'.", position=statement.start)
+                    raise ProgrammingError(
+                        f"there is no durability {value!r}",
+                        hint="durability is 'none', 'group' or 'each'.",
+                        position=statement.start,
+                    )
                 durability = value  # type: ignore[assignment]
             else:
-                raise NotSupportedError(f'cannot set "{name}" on a stream', hint="WITH takes durability = 'none' | 'group' | 'each' so far.", position=statement.start)
+                raise NotSupportedError(
+                    f'cannot set "{name}" on a stream',
+                    hint="WITH takes durability = 'none' | 'group' | 'each' so far.",
+                    position=statement.start,
+                )
         return TopicOptions(durability=durability, event_time=event_time)
 
     def _open_stream(self, relation: Relation, options: TopicOptions, partitions: int, key: list[str]) -> None:
         if relation.name in self.folder.topics:
             topic = self.folder.topic(relation.name)
         else:
-            topic = self.folder.create_topic(relation.name, relation.schema, partitions=partitions, key=key, options=options)
+            topic = self.folder.create_topic(
+                relation.name, relation.schema, partitions=partitions, key=key, options=options
+            )
         self.relations.add(relation)
         self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us))
 
@@ -159,21 +187,35 @@ class Database:
             columns = planned.columns
         else:
             if statement.emit is not None:
-                raise ProgrammingError("cannot say EMIT in a plain view", detail="A view is a name for its query.", hint="Say EMIT where the view is subscribed to, or create a MATERIALIZED VIEW.", position=statement.emit.position)
+                raise ProgrammingError(
+                    "cannot say EMIT in a plain view",
+                    detail="A view is a name for its query.",
+                    hint="Say EMIT where the view is subscribed to, or create a MATERIALIZED VIEW.",
+                    position=statement.emit.position,
+                )
             planned = None
             query = expand_views(statement.query, self.relations)
-            columns = self._named(bind(twin(query), self.relations, self.binder, statement.query), statement.columns, statement)
+            columns = self._named(
+                bind(twin(query), self.relations, self.binder, statement.query), statement.columns, statement
+            )
         _refuse_duplicates(columns, statement)
         kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
         return Relation(statement.name, kind, columns, statement.text, statement.query), planned  # type: ignore[arg-type]
 
-    def plan(self, query: exp.Query, *, final: bool, names: tuple[str, ...] = (), emit: CreateView | None = None) -> ViewPlan:
+    def plan(
+        self, query: exp.Query, *, final: bool, names: tuple[str, ...] = (), emit: CreateView | None = None
+    ) -> ViewPlan:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
         for table in named_tables(query):
             relation = self.relations.require(table_name(table), position_of(table) or position_of(table.this))
             if relation.kind == "SYSTEM":
-                raise NotSupportedError(f'cannot keep a view over "{relation.name}" up to date', hint="Read it with a plain SELECT.", position=position_of(table))
-        expanded = expand_views(query, self.relations)
+                raise NotSupportedError(
+                    f'cannot keep a view over "{relation.name}" up to date',
+                    hint="Read it with a plain SELECT.",
+                    position=position_of(table),
+                )
+        stateless = {name for name, planned in self.plans.items() if p.stateless(planned.plan)}
+        expanded = expand_views(query, self.relations, stateless)
         refuse_volatile(expanded, functions_of_kind("volatile"))
         columns = bind(twin(expanded), self.relations, self.binder, query)
         expanded = settle_ties(expanded, lambda part: len(bind(twin(part.copy()), self.relations, self.binder)))
@@ -187,13 +229,18 @@ class Database:
             )
         if names:
             columns = self._named(columns, names, emit)
-            items = tuple((c.name, exp.column(exp.to_identifier(b.name, quoted=True))) for c, b in zip(columns, plan.columns, strict=True))
+            items = tuple(
+                (c.name, exp.column(exp.to_identifier(b.name, quoted=True)))
+                for c, b in zip(columns, plan.columns, strict=True)
+            )
             plan = p.Map(plan, items, None, columns)
         return ViewPlan(expanded, columns, plan, final)
 
     def _keep(self, name: str, view_id: int, planned: ViewPlan) -> None:
         plan = planned.plan
-        settled = p.time_columns(plan) if any(isinstance(node, p.WindowAggregate) for node in p.walk(plan)) else frozenset()
+        settled = (
+            p.time_columns(plan) if any(isinstance(node, p.WindowAggregate) for node in p.walk(plan)) else frozenset()
+        )
         self._properties[name.lower()] = ViewProperties(p.append_only(plan), frozenset(settled), p.key(plan))
         self.plans[name.lower()] = planned
         self.view_ids[name.lower()] = view_id
@@ -202,7 +249,11 @@ class Database:
     def start_view(self, name: str, planned: ViewPlan, view_id: int = 0) -> None:
         """Let the engine keep the result of a plan under `name`. `view_id` tells its late rows from others'."""
         around = Surroundings(
-            {relation.name.lower(): self.streams_of(relation.name) for relation in self.relations if relation.kind == "MATERIALIZED VIEW"},
+            {
+                relation.name.lower(): self.streams_of(relation.name)
+                for relation in self.relations
+                if relation.kind == "MATERIALIZED VIEW"
+            },
             self.late.known(view_id) if view_id else {},
             self.late.reporter(name, view_id),
         )
@@ -230,7 +281,8 @@ class Database:
         return [
             relation
             for relation in self.relations
-            if relation.query is not None and any(table_name(t).lower() == name.lower() for t in named_tables(relation.query))
+            if relation.query is not None
+            and any(table_name(t).lower() == name.lower() for t in named_tables(relation.query))
         ]
 
     def drop(self, names: list[str]) -> None:
@@ -257,7 +309,9 @@ class Database:
             if isinstance(statement, CreateStream):
                 relation, options = self._stream_relation(statement)
                 partitions = int(entry.properties["partitions"])
-                self._open_stream(replace(relation, partitions=partitions), options, partitions, list(entry.properties["key"]))
+                self._open_stream(
+                    replace(relation, partitions=partitions), options, partitions, list(entry.properties["key"])
+                )
             else:
                 assert isinstance(statement, CreateView)
                 view, planned = self._view_relation(statement)
@@ -265,7 +319,9 @@ class Database:
                 if planned is not None:
                     self._keep(view.name, int(entry.properties["id"]), planned)
 
-    def _named(self, columns: tuple[Column, ...], names: tuple[str, ...], statement: CreateView | None) -> tuple[Column, ...]:
+    def _named(
+        self, columns: tuple[Column, ...], names: tuple[str, ...], statement: CreateView | None
+    ) -> tuple[Column, ...]:
         if not names:
             return columns
         if len(names) != len(columns):
@@ -279,7 +335,11 @@ class Database:
 def _spelled(relation: Relation, name: str) -> str:
     column = relation.column(name)
     if column is None:
-        raise ProgrammingError(f'stream "{relation.name}" has no column "{name}"', hint=f"Its columns are {', '.join(quote(c.name) for c in relation.columns)}.", sqlstate="42703")
+        raise ProgrammingError(
+            f'stream "{relation.name}" has no column "{name}"',
+            hint=f"Its columns are {', '.join(quote(c.name) for c in relation.columns)}.",
+            sqlstate="42703",
+        )
     return column.name
 
 
@@ -287,6 +347,10 @@ def _refuse_duplicates(columns: tuple[Column, ...], statement: CreateView) -> No
     seen: set[str] = set()
     for column in columns:
         if column.name.lower() in seen:
-            raise ProgrammingError(f'column "{column.name}" comes twice out of the query', hint="Name one of them otherwise with AS.", position=statement.start, sqlstate="42701")
+            raise ProgrammingError(
+                f'column "{column.name}" comes twice out of the query',
+                hint="Name one of them otherwise with AS.",
+                position=statement.start,
+                sqlstate="42701",
+            )
         seen.add(column.name.lower())
-

@@ -40,7 +40,7 @@ class RelationInfo:
 
 @dataclass(frozen=True)
 class Status:
-    """How far the engine is. `rows`: taken since it was opened; `lag`: in the log, not yet taken. Units: microseconds."""
+    """How far the engine is: `rows` taken since it was opened, `lag` still in the log. Units: microseconds."""
 
     epoch: int
     rows: int
@@ -74,7 +74,9 @@ def connect(
     [(42,)]
     """
     if read_only:
-        raise NotSupportedError("cannot open a folder read-only yet", hint="Connect without read_only from the process that owns it.")
+        raise NotSupportedError(
+            "cannot open a folder read-only yet", hint="Connect without read_only from the process that owns it."
+        )
     options = Options(rows_per_epoch, idle_timeout_s, future_guard_s, *([clock] if clock is not None else []))
     with _open_lock:
         folder = None if str(path) == ":memory:" else Path(path).resolve()
@@ -126,7 +128,10 @@ class Connection:
         missing = [name for name in target.schema.names if name not in table.schema.names]
         for name in missing:
             if name in target.defaults:
-                raise ProgrammingError(f'column "{name}" of "{target.name}" is not given', hint="append() fills in no defaults; INSERT does.")
+                raise ProgrammingError(
+                    f'column "{name}" of "{target.name}" is not given',
+                    hint="append() fills in no defaults; INSERT does.",
+                )
             table = table.append_column(name, pa.nulls(table.num_rows, target.schema.field(name).type))
         try:
             table = table.select(target.schema.names).cast(target.schema)
@@ -145,11 +150,15 @@ class Connection:
         """Return when every view has caught up with every stream. Raises: OperationalError after `timeout_s`."""
         self._check()
         if not self._database.engine.wait(self._session.flush_target(), timeout_s=timeout_s):
-            raise OperationalError(f"the views have not caught up within {timeout_s:g} s", hint="Wait longer, or ask SHOW QUERIES.")
+            raise OperationalError(
+                f"the views have not caught up within {timeout_s:g} s", hint="Wait longer, or ask SHOW QUERIES."
+            )
 
     def relations(self) -> list[RelationInfo]:
         """Everything that SQL can name here."""
-        return [RelationInfo(r.name, r.kind, tuple((c.name, c.type) for c in r.columns)) for r in self._database.relations]
+        return [
+            RelationInfo(r.name, r.kind, tuple((c.name, c.type) for c in r.columns)) for r in self._database.relations
+        ]
 
     def status(self) -> Status:
         """How far the engine is."""
@@ -179,7 +188,9 @@ class Connection:
         self._check()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _check(self) -> None:
@@ -205,7 +216,11 @@ class Cursor:
     def description(self) -> list[tuple[Any, ...]] | None:
         """Per column (name, SQL type, None, None, None, None, None); None where the statement returns no rows."""
         names = self._names()
-        return None if names is None else [(name, type, None, None, None, None, None) for name, type in zip(names, self.types, strict=True)]
+        return (
+            None
+            if names is None
+            else [(name, type, None, None, None, None, None) for name, type in zip(names, self.types, strict=True)]
+        )
 
     @property
     def rowcount(self) -> int:
@@ -296,14 +311,18 @@ class Cursor:
         """All rows that are left. A live cursor never ends: ask it for fetchmany or next_changes."""
         self._check_rows()
         if self.live:
-            raise NotSupportedError("cannot fetch all of a live query", hint="Use fetchmany(n, timeout=...), next_changes() or iterate.")
+            raise NotSupportedError(
+                "cannot fetch all of a live query", hint="Use fetchmany(n, timeout=...), next_changes() or iterate."
+            )
         return list(self._rows)
 
     def fetch_arrow_table(self) -> pa.Table:
         """The whole result as an Arrow table."""
         self._check_rows()
         if self._outcome.rows is None:
-            raise NotSupportedError("cannot fetch all of a live query", hint="next_changes() gives the changes as Arrow tables.")
+            raise NotSupportedError(
+                "cannot fetch all of a live query", hint="next_changes() gives the changes as Arrow tables."
+            )
         return self._outcome.rows.table
 
     def fetch_record_batch(self) -> pa.RecordBatchReader:
@@ -314,7 +333,9 @@ class Cursor:
         """A live cursor's changes of the next epoch that has any; None after the timeout, or once closed."""
         self._check()
         if self._outcome.live is None:
-            raise InterfaceError("next_changes needs a live cursor", hint="SUBSCRIBE TO a view, or SELECT ... EMIT CHANGES.")
+            raise InterfaceError(
+                "next_changes needs a live cursor", hint="SUBSCRIBE TO a view, or SELECT ... EMIT CHANGES."
+            )
         return self._outcome.live.next(timeout_s)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -324,7 +345,9 @@ class Cursor:
     def __enter__(self) -> Cursor:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def setinputsizes(self, sizes: Sequence[Any]) -> None:
@@ -342,7 +365,9 @@ class Cursor:
 
     def _names(self) -> list[str] | None:
         live, rows = self._outcome.live, self._outcome.rows
-        return list(live.schema.names) if live is not None else list(rows.table.schema.names) if rows is not None else None
+        return (
+            list(live.schema.names) if live is not None else list(rows.table.schema.names) if rows is not None else None
+        )
 
     def _end_live(self) -> None:
         if self._outcome.live is not None:

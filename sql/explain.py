@@ -65,7 +65,11 @@ def _describe(plan: Plan) -> tuple[str, str]:
             closes = plan.time in p.time_columns(plan.input)
             what = f"window_aggregate: {_window(plan.window)} over {plan.time}, {_grouped(plan.keys, plan.calls)}"
             mode = " [final: each window once, when it closes]" if plan.final else " [changes]"
-            bound = "dropped when the watermark closes the window" if closes else "UNBOUNDED: no watermark closes the windows"
+            bound = (
+                "dropped when the watermark closes the window"
+                if closes
+                else "UNBOUNDED: no watermark closes the windows"
+            )
             return what + mode, f"one row per open window and group, {bound}"
         case p.Aggregate():
             fast = "append-only input" if p.append_only(plan.input) else "retracting input"
@@ -75,8 +79,12 @@ def _describe(plan: Plan) -> tuple[str, str]:
         case p.Recompute():
             by = ""
             if plan.partition:
-                by = "; only changed values of " + " = ".join(f"{name}.({', '.join(c)})" for name, c in zip(plan.names, plan.partition, strict=True))
-            return f"recompute ({plan.reason}): {plan.sql}{by}", "UNBOUNDED: all rows of its inputs" + ("" if plan.partition else " and its result")
+                by = "; only changed values of " + " = ".join(
+                    f"{name}.({', '.join(c)})" for name, c in zip(plan.names, plan.partition, strict=True)
+                )
+            return f"recompute ({plan.reason}): {plan.sql}{by}", "UNBOUNDED: all rows of its inputs" + (
+                "" if plan.partition else " and its result"
+            )
         case _:
             assert_never(plan)
 

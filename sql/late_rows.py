@@ -55,7 +55,11 @@ class LateLog:
 
     def relation(self, binder: Binder) -> Relation:
         """How SQL sees it."""
-        return Relation(self.NAME, "SYSTEM", tuple(binder.column(name, type, nullable=True, position=None) for name, type in _TYPES.items()))
+        return Relation(
+            self.NAME,
+            "SYSTEM",
+            tuple(binder.column(name, type, nullable=True, position=None) for name, type in _TYPES.items()),
+        )
 
     def rows(self) -> pa.Table:
         """All late rows so far."""
@@ -110,7 +114,9 @@ class LateLog:
             batch = pa.Table.from_batches(self._pending).combine_chunks().to_batches()[0]
             self._pending = []
         if self.NAME not in self._folder.topics:
-            self._folder.create_topic(self.NAME, _SCHEMA, options=TopicOptions(durability="none" if self._folder.temporary else "group"))
+            self._folder.create_topic(
+                self.NAME, _SCHEMA, options=TopicOptions(durability="none" if self._folder.temporary else "group")
+            )
         self._folder.topic(self.NAME).append(batch, wait=False)
 
     def _json(self, batch: pa.RecordBatch) -> pa.Array:

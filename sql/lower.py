@@ -74,7 +74,9 @@ def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -
                 keeps_result=root,
             )
         case p.Aggregate():
-            operator = Aggregate(plan.keys, plan.calls, schema_of(plan.input.columns), schema, append_only=p.append_only(plan.input))
+            operator = Aggregate(
+                plan.keys, plan.calls, schema_of(plan.input.columns), schema, append_only=p.append_only(plan.input)
+            )
         case p.Recompute():
             operator = Recompute(
                 plan.sql,

@@ -50,8 +50,8 @@ class Map:
     """Per row that `where` lets pass, the `items` computed from it. Keeps nothing."""
 
     input: Plan
-    items: tuple[tuple[str, exp.Expression], ...]
-    where: exp.Expression | None
+    items: tuple[tuple[str, exp.Expr], ...]
+    where: exp.Expr | None
     columns: tuple[Column, ...]
 
 
@@ -122,6 +122,11 @@ def walk(plan: Plan) -> Iterator[Plan]:
     for below in inputs_of(plan):
         yield from walk(below)
     yield plan
+
+
+def stateless(plan: Plan) -> bool:
+    """Whether `plan` is a stream seen through maps only."""
+    return all(isinstance(node, Scan | Map) for node in walk(plan))
 
 
 def append_only(plan: Plan) -> bool:

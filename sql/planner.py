@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from sqlglot import exp
 
@@ -15,7 +15,7 @@ from .dialect import WindowFunction, twin_sql
 from .plan import Plan
 from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
-from .twin import bind_over, interval, named_tables, settle_ties, twin, window_bounds
+from .twin import bind_over, named_tables, twin, window_bounds
 from .types import Binder
 
 
@@ -31,7 +31,9 @@ class ViewProperties:
 class Planner:
     """Plans one continuous query (views expanded, ties settled) over `relations`."""
 
-    def __init__(self, relations: Relations, views: Mapping[str, ViewProperties], binder: Binder, *, final: bool) -> None:
+    def __init__(
+        self, relations: Relations, views: Mapping[str, ViewProperties], binder: Binder, *, final: bool
+    ) -> None:
         self._relations = relations
         self._views = views
         self._binder = binder
@@ -50,11 +52,18 @@ class Planner:
             (c.name, _column(name) if below.arrow == c.arrow else exp.cast(_column(name), c.type, dialect="duckdb"))
             for c, name, below in zip(columns, names, top.columns, strict=True)
         )
+        if isinstance(top, p.Map) and all(isinstance(item, exp.Column) for _, item in items):
+            return p.Map(
+                top.input,
+                tuple((c.name, item) for c, (_, item) in zip(columns, top.items, strict=True)),
+                top.where,
+                columns,
+            )
         return p.Map(top, items, None, columns)
 
     # -- query blocks ---------------------------------------------------------------------------------------------
 
-    def _query(self, query: exp.Expression, wanted: frozenset[str] | None) -> Plan:
+    def _query(self, query: exp.Expr, wanted: frozenset[str] | None) -> Plan:
         """The plan of one block; a block that has no incremental form is recomputed from the plans below it."""
         try:
             match query:
@@ -83,12 +92,15 @@ class Planner:
         below, alias = self._source(source.this, select)
         scope = Scope(below, alias, self._binder)
         select = substitute_aliases(select, scope)
-        for node in select.find_all(exp.Query):
-            if node is not select:
-                raise Unplannable("subquery")
+        if any(part.find(exp.Query) for name, part in _parts(select) if name != "from_"):
+            raise Unplannable("subquery")
         if has_window(select):
             raise Unplannable("OVER")
-        if select.args.get("group") or select.args.get("having") or any(has_aggregate(item) for item in select.expressions):
+        if (
+            select.args.get("group")
+            or select.args.get("having")
+            or any(has_aggregate(item) for item in select.expressions)
+        ):
             return plan_aggregation(select, scope, final=self._final)
         items = scope.items(select.expressions)
         where = select.args.get("where")
@@ -126,7 +138,9 @@ class Planner:
                     target = exp.column(target.name, quoted=True)
                 else:
                     raise Unplannable("ORDER BY ... LIMIT by a value that is not selected")
-            order.append(exp.Ordered(this=target.copy(), desc=key.args.get("desc"), nulls_first=key.args.get("nulls_first")))
+            order.append(
+                exp.Ordered(this=target.copy(), desc=key.args.get("desc"), nulls_first=key.args.get("nulls_first"))
+            )
         outer = exp.select(exp.Star()).from_(exp.Table(this=exp.to_identifier("in0", quoted=True)))
         outer.set("order", exp.Order(expressions=order))
         for clause in ("limit", "offset"):
@@ -136,7 +150,7 @@ class Planner:
 
     # -- sources --------------------------------------------------------------------------------------------------
 
-    def _source(self, source: exp.Expression, select: exp.Select) -> tuple[Plan, str]:
+    def _source(self, source: exp.Expr, select: exp.Select) -> tuple[Plan, str]:
         """The plan of a FROM item and the name its columns may be qualified with."""
         if source.args.get("joins") or source.args.get("pivots") or source.args.get("sample"):
             raise Unplannable("join" if source.args.get("joins") else "PIVOT or SAMPLE")
@@ -159,10 +173,14 @@ class Planner:
         columns = tuple(c for c in relation.columns if used is None or c.name.lower() in used)
         if relation.kind == "MATERIALIZED VIEW":
             properties = self._views[relation.name.lower()]
-            return p.ViewScan(relation.name, relation.columns, properties.append_only, properties.time_columns, properties.key)
+            return p.ViewScan(
+                relation.name, relation.columns, properties.append_only, properties.time_columns, properties.key
+            )
         if not columns:  # count(*) needs the rows, if none of their values: read the narrowest column
             columns = (min(relation.columns, key=lambda c: c.arrow.bit_width if _fixed(c) else 1 << 20),)
-        return p.Scan(relation.name, columns, relation.event_time if any(c.name == relation.event_time for c in columns) else None)
+        return p.Scan(
+            relation.name, columns, relation.event_time if any(c.name == relation.event_time for c in columns) else None
+        )
 
     def _window(self, window: WindowFunction, select: exp.Select) -> Plan:
         used = used_columns(select)
@@ -176,25 +194,30 @@ class Planner:
             raise Unplannable(f'window over "{time}"')
         size, slide, offset = window_bounds(window)
         rule = Window("tumble" if slide == size else "hop", size, slide, offset)
-        bounds = [Column(name, time_column.type, time_column.arrow) for name in ("window_start", "window_end", "window_time")]
+        bounds = [
+            Column(name, time_column.type, time_column.arrow) for name in ("window_start", "window_end", "window_time")
+        ]
         if {c.name.lower() for c in below.columns} & {c.name for c in bounds}:
             raise Unplannable("window over a window")
         return p.AssignWindow(below, rule, time_column.name, (*below.columns, *bounds))
 
     # -- recompute ------------------------------------------------------------------------------------------------
 
-    def _recompute(self, query: exp.Expression, reason: str, columns: tuple[Column, ...] | None = None) -> Plan:
+    def _recompute(self, query: exp.Expr, reason: str, columns: tuple[Column, ...] | None = None) -> Plan:
         """`query` as a recompute operator over the largest parts below it that have plans of their own."""
         query = query.copy()
         holder = exp.Subquery(this=query)
         inputs: list[Plan] = []
         names: list[str] = []
 
-        def place(node: exp.Expression, below: Plan, alias: str) -> None:
+        def place(node: exp.Expr, below: Plan, alias: str) -> None:
             name = f"in{len(inputs)}"
             inputs.append(below)
             names.append(name)
-            table = exp.Table(this=exp.to_identifier(name, quoted=True), alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+            table = exp.Table(
+                this=exp.to_identifier(name, quoted=True),
+                alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)),
+            )
             if node.args.get("joins"):
                 table.set("joins", node.args["joins"])
             node.replace(table)
@@ -221,6 +244,7 @@ class Planner:
             table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
             table.set("this", exp.to_identifier(name, quoted=True))
         query = holder.this
+        assert isinstance(query, exp.Query)
         sql = twin_sql(twin(query))
         if columns is None:
             columns = bind_over(sql, [(n, i.columns) for n, i in zip(names, inputs, strict=True)], self._binder)
@@ -240,6 +264,14 @@ _NOT_INCREMENTAL = {
 }
 
 
+def _parts(select: exp.Select) -> Iterator[tuple[str, exp.Expr]]:
+    """The clauses of a block, each item with the name of the clause it belongs to."""
+    for name, value in select.args.items():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, exp.Expr):
+                yield name, part
+
+
 def _column(name: str) -> exp.Column:
     return exp.column(exp.to_identifier(name, quoted=True))
 
@@ -256,7 +288,7 @@ def _columns_renamed(subquery: exp.Subquery) -> bool:
     return alias is None or bool(alias.args.get("columns"))
 
 
-def _own_sources(query: exp.Expression) -> list[exp.Subquery]:
+def _own_sources(query: exp.Expr) -> list[exp.Subquery]:
     """The derived tables in FROM and JOIN of the outermost block, which see nothing of it and so can run apart."""
     if isinstance(query, exp.Subquery):
         return _own_sources(query.this)
@@ -271,9 +303,9 @@ def _inline_ctes(select: exp.Select) -> exp.Select:
     clause = select.args["with_"]
     if clause.args.get("recursive"):
         raise Unplannable("recursive CTE")
-    bodies: dict[str, exp.Query] = {}
+    bodies: dict[str, exp.Expr] = {}
 
-    def inline(node: exp.Expression) -> exp.Expression:
+    def inline(node: exp.Expr) -> exp.Expr:
         for table in list(node.find_all(exp.Table)):
             body = bodies.get(table.name.lower()) if isinstance(table.this, exp.Identifier) and not table.db else None
             if body is not None:

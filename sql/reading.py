@@ -62,10 +62,14 @@ def relation_rows(database: Database, relation: Relation, reading: Reading, want
         return reading.views[relation.name]
     if relation.kind == "SYSTEM":
         return database.late.rows()
-    columns = [c.name for c in relation.columns if wanted is None or c.name.lower() in wanted] or [relation.columns[0].name]
+    columns = [c.name for c in relation.columns if wanted is None or c.name.lower() in wanted] or [
+        relation.columns[0].name
+    ]
     batches = [
         batch
-        for partition, end in zip(database.folder.topic(relation.name).partitions, reading.streams[relation.name], strict=True)
+        for partition, end in zip(
+            database.folder.topic(relation.name).partitions, reading.streams[relation.name], strict=True
+        )
         for batch in partition.read(partition.start_offset, end, columns)
     ]
     return pa.Table.from_batches(batches, schema=pa.schema([relation.schema.field(name) for name in columns]))
@@ -87,7 +91,7 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, columns: Sequence
         connection.register(name, table)
 
 
-def run(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters, node: exp.Expression | None) -> Rows:
+def run(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters, node: exp.Expr | None) -> Rows:
     """What DuckDB answers, its errors told as ours."""
     try:
         relation = connection.sql(sql, params=parameters) if parameters else connection.sql(sql)

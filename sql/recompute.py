@@ -10,10 +10,13 @@ from .blocks import has_aggregate
 from .plan import Plan
 
 
-def used_columns(query: exp.Expression) -> frozenset[str] | None:
+def used_columns(query: exp.Expr) -> frozenset[str] | None:
     """Names (lower case) of all columns that `query` could read, or None where a star or the like reads every one."""
     stars = [star for star in query.find_all(exp.Star) if not isinstance(star.parent, exp.Count)]
-    if stars or query.find(exp.Anonymous, exp.Pivot) and any(call.name.lower() == "columns" for call in query.find_all(exp.Anonymous)):
+    if stars or (
+        query.find(exp.Anonymous, exp.Pivot)
+        and any(call.name.lower() == "columns" for call in query.find_all(exp.Anonymous))
+    ):
         return None
     names = {column.parts[i].name.lower() for column in query.find_all(exp.Column) for i in range(len(column.parts))}
     for join in query.find_all(exp.Join):
@@ -26,7 +29,7 @@ def used_columns(query: exp.Expression) -> frozenset[str] | None:
     return None if tables & bare else frozenset(names)
 
 
-def partition_columns(query: exp.Expression, inputs: Mapping[str, Plan]) -> tuple[tuple[str, ...], ...]:
+def partition_columns(query: exp.Expr, inputs: Mapping[str, Plan]) -> tuple[tuple[str, ...], ...]:
     """Per input the columns that cut the query into independent parts, or () where there are none.
 
     Rows of the result then come only from input rows that agree in these columns (NULLs agreeing with NULLs), so a
@@ -35,7 +38,21 @@ def partition_columns(query: exp.Expression, inputs: Mapping[str, Plan]) -> tupl
     """
     if not isinstance(query, exp.Select) or query.args.get("from_") is None:
         return ()
-    if any(query.args.get(name) for name in ("with_", "group", "having", "distinct", "limit", "offset", "laterals", "pivots", "sample", "windows")):
+    if any(
+        query.args.get(name)
+        for name in (
+            "with_",
+            "group",
+            "having",
+            "distinct",
+            "limit",
+            "offset",
+            "laterals",
+            "pivots",
+            "sample",
+            "windows",
+        )
+    ):
         return ()
     if any(node is not query for node in query.find_all(exp.Query)):
         return ()
@@ -43,7 +60,10 @@ def partition_columns(query: exp.Expression, inputs: Mapping[str, Plan]) -> tupl
     if any(has_aggregate(item) and not windows for item in query.expressions):
         return ()
     sources = [query.args["from_"].this, *(join.this for join in query.args.get("joins") or ())]
-    if not all(isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier) and source.name in inputs for source in sources):
+    if not all(
+        isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier) and source.name in inputs
+        for source in sources
+    ):
         return ()
     if len({source.name for source in sources}) != len(sources) or len(sources) != len(inputs):
         return ()
@@ -63,8 +83,11 @@ def partition_columns(query: exp.Expression, inputs: Mapping[str, Plan]) -> tupl
 _Class = dict[str, str]  # alias (lower case) -> column: columns of all inputs that any result row has equal
 
 
-def _equalities(query: exp.Select, sources: list[exp.Expression], inputs: Mapping[str, Plan]) -> list[_Class] | None:
-    owner = {source.alias_or_name.lower(): {c.name.lower(): c.name for c in inputs[source.name].columns} for source in sources}
+def _equalities(query: exp.Select, sources: list[exp.Expr], inputs: Mapping[str, Plan]) -> list[_Class] | None:
+    owner = {
+        source.alias_or_name.lower(): {c.name.lower(): c.name for c in inputs[source.name].columns}
+        for source in sources
+    }
     classes: list[_Class] = []
 
     def place(column: exp.Column) -> tuple[str, str] | None:
@@ -77,7 +100,11 @@ def _equalities(query: exp.Select, sources: list[exp.Expression], inputs: Mappin
     seen = [sources[0].alias_or_name.lower()]
     for join in query.args.get("joins") or ():
         alias = join.this.alias_or_name.lower()
-        if join.args.get("method") or join.kind.upper() not in ("", "INNER", "OUTER") or not (join.args.get("on") or join.args.get("using")):
+        if (
+            join.args.get("method")
+            or join.kind.upper() not in ("", "INNER", "OUTER")
+            or not (join.args.get("on") or join.args.get("using"))
+        ):
             return None
         pairs: list[tuple[tuple[str, str], tuple[str, str]]] = []
         for name in join.args.get("using") or ():
@@ -88,7 +115,11 @@ def _equalities(query: exp.Select, sources: list[exp.Expression], inputs: Mappin
         condition = join.args.get("on")
         for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
             part = part.unnest() if part is not None else part
-            if isinstance(part, exp.EQ) and isinstance(part.this, exp.Column) and isinstance(part.expression, exp.Column):
+            if (
+                isinstance(part, exp.EQ)
+                and isinstance(part.this, exp.Column)
+                and isinstance(part.expression, exp.Column)
+            ):
                 left, right = place(part.this), place(part.expression)
                 if left and right and {left[0], right[0]} & {alias} and left[0] != right[0]:
                     pairs.append((left, right) if right[0] == alias else (right, left))
@@ -105,15 +136,19 @@ def _equalities(query: exp.Select, sources: list[exp.Expression], inputs: Mappin
     return classes
 
 
-def _partitioned_by(window: exp.Window, columns: _Class, sources: list[exp.Expression]) -> bool:
+def _partitioned_by(window: exp.Window, columns: _Class, sources: list[exp.Expr]) -> bool:
     keys = [key for key in window.args.get("partition_by") or () if isinstance(key, exp.Column)]
     return any(columns.get(key.table.lower()) == key.name for key in keys if key.table)
 
 
-def _window_partitions(windows: list[exp.Window], source: exp.Expression, plan: Plan) -> list[_Class]:
+def _window_partitions(windows: list[exp.Window], source: exp.Expr, plan: Plan) -> list[_Class]:
     names = {column.name.lower(): column.name for column in plan.columns}
     common: set[str] | None = None
     for window in windows:
-        keys = {key.name.lower() for key in window.args.get("partition_by") or () if isinstance(key, exp.Column) and key.name.lower() in names}
+        keys = {
+            key.name.lower()
+            for key in window.args.get("partition_by") or ()
+            if isinstance(key, exp.Column) and key.name.lower() in names
+        }
         common = keys if common is None else common & keys
     return [{source.alias_or_name.lower(): names[name]} for name in sorted(common or ())]

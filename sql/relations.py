@@ -41,7 +41,7 @@ class Relation:
     query: exp.Query | None = None
     event_time: str | None = None
     delay_us: int = 0
-    defaults: Mapping[str, exp.Expression] = field(default_factory=dict)
+    defaults: Mapping[str, exp.Expr] = field(default_factory=dict)
     partitions: int = 1
 
     @property
@@ -79,7 +79,9 @@ class Relations:
         close = difflib.get_close_matches(name.lower(), self._by_name, n=1)
         raise ProgrammingError(
             f'no stream or view is named "{name}"',
-            hint=f'Did you mean "{self._by_name[close[0]].name}"?' if close else "SHOW STREAMS and SHOW VIEWS list what there is.",
+            hint=f'Did you mean "{self._by_name[close[0]].name}"?'
+            if close
+            else "SHOW STREAMS and SHOW VIEWS list what there is.",
             position=position,
             sqlstate="42P01",
         )

@@ -20,7 +20,22 @@ from .explain import explain
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .show import show
-from .statements import Copy, CreateStream, CreateView, Describe, Drop, Explain, Insert, Reset, Select, Set, Show, Statement, Subscribe, Verify
+from .statements import (
+    Copy,
+    CreateStream,
+    CreateView,
+    Describe,
+    Drop,
+    Explain,
+    Insert,
+    Reset,
+    Select,
+    Set,
+    Show,
+    Statement,
+    Subscribe,
+    Verify,
+)
 from .twin import expand_views, twin
 from .verify import verify
 from .writing import copy, insert
@@ -54,7 +69,9 @@ class Live:
         if not self.weights:
             return changelog(epoch, delta, self.key)
         columns = [pa.array([epoch] * delta.rows, pa.int64()), pa.array(delta.weight_array())]
-        return pa.RecordBatch.from_arrays([*columns, *delta.batch.columns], names=["epoch", "weight", *delta.batch.schema.names])
+        return pa.RecordBatch.from_arrays(
+            [*columns, *delta.batch.columns], names=["epoch", "weight", *delta.batch.schema.names]
+        )
 
 
 @dataclass(frozen=True)
@@ -89,9 +106,13 @@ class Session:
             case Select():
                 assert statement.emit is not None
                 final = statement.emit.mode == "FINAL"
-                return self._subscribe(statement.query, snapshot=True, weights=statement.emit.mode == "CHANGELOG", final=final)
+                return self._subscribe(
+                    statement.query, snapshot=True, weights=statement.emit.mode == "CHANGELOG", final=final
+                )
             case Subscribe():
-                return self._subscribe(statement.query, snapshot=statement.snapshot, weights=statement.changelog, final=False)
+                return self._subscribe(
+                    statement.query, snapshot=statement.snapshot, weights=statement.changelog, final=False
+                )
             case Insert():
                 count, appended = insert(self.database, statement, parameters, self._written)
                 self.wrote(statement.name, appended)
@@ -101,7 +122,7 @@ class Session:
                 self.wrote(statement.name, appended)
                 return Outcome(f"COPY {count}", rowcount=count)
             case CreateStream():
-                return self._create(statement, lambda: self.database.create_stream(statement) or [], "STREAM")
+                return self._create(statement, lambda: self.database.create_stream(statement), "STREAM")
             case CreateView():
                 kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
                 return self._create(statement, lambda: self._create_view(statement), kind)
@@ -185,10 +206,17 @@ class Session:
         with self.database.lock:
             relation = self.database.relations.get(statement.name)
             if relation is None and statement.if_exists:
-                return Outcome(f"DROP {statement.kind}", notices=[f'"{statement.name}" does not exist; nothing was done'])
+                return Outcome(
+                    f"DROP {statement.kind}", notices=[f'"{statement.name}" does not exist; nothing was done']
+                )
             relation = self.database.relations.require(statement.name, statement.start)
             if relation.kind != statement.kind:
-                raise ProgrammingError(f'"{relation.name}" is not a {statement.kind.lower()}', hint=f"DROP {relation.kind} {relation.name}", position=statement.start, sqlstate="42809")
+                raise ProgrammingError(
+                    f'"{relation.name}" is not a {statement.kind.lower()}',
+                    hint=f"DROP {relation.kind} {relation.name}",
+                    position=statement.start,
+                    sqlstate="42809",
+                )
             order = _with_dependents(self.database, relation)
             if len(order) > 1 and not statement.cascade:
                 names = ", ".join(f'"{name}"' for name in order[:-1])
@@ -210,7 +238,9 @@ class Session:
         if isinstance(inner, CreateView):
             final = inner.emit is not None and inner.emit.mode == "FINAL"
         if not isinstance(inner, CreateView | Select | Subscribe):
-            raise NotSupportedError("EXPLAIN takes a query, a view's name or CREATE MATERIALIZED VIEW", position=inner.start)
+            raise NotSupportedError(
+                "EXPLAIN takes a query, a view's name or CREATE MATERIALIZED VIEW", position=inner.start
+            )
         query = inner.query
         name = _bare_name(query)
         relation = None if name is None else self.database.relations.get(name)
@@ -227,7 +257,11 @@ class Session:
         if statement.name is not None:
             relation = self.database.relations.require(statement.name, statement.start)
             if relation.kind != "MATERIALIZED VIEW":
-                raise ProgrammingError(f'"{relation.name}" is not a materialized view', detail="Only what is kept can differ from its query.", position=statement.start)
+                raise ProgrammingError(
+                    f'"{relation.name}" is not a materialized view',
+                    detail="Only what is kept can differ from its query.",
+                    position=statement.start,
+                )
             names = [relation.name]
         else:
             names = [relation.name for relation in self.database.relations if relation.kind == "MATERIALIZED VIEW"]
@@ -242,11 +276,19 @@ class Session:
                 "surplus": pa.array([v.surplus for v in verdicts], pa.int64()),
             }
         )
-        return Outcome("VERIFY", Rows(table, ("VARCHAR", "BOOLEAN", "BIGINT", "BIGINT", "BIGINT", "BIGINT")), rowcount=len(verdicts))
+        return Outcome(
+            "VERIFY",
+            Rows(table, ("VARCHAR", "BOOLEAN", "BIGINT", "BIGINT", "BIGINT", "BIGINT")),
+            rowcount=len(verdicts),
+        )
 
     def _set(self, statement: Set | Reset) -> Outcome:
         if statement.name not in self.settings:
-            raise ProgrammingError(f'there is no setting "{statement.name}"', hint=f"There is {', '.join(self.settings)}.", position=statement.start)
+            raise ProgrammingError(
+                f'there is no setting "{statement.name}"',
+                hint=f"There is {', '.join(self.settings)}.",
+                position=statement.start,
+            )
         value: Any = True if isinstance(statement, Reset) else statement.value
         words = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
         if str(value).lower() not in words:
@@ -280,7 +322,11 @@ class Session:
 
 def _bare_name(query: exp.Query) -> str | None:
     """The relation's name if the query is just SELECT * FROM name."""
-    if not isinstance(query, exp.Select) or len(query.expressions) != 1 or not isinstance(query.expressions[0], exp.Star):
+    if (
+        not isinstance(query, exp.Select)
+        or len(query.expressions) != 1
+        or not isinstance(query.expressions[0], exp.Star)
+    ):
         return None
     given = {name for name, value in query.args.items() if value}
     source = query.args.get("from_")

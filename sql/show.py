@@ -39,7 +39,11 @@ def show(database: Database, statement: Show | Describe) -> Rows:
                 raise ProgrammingError(f'"{relation.name}" was not created by a statement', position=statement.start)
             return _table([("name", "VARCHAR"), ("statement", "VARCHAR")], [(relation.name, relation.sql)])
         case _:
-            raise NotSupportedError(f"cannot SHOW {statement.what}", hint="SHOW STREAMS, VIEWS, QUERIES, PARTITIONS or CREATE name.", position=statement.start)
+            raise NotSupportedError(
+                f"cannot SHOW {statement.what}",
+                hint="SHOW STREAMS, VIEWS, QUERIES, PARTITIONS or CREATE name.",
+                position=statement.start,
+            )
 
 
 def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]) -> Rows:
@@ -52,8 +56,25 @@ def _describe(relation: Relation) -> Rows:
     for column in relation.columns:
         default = relation.defaults.get(column.name)
         note = f"watermark {relation.delay_us / 1e6:g} s behind" if column.name == relation.event_time else None
-        rows.append((column.name, column.type, column.nullable, None if default is None else default.sql(dialect="duckdb"), note))
-    return _table([("column", "VARCHAR"), ("type", "VARCHAR"), ("nullable", "BOOLEAN"), ("default", "VARCHAR"), ("note", "VARCHAR")], rows)
+        rows.append(
+            (
+                column.name,
+                column.type,
+                column.nullable,
+                None if default is None else default.sql(dialect="duckdb"),
+                note,
+            )
+        )
+    return _table(
+        [
+            ("column", "VARCHAR"),
+            ("type", "VARCHAR"),
+            ("nullable", "BOOLEAN"),
+            ("default", "VARCHAR"),
+            ("note", "VARCHAR"),
+        ],
+        rows,
+    )
 
 
 def _streams(database: Database) -> Rows:
@@ -66,11 +87,22 @@ def _streams(database: Database) -> Rows:
             mark = marks.get(relation.name)
             time = None if mark is None else datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=mark)
             rows.append((relation.name, len(partitions), count, relation.event_time, time))
-    return _table([("name", "VARCHAR"), ("partitions", "BIGINT"), ("rows", "BIGINT"), ("event_time", "VARCHAR"), ("watermark", "TIMESTAMP")], rows)
+    return _table(
+        [
+            ("name", "VARCHAR"),
+            ("partitions", "BIGINT"),
+            ("rows", "BIGINT"),
+            ("event_time", "VARCHAR"),
+            ("watermark", "TIMESTAMP"),
+        ],
+        rows,
+    )
 
 
 def _views(database: Database) -> Rows:
-    rows = [(r.name, r.kind, len(r.columns), r.sql) for r in database.relations if r.kind in ("VIEW", "MATERIALIZED VIEW")]
+    rows = [
+        (r.name, r.kind, len(r.columns), r.sql) for r in database.relations if r.kind in ("VIEW", "MATERIALIZED VIEW")
+    ]
     return _table([("name", "VARCHAR"), ("kind", "VARCHAR"), ("columns", "BIGINT"), ("statement", "VARCHAR")], rows)
 
 
@@ -95,4 +127,6 @@ def _partitions(database: Database, statement: Show) -> Rows:
                 rows.append((relation.name, index, part.start_offset, part.end_offset))
     if statement.name is not None and not rows:
         database.relations.require(statement.name, statement.start)
-    return _table([("stream", "VARCHAR"), ("partition", "BIGINT"), ("start_offset", "BIGINT"), ("end_offset", "BIGINT")], rows)
+    return _table(
+        [("stream", "VARCHAR"), ("partition", "BIGINT"), ("start_offset", "BIGINT"), ("end_offset", "BIGINT")], rows
+    )

@@ -17,7 +17,13 @@ from .types import Binder, quote, typed_empty
 
 LATE_SUFFIX = "+closed"  # a stream's rows with, per row, `_closed`: windows ending up to then do not count it
 _DAYS_1970_TO_2000_US = 10_959 * 86_400 * 1_000_000  # DuckDB's time_bucket starts at Monday 2000-01-03
-_UNITS = [("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000), ("millisecond", 1_000)]
+_UNITS = [
+    ("day", 86_400_000_000),
+    ("hour", 3_600_000_000),
+    ("minute", 60_000_000),
+    ("second", 1_000_000),
+    ("millisecond", 1_000),
+]
 
 
 def table_name(table: exp.Table) -> str:
@@ -25,19 +31,17 @@ def table_name(table: exp.Table) -> str:
     return ".".join(part for part in (table.catalog, table.db, table.name) if part)
 
 
-def named_tables(query: exp.Expression) -> list[exp.Table]:
+def named_tables(query: exp.Expr) -> list[exp.Table]:
     """Every reference to a relation of the database: not window or table functions, not CTEs."""
     return [
-        table
-        for table in query.find_all(exp.Table)
-        if isinstance(table.this, exp.Identifier) and not _is_cte(table)
+        table for table in query.find_all(exp.Table) if isinstance(table.this, exp.Identifier) and not _is_cte(table)
     ]
 
 
 def _is_cte(table: exp.Table) -> bool:
     if table.db:
         return False
-    node: exp.Expression | None = table
+    node: exp.Expr | None = table
     while node is not None:
         clause = node.args.get("with_")
         if clause is not None and any(cte.alias.lower() == table.name.lower() for cte in clause.expressions):
@@ -46,18 +50,24 @@ def _is_cte(table: exp.Table) -> bool:
     return False
 
 
-def expand_views(query: exp.Query, relations: Relations) -> exp.Query:
-    """`query` with each plain view replaced by its own query, and every name checked and spelled as declared."""
+def expand_views(query: exp.Query, relations: Relations, stateless: Collection[str] = ()) -> exp.Query:
+    """`query` with each plain view replaced by its own query, and every name checked and spelled as declared.
+
+    So are the materialized views named in `stateless` (lower case): read again from their streams, they cost nothing
+    to keep, and event time passes through them.
+    """
     query = query.copy()
     for table in named_tables(query):
         relation = relations.require(table_name(table), position_of(table) or position_of(table.this))
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
-        replacement: exp.Expression
-        if relation.kind == "VIEW":
+        replacement: exp.Expr
+        if relation.kind == "VIEW" or relation.name.lower() in stateless:
             assert relation.query is not None
-            inner = expand_views(relation.query, relations)
+            inner = expand_views(relation.query, relations, stateless)
             names = [exp.to_identifier(column.name, quoted=True) for column in relation.columns]
-            wrapped = exp.select(exp.Star()).from_(exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("_v"), columns=names)))
+            wrapped = exp.select(exp.Star()).from_(
+                exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("_v"), columns=names))
+            )
             replacement = exp.Subquery(this=wrapped, alias=alias.copy())
         else:
             replacement = exp.Table(this=exp.to_identifier(relation.name, quoted=True), alias=alias.copy())
@@ -65,8 +75,6 @@ def expand_views(query: exp.Query, relations: Relations) -> exp.Query:
         for name in ("joins", "pivots", "sample"):
             if table.args.get(name):
                 replacement.set(name, table.args[name])
-        if table is query:
-            return exp.select(exp.Star()).from_(replacement)
         table.replace(replacement)
     return query
 
@@ -109,37 +117,53 @@ def _window_sql(window: WindowFunction, source: str, *, late: bool, closed: int 
     star = f"* EXCLUDE ({', '.join(hidden)})" if hidden else "*"
     sql = f"SELECT *, {first} AS window_start FROM {source} AS _source{extra} WHERE {where}"
     end = f"window_start + {interval(size)}"
-    conditions = ([f"{column} < {end}"] if size % slide else []) + ([f"(_closed IS NULL OR {end} > _closed)"] if late else [])
+    conditions = ([f"{column} < {end}"] if size % slide else []) + (
+        [f"(_closed IS NULL OR {end} > _closed)"] if late else []
+    )
     if closed is not None:
         conditions.append(f"epoch_us({end}) <= {closed}")
     sql = f"SELECT {star}, {end} AS window_end, {end} - INTERVAL '1 millisecond' AS window_time FROM ({sql})"
     return sql + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
 
 
-def simple_source(source: exp.Expression) -> exp.Table | None:
+def simple_source(source: exp.Expr) -> exp.Table | None:
     """The one table under `source`, if only projections and filters stand between: then event time passes through."""
     if isinstance(source, exp.Table):
-        plain = isinstance(source.this, exp.Identifier) and not source.args.get("joins") and not source.args.get("sample")
+        plain = (
+            isinstance(source.this, exp.Identifier) and not source.args.get("joins") and not source.args.get("sample")
+        )
         return source if plain else None
     select = source.this if isinstance(source, exp.Subquery) else source
     if isinstance(select, exp.Subquery):
         return simple_source(select)
     if not isinstance(select, exp.Select) or select.args.get("from_") is None:
         return None
-    blocking = ("with_", "joins", "laterals", "group", "having", "qualify", "distinct", "limit", "offset", "pivots", "sample")
+    blocking = (
+        "with_",
+        "joins",
+        "laterals",
+        "group",
+        "having",
+        "qualify",
+        "distinct",
+        "limit",
+        "offset",
+        "pivots",
+        "sample",
+    )
     if any(select.args.get(name) for name in blocking) or any(select.find_all(exp.AggFunc, exp.Window)):
         return None
     return simple_source(select.args["from_"].this)
 
 
-def _carry_closed(source: exp.Expression, late: Collection[str]) -> bool:
+def _carry_closed(source: exp.Expr, late: Collection[str]) -> bool:
     """Let `_closed` pass from a stream with late rows up to the window above; False if this source has none."""
     table = simple_source(source)
     if table is None or table.name.lower() not in late:
         return False
     table.set("this", exp.to_identifier(table.name + LATE_SUFFIX, quoted=True))
-    node: exp.Expression = table
-    while node is not source:
+    node: exp.Expr | None = table
+    while node is not None and node is not source:
         node = node.parent
         if isinstance(node, exp.Select) and not any(isinstance(item, exp.Star) for item in node.expressions):
             node.append("expressions", exp.column("_closed"))
@@ -167,7 +191,11 @@ def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, i
             source = twin_sql(bare)
         until = None
         if closed is not None:
-            below = [closed[name] for t in named_tables(window) if (name := t.name.lower().removesuffix(LATE_SUFFIX)) in closed]
+            below = [
+                closed[name]
+                for t in named_tables(window)
+                if (name := t.name.lower().removesuffix(LATE_SUFFIX)) in closed
+            ]
             until = min(below, default=None)
         inner = sqlglot.parse_one(_window_sql(window, source, late=carried, closed=until), read="duckdb")
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(_default_alias(window)))
@@ -200,14 +228,18 @@ def settle_ties(query: exp.Query, columns: Callable[[exp.Query], int]) -> exp.Qu
     return query
 
 
-def bind(query: exp.Query, relations: Iterable[Relation], binder: Binder, node: exp.Expression | None = None) -> tuple[Column, ...]:
+def bind(
+    query: exp.Query, relations: Iterable[Relation], binder: Binder, node: exp.Expr | None = None
+) -> tuple[Column, ...]:
     """The columns that the twin `query` returns, or a ProgrammingError placed in `node`."""
     used = {table.name.lower() for table in query.find_all(exp.Table)}
     sources = [(r.name, r.columns) for r in relations if r.name.lower() in used]
     return bind_over(twin_sql(query), sources, binder, node)
 
 
-def bind_over(sql: str, sources: Iterable[tuple[str, tuple[Column, ...]]], binder: Binder, node: exp.Expression | None = None) -> tuple[Column, ...]:
+def bind_over(
+    sql: str, sources: Iterable[tuple[str, tuple[Column, ...]]], binder: Binder, node: exp.Expr | None = None
+) -> tuple[Column, ...]:
     """The columns that `sql` returns over the named sources."""
     ctes = ", ".join(f"{quote(name)} AS {typed_empty(columns)}" for name, columns in sources)
     return binder.bind(f"WITH {ctes} SELECT * FROM ({sql})" if ctes else sql, node)
@@ -220,7 +252,7 @@ def refuse_volatile(query: exp.Query, volatile: Collection[str]) -> None:
         if name.lower() in volatile:
             raise NotSupportedError(
                 f"cannot use {name.lower()}() in a continuous query",
-                detail="Its value changes without any row changing, so the view could not be kept up to date from its input.",
+                detail="Its value changes without any row changing, so no view could follow it.",
                 hint="Compute the value when the row is inserted, or call it in the SELECT that reads the view.",
                 position=position_of(node),
             )

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import duckdb
-import pyarrow as pa
 from sqlglot import exp
 
 from ..storage.errors import DataError, Error, NotSupportedError, Position, ProgrammingError
@@ -62,7 +61,7 @@ class Binder:
         self._connection = connect()
         self._lock = threading.Lock()
 
-    def bind(self, sql: str, node: exp.Expression | None = None) -> tuple[Column, ...]:
+    def bind(self, sql: str, node: exp.Expr | None = None) -> tuple[Column, ...]:
         """The columns `sql` would return. `node` is the user's query, to find the place of an error in."""
         with self._lock:
             try:
@@ -73,7 +72,10 @@ class Binder:
                 arrow = self._connection.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema
             except duckdb.Error as error:
                 raise translate(error, node) from None
-        return tuple(Column(name, kind, arrow.field(i).type) for i, (name, kind) in enumerate(zip(relation.columns, types, strict=True)))
+        return tuple(
+            Column(name, kind, arrow.field(i).type)
+            for i, (name, kind) in enumerate(zip(relation.columns, types, strict=True))
+        )
 
     def column(self, name: str, type: str, *, nullable: bool, position: Position | None) -> Column:
         """The column that a definition `name type` in CREATE STREAM means."""
@@ -86,16 +88,18 @@ class Binder:
         return Column(name, bound.type, bound.arrow, nullable)
 
 
+_NOT_SAID = ("LINE ", "Did you mean", "Candidate bindings", "Candidate functions")
 _PREFIX = re.compile(r"^([A-Z][A-Za-z ]+?) Error: ")
 
 
-def translate(error: duckdb.Error, node: exp.Expression | None = None) -> Error:
+def translate(error: duckdb.Error, node: exp.Expr | None = None) -> Error:
     """A DuckDB error as one of ours: headline, what DuckDB adds as detail or hint, and the place if it names one."""
     text = str(error).strip()
     match = _PREFIX.match(text)
     kind = match.group(1) if match else ""
     lines = [line for line in (text[match.end() :] if match else text).splitlines() if line.strip()]
-    body = [line for line in lines if not line.startswith(("LINE ", "Did you mean", "Candidate bindings")) and line.strip() != "^"]
+    lines = [line for line in lines if not line.startswith("\t")]  # candidate functions, often hundreds
+    body = [line for line in lines if not line.startswith(_NOT_SAID) and line.strip() != "^"]
     headline = (body[0] if body else text).rstrip(" .!")
     headline = headline[:1].lower() + headline[1:] if not headline[:2].isupper() else headline
     hints = [line for line in lines if line.startswith("Did you mean")]
@@ -112,18 +116,22 @@ def translate(error: duckdb.Error, node: exp.Expression | None = None) -> Error:
     return ProgrammingError(headline, detail=detail, hint=hint, position=position)
 
 
-def _place(headline: str, node: exp.Expression | None) -> Position | None:
+def _place(headline: str, node: exp.Expr | None) -> Position | None:
     """Where in the user's query the name stands that the headline quotes or mentions."""
     if node is None:
         return None
     names = [name.split(".")[-1].lower() for name in re.findall(r'"([^"]+)"', headline)]
-    names += [word.lower() for word in re.findall(r"(?:with name|[Ff]unction) (\w+)", headline)]
+    names += [word.lower() for word in re.findall(r"with name (\w+)", headline)]
     call = re.search(r"'(\w+)\(", headline) or re.search(r"\b(\w+)\(", headline)
     if call:
         names.append(call.group(1).lower())
     for name in names:
         for found in node.walk():
-            label = found.name if isinstance(found, exp.Identifier | exp.Anonymous | exp.Column) else getattr(found, "key", "")
+            label = (
+                found.name
+                if isinstance(found, exp.Identifier | exp.Anonymous | exp.Column)
+                else getattr(found, "key", "")
+            )
             if label.lower() == name and (position := position_of(found)) is not None:
                 return position
     return None

@@ -60,7 +60,9 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
                 _register_closed(connection, database, relation, reading, rows, known[relation.name])
                 late.add(relation.name.lower())
         closed = {r.name.lower(): reading.watermarks[r.name] for r in used} if planned.final else None
-        expected = connection.sql(f"SELECT * FROM ({twin_sql(twin(planned.query, late=late, closed=closed))})").to_arrow_table()
+        expected = connection.sql(
+            f"SELECT * FROM ({twin_sql(twin(planned.query, late=late, closed=closed))})"
+        ).to_arrow_table()
         expected = expected.rename_columns([column.name for column in view.columns]).cast(view.schema)
         actual = reading.views[view.name]
         missing, surplus = compare(connection, view.columns, expected, actual)
@@ -69,7 +71,9 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
         connection.close()
 
 
-def compare(connection: duckdb.DuckDBPyConnection, columns: tuple[Column, ...], expected: pa.Table, actual: pa.Table) -> tuple[int, int]:
+def compare(
+    connection: duckdb.DuckDBPyConnection, columns: tuple[Column, ...], expected: pa.Table, actual: pa.Table
+) -> tuple[int, int]:
     """How many rows of `expected` are not in `actual`, and the other way round; floats equal within FLOAT_TOLERANCE."""
     connection.register("expected/rows", expected)
     connection.register("actual/rows", actual)
@@ -78,7 +82,9 @@ def compare(connection: duckdb.DuckDBPyConnection, columns: tuple[Column, ...], 
         exact = ", ".join(quote(c.name) for c in columns if not pa.types.is_floating(c.arrow))
         inexact = ", ".join(quote(c.name) for c in columns if pa.types.is_floating(c.arrow))
         order = ", ".join(part for part in (exact, inexact) if part)
-        return connection.sql(f'SELECT * FROM (SELECT * FROM "{left}" EXCEPT ALL SELECT * FROM "{right}") ORDER BY {order}').to_arrow_table()
+        return connection.sql(
+            f'SELECT * FROM (SELECT * FROM "{left}" EXCEPT ALL SELECT * FROM "{right}") ORDER BY {order}'
+        ).to_arrow_table()
 
     missing, surplus = only_in("expected/rows", "actual/rows"), only_in("actual/rows", "expected/rows")
     if missing.num_rows == surplus.num_rows > 0:
@@ -90,7 +96,9 @@ def compare(connection: duckdb.DuckDBPyConnection, columns: tuple[Column, ...], 
                 close = np.isclose(a, b, rtol=FLOAT_TOLERANCE, atol=FLOAT_TOLERANCE, equal_nan=True)
                 same &= close & (left.is_null().to_numpy() == right.is_null().to_numpy())
             else:
-                same &= np.array([x == y for x, y in zip(left.to_pylist(), right.to_pylist(), strict=True)], dtype=np.bool_)
+                same &= np.array(
+                    [x == y for x, y in zip(left.to_pylist(), right.to_pylist(), strict=True)], dtype=np.bool_
+                )
         different = int((~same).sum())
         return different, different
     return missing.num_rows, surplus.num_rows
@@ -106,7 +114,9 @@ def _register_closed(
 ) -> None:
     """The stream once more with `_closed`: per late row, up to when the windows that hold it do not count it."""
     partitions = database.folder.topic(relation.name).partitions
-    starts = np.cumsum([0] + [end - p.start_offset for p, end in zip(partitions, reading.streams[relation.name], strict=True)])
+    starts = np.cumsum(
+        [0] + [end - p.start_offset for p, end in zip(partitions, reading.streams[relation.name], strict=True)]
+    )
     closed = np.full(rows.num_rows, NO_WATERMARK, dtype=np.int64)
     for partition, offset, until in known:
         place = starts[partition] + offset - partitions[partition].start_offset

@@ -17,7 +17,7 @@ from ..storage.topic import Appended
 from .database import Database
 from .datasets import is_dataset, open_dataset
 from .dialect import twin_sql
-from .reading import Parameters, relation_rows, register, relations_of
+from .reading import Parameters, register, relation_rows, relations_of
 from .relations import Relation
 from .statements import Copy, Insert
 from .twin import expand_views, twin
@@ -39,7 +39,9 @@ def require_stream(database: Database, name: str, position: Position | None) -> 
     return relation
 
 
-def insert(database: Database, statement: Insert, parameters: Parameters, ends: Ends) -> tuple[int, tuple[Appended, ...]]:
+def insert(
+    database: Database, statement: Insert, parameters: Parameters, ends: Ends
+) -> tuple[int, tuple[Appended, ...]]:
     """Append the rows of VALUES or of a query; all of them are good, or none is kept."""
     target = require_stream(database, statement.name, statement.position)
     names = target_columns(target, statement.columns, statement.position)
@@ -54,7 +56,11 @@ def insert(database: Database, statement: Insert, parameters: Parameters, ends: 
             for relation in used:
                 register(connection, relation.name, relation.columns, relation_rows(database, relation, reading, None))
         try:
-            source = connection.sql(twin_sql(twin(query)), params=parameters) if parameters else connection.sql(twin_sql(twin(query)))
+            source = (
+                connection.sql(twin_sql(twin(query)), params=parameters)
+                if parameters
+                else connection.sql(twin_sql(twin(query)))
+            )
             if len(source.columns) != len(names):
                 raise ProgrammingError(
                     f'{len(source.columns)} values for {len(names)} columns of "{target.name}"',
@@ -70,7 +76,9 @@ def insert(database: Database, statement: Insert, parameters: Parameters, ends: 
     return table.num_rows, append(database, target, table)
 
 
-def conform(connection: duckdb.DuckDBPyConnection, source: duckdb.DuckDBPyRelation, target: Relation, names: Sequence[str]) -> pa.Table:
+def conform(
+    connection: duckdb.DuckDBPyConnection, source: duckdb.DuckDBPyRelation, target: Relation, names: Sequence[str]
+) -> pa.Table:
     """The rows of `source` (one column per name, by place) with the target's columns and types; defaults filled in."""
     places = {name: f"c{i}" for i, name in enumerate(names)}
     items = []
@@ -82,7 +90,11 @@ def conform(connection: duckdb.DuckDBPyConnection, source: duckdb.DuckDBPyRelati
         else:
             value = "NULL"
         items.append(f"CAST({value} AS {column.type}) AS {quote(column.name)}")
-    aliased = source.project(", ".join(f"{quote(name)} AS c{i}" for i, name in enumerate(source.columns))) if len(set(source.columns)) == len(source.columns) else source.select(*[duckdb.ColumnExpression(n).alias(f"c{i}") for i, n in enumerate(source.columns)])
+    aliased = (
+        source.project(", ".join(f"{quote(name)} AS c{i}" for i, name in enumerate(source.columns)))
+        if len(set(source.columns)) == len(source.columns)
+        else source.select(*[duckdb.ColumnExpression(n).alias(f"c{i}") for i, n in enumerate(source.columns)])
+    )
     table = aliased.project(", ".join(items)).to_arrow_table()
     check_nulls(target, table)
     return table.cast(target.schema)
@@ -121,7 +133,9 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
         if statement.columns:
             names = target_columns(target, statement.columns, statement.start)
             if len(names) != len(found):
-                raise ProgrammingError(f'"{statement.path}" has {len(found)} columns, not {len(names)}', position=statement.start)
+                raise ProgrammingError(
+                    f'"{statement.path}" has {len(found)} columns, not {len(names)}', position=statement.start
+                )
         else:
             names = []
             for name in source.columns:
@@ -130,22 +144,48 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
                     close = difflib.get_close_matches(name.lower(), [c.name.lower() for c in target.columns], n=1)
                     raise ProgrammingError(
                         f'"{statement.path}" has a column "{name}" that stream "{target.name}" has not',
-                        hint=f'Did you mean "{close[0]}"?' if close else f"COPY {target.name} (column, ...) FROM names the columns in the file's order.",
+                        hint=f'Did you mean "{close[0]}"?'
+                        if close
+                        else f"COPY {target.name} (column, ...) FROM names the columns in the file's order.",
                         position=statement.start,
                     )
                 names.append(column.name)
         table = conform(connection, source, target, names)
     except duckdb.Error as error:
         translated = translate(error, None)
-        raise DataError(f'could not read "{statement.path}"', detail=f"{translated.headline}.", position=statement.start) from None
+        raise DataError(
+            f'could not read "{statement.path}"', detail=f"{translated.headline}.", position=statement.start
+        ) from None
     finally:
         connection.close()
     return table.num_rows, append(database, target, table)
 
 
 _READERS = {"csv": "read_csv", "json": "read_json", "parquet": "read_parquet"}
-_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet", ".arrow": "arrow", ".arrows": "arrow", ".feather": "arrow", ".ipc": "arrow"}
-_CSV_OPTIONS = {"header", "delimiter", "delim", "sep", "quote", "escape", "nullstr", "dateformat", "timestampformat", "skip"}
+_SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+_CSV_OPTIONS = {
+    "header",
+    "delimiter",
+    "delim",
+    "sep",
+    "quote",
+    "escape",
+    "nullstr",
+    "dateformat",
+    "timestampformat",
+    "skip",
+}
 
 
 def _open(connection: duckdb.DuckDBPyConnection, statement: Copy) -> duckdb.DuckDBPyRelation:
@@ -156,16 +196,26 @@ def _open(connection: duckdb.DuckDBPyConnection, statement: Copy) -> duckdb.Duck
     suffixes = [s.lower() for s in path.suffixes if s.lower() not in (".gz", ".zst")]
     format = statement.format or _SUFFIXES.get(suffixes[-1] if suffixes else "")
     if format is None:
-        raise ProgrammingError(f'cannot tell the format of "{statement.path}"', hint="Say it: WITH (format = 'csv' | 'json' | 'parquet' | 'arrow').", position=statement.start)
+        raise ProgrammingError(
+            f'cannot tell the format of "{statement.path}"',
+            hint="Say it: WITH (format = 'csv' | 'json' | 'parquet' | 'arrow').",
+            position=statement.start,
+        )
     if not any(mark in statement.path for mark in "*?[") and not path.exists():
-        raise OperationalError(f'there is no file "{statement.path}"', detail=f"Looked in {Path.cwd()}.", position=statement.start)
+        raise OperationalError(
+            f'there is no file "{statement.path}"', detail=f"Looked in {Path.cwd()}.", position=statement.start
+        )
     if format == "arrow":
         connection.register("file_rows", _read_arrow(path))
         return connection.sql("SELECT * FROM file_rows")
     options = ""
     for name, value in statement.options.items():
         if format != "csv" or name not in _CSV_OPTIONS:
-            raise NotSupportedError(f'COPY of {format} has no option "{name}"', hint=f"CSV takes {', '.join(sorted(_CSV_OPTIONS))}." if format == "csv" else None, position=statement.start)
+            raise NotSupportedError(
+                f'COPY of {format} has no option "{name}"',
+                hint=f"CSV takes {', '.join(sorted(_CSV_OPTIONS))}." if format == "csv" else None,
+                position=statement.start,
+            )
         options += f", {name} = {exp.convert(value).sql(dialect='duckdb')}"
     text = exp.Literal.string(statement.path).sql(dialect="duckdb")
     return connection.sql(f"SELECT * FROM {_READERS[format]}({text}{options})")
@@ -192,7 +242,9 @@ def target_columns(target: Relation, columns: Sequence[str], position: Position 
             close = difflib.get_close_matches(name.lower(), [c.name.lower() for c in target.columns], n=1)
             raise ProgrammingError(
                 f'stream "{target.name}" has no column "{name}"',
-                hint=f'Did you mean "{close[0]}"?' if close else f"Its columns are {', '.join(c.name for c in target.columns)}.",
+                hint=f'Did you mean "{close[0]}"?'
+                if close
+                else f"Its columns are {', '.join(c.name for c in target.columns)}.",
                 position=position,
                 sqlstate="42703",
             )

@@ -110,13 +110,15 @@ class Recompute(ResultHolder):
             total += rows.num_rows
             self._connection.register(f"{name}_rows", rows)
             if touched is not None:
-                match = " AND ".join(f'_r."{c}" IS NOT DISTINCT FROM _t._k{j}' for j, c in enumerate(self._partition[i]))
+                match = " AND ".join(
+                    f'_r."{c}" IS NOT DISTINCT FROM _t._k{j}' for j, c in enumerate(self._partition[i])
+                )
                 read = f"SELECT * FROM ({read}) AS _r SEMI JOIN _touched AS _t ON {match}"
             ctes.append(f'"{name}" AS ({read})')
         if total > limits.RECOMPUTE_ROWS_MAX:
             raise OperationalError(
                 f"cannot recompute over {total:,} rows",
-                detail=f"The query is kept up to date by running it again, and holds at most {limits.RECOMPUTE_ROWS_MAX:,} rows.",
+                detail=f"It runs the query again on every change, over at most {limits.RECOMPUTE_ROWS_MAX:,} rows.",
                 hint="EXPLAIN shows which part is recomputed; filter or aggregate below it.",
             )
         if touched is not None:
@@ -131,10 +133,10 @@ class Recompute(ResultHolder):
             return None
         self._connection.register("_new", new)
         self._connection.register("_old", old)
+        names = ", ".join(_quoted(name) for name in self.schema.names)
+        both = f"SELECT {names}, 1 AS {_WEIGHT} FROM _new UNION ALL SELECT {names}, -1 FROM _old"
         changes = self._connection.sql(
-            f"SELECT *, sum({_WEIGHT})::BIGINT AS {_WEIGHT} FROM (SELECT *, 1 AS {_WEIGHT} FROM _new UNION ALL "
-            f"SELECT *, -1 FROM _old) AS _u({', '.join(_quoted(n) for n in (*self.schema.names, _WEIGHT))}) "
-            f"GROUP BY ALL HAVING sum({_WEIGHT}) <> 0".replace("SELECT *, sum", f"SELECT {', '.join(map(_quoted, self.schema.names))}, sum", 1)
+            f"SELECT {names}, sum({_WEIGHT})::BIGINT AS {_WEIGHT} FROM ({both}) GROUP BY ALL HAVING sum({_WEIGHT}) <> 0"
         ).to_arrow_table()
         if changes.num_rows == 0:
             return None
