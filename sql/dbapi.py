@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,16 @@ class Status:
     watermarks: Mapping[str, int | None]
 
 
-_open: weakref.WeakValueDictionary[Path, Database] = weakref.WeakValueDictionary()
-_users: dict[int, int] = {}
+_open: dict[Path, Database] = {}  # the folders this process has open
+_users: dict[Database, int] = {}  # open connections of each database
 _open_lock = threading.Lock()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what a program forgot to close, so that its last rows are on disk and temporary folders gone."""
+    for database in list(_users):
+        database.close()
 
 
 def connect(
@@ -85,7 +92,7 @@ def connect(
             database = Database(folder, options, durability=durability, default_partitions=default_partitions)
             if folder is not None:
                 _open[folder] = database
-        _users[id(database)] = _users.get(id(database), 0) + 1
+        _users[database] = _users.get(database, 0) + 1
         return Connection(database, folder)
 
 
@@ -176,10 +183,10 @@ class Connection:
             return
         self._closed = True
         with _open_lock:
-            users = _users[id(self._database)] = _users[id(self._database)] - 1
-            if users:
+            _users[self._database] -= 1
+            if _users[self._database]:
                 return
-            del _users[id(self._database)]
+            del _users[self._database]
             if self._folder is not None:
                 _open.pop(self._folder, None)
             self._database.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -41,7 +41,7 @@ class Planner:
 
     def plan(self, query: exp.Query, columns: tuple[Column, ...]) -> Plan:
         """The plan of the whole query; its result has exactly `columns`."""
-        top = self._query(query, wanted=None)
+        top = self._query(query)
         if [(c.name, c.arrow) for c in top.columns] == [(c.name, c.arrow) for c in columns]:
             return top
         # The same columns under other names or types: one cast on top.
@@ -63,12 +63,12 @@ class Planner:
 
     # -- query blocks ---------------------------------------------------------------------------------------------
 
-    def _query(self, query: exp.Expr, wanted: frozenset[str] | None) -> Plan:
+    def _query(self, query: exp.Expr) -> Plan:
         """The plan of one block; a block that has no incremental form is recomputed from the plans below it."""
         try:
             match query:
                 case exp.Subquery() if not query.args.get("joins"):
-                    return self._query(query.this, wanted)
+                    return self._query(query.this)
                 case exp.Select():
                     return self._select(query)
                 case _:
@@ -114,7 +114,7 @@ class Planner:
         inner = select.copy()
         inner.set("distinct", None)
         inner.set("order", None)
-        below = self._query(inner, None)
+        below = self._query(inner)
         return p.Aggregate(below, tuple(c.name for c in below.columns), (), below.columns)
 
     def _limit(self, select: exp.Select) -> Plan:
@@ -122,7 +122,7 @@ class Planner:
         inner = select.copy()
         for clause in ("order", "limit", "offset"):
             inner.set(clause, None)
-        below = self._query(inner, None)
+        below = self._query(inner)
         if isinstance(below, p.Recompute):
             raise Unplannable("ORDER BY ... LIMIT over " + below.reason)
         names = [column.name for column in below.columns]
@@ -154,8 +154,7 @@ class Planner:
         """The plan of a FROM item and the name its columns may be qualified with."""
         if source.args.get("joins") or source.args.get("pivots") or source.args.get("sample"):
             raise Unplannable("join" if source.args.get("joins") else "PIVOT or SAMPLE")
-        alias = source.args.get("alias")
-        if alias is not None and alias.args.get("columns"):
+        if _renames(source) and not isinstance(source, exp.Subquery):
             raise Unplannable("column aliases")
         match source:
             case exp.Table(this=WindowFunction() as window):
@@ -164,9 +163,23 @@ class Planner:
             case exp.Table(this=exp.Identifier()):
                 return self._table(source, used_columns(select)), source.alias_or_name
             case exp.Subquery():
-                return self._query(source.this, None), source.alias
+                return self._derived(source), source.alias
             case _:
                 raise Unplannable("table function")
+
+    def _derived(self, subquery: exp.Subquery) -> Plan:
+        """The plan of a subquery in FROM, its columns named as its alias says."""
+        below = self._query(subquery.this)
+        if not _renames(subquery):
+            return below
+        names = [identifier.name for identifier in subquery.args["alias"].args["columns"]]
+        names += [column.name for column in below.columns[len(names) :]]
+        columns = tuple(replace(column, name=name) for column, name in zip(below.columns, names, strict=True))
+        if columns == below.columns:
+            return below
+        return p.Map(
+            below, tuple((c.name, _column(b.name)) for c, b in zip(columns, below.columns, strict=True)), None, columns
+        )
 
     def _table(self, table: exp.Table, used: frozenset[str] | None) -> Plan:
         relation = self._relations.require(table.name)
@@ -188,7 +201,7 @@ class Planner:
         if isinstance(window.this, exp.Table):
             below = self._table(window.this, None if used is None else used | {time.lower()})
         else:
-            below = self._query(window.this, None)
+            below = self._query(window.this)
         time_column = next((c for c in below.columns if c.name.lower() == time.lower()), None)
         if time_column is None or not time_column.type.startswith("TIMESTAMP") or time_column.arrow.unit != "us":
             raise Unplannable(f'window over "{time}"')
@@ -209,6 +222,7 @@ class Planner:
         holder = exp.Subquery(this=query)
         inputs: list[Plan] = []
         names: list[str] = []
+        scans: dict[str, str] = {}
 
         def place(node: exp.Expr, below: Plan, alias: str) -> None:
             name = f"in{len(inputs)}"
@@ -223,25 +237,22 @@ class Planner:
             node.replace(table)
 
         for subquery in _own_sources(query):
-            below = self._query(subquery.this, None)
-            if not isinstance(below, p.Recompute) and not _columns_renamed(subquery):
+            below = self._derived(subquery)
+            if not isinstance(below, p.Recompute):
                 place(subquery, below, subquery.alias)
         used = used_columns(query)
-        scans: dict[str, str] = {}
         for table in named_tables(holder):
             if table.name in names:
                 continue
-            alias = table.alias_or_name
-            if table.name.lower() in scans:
-                name = scans[table.name.lower()]
-                table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
-                table.set("this", exp.to_identifier(name, quoted=True))
-                continue
-            name = f"in{len(inputs)}"
-            scans[table.name.lower()] = name
-            inputs.append(self._table(table, used))
-            names.append(name)
-            table.set("alias", exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+            name = scans.get(table.name.lower())
+            if name is None or _renames(table):
+                name = f"in{len(inputs)}"
+                inputs.append(self._table(table, None if _renames(table) else used))
+                names.append(name)
+                if not _renames(table):
+                    scans[table.name.lower()] = name
+            if not table.alias:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
             table.set("this", exp.to_identifier(name, quoted=True))
         query = holder.this
         assert isinstance(query, exp.Query)
@@ -283,9 +294,9 @@ def _fixed(column: Column) -> bool:
         return False
 
 
-def _columns_renamed(subquery: exp.Subquery) -> bool:
-    alias = subquery.args.get("alias")
-    return alias is None or bool(alias.args.get("columns"))
+def _renames(source: exp.Expr) -> bool:
+    alias = source.args.get("alias")
+    return alias is not None and bool(alias.args.get("columns"))
 
 
 def _own_sources(query: exp.Expr) -> list[exp.Subquery]:
@@ -295,7 +306,9 @@ def _own_sources(query: exp.Expr) -> list[exp.Subquery]:
     if not isinstance(query, exp.Select) or query.args.get("from_") is None or query.args.get("with_"):
         return []
     items = [query.args["from_"].this, *(join.this for join in query.args.get("joins") or ())]
-    return [item for item in items if isinstance(item, exp.Subquery) and isinstance(item.this, exp.Query)]
+    return [
+        item for item in items if isinstance(item, exp.Subquery) and isinstance(item.this, exp.Query) and item.alias
+    ]
 
 
 def _inline_ctes(select: exp.Select) -> exp.Select:
