@@ -184,19 +184,29 @@ def run_demo(arguments: argparse.Namespace) -> int:
 @contextmanager
 def connected(arguments: argparse.Namespace) -> Iterator[tuple[Connection, Console]]:
     """The database and the console that the options ask for; --timeout counts from when it is open."""
-    from ..sql.dbapi import connect
     from .console import Console, Settings
     from .formats import format_of
 
     chosen = arguments.format or (format_of(arguments.output) if arguments.output else None)
     console = Console(Settings(format=chosen, changes_max=arguments.limit), output=arguments.output)
     try:
-        with connect(arguments.folder or ":memory:", read_only=arguments.read_only) as con:
+        with opened(arguments.folder, read_only=arguments.read_only) as con:
             signal.setitimer(signal.ITIMER_REAL, arguments.timeout or 0)
             yield con, console
             signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
         console.close()
+
+
+def opened(folder: str | None, *, read_only: bool) -> Connection:
+    """The database. Raises: UsageError, Error if it could not be opened."""
+    from ..sql.dbapi import connect
+    from .console import UsageError
+
+    try:
+        return connect(folder or ":memory:", read_only=read_only)
+    except OSError as error:
+        raise UsageError(f"could not open {folder}: {error.strerror}") from error
 
 
 def raising(interruption: type[KeyboardInterrupt]) -> Callable[[int, FrameType | None], NoReturn]:

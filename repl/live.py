@@ -237,7 +237,7 @@ def comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def summed(rows: pa.Table) -> pa.Table:
     """Equal rows added up; those that cancel out are gone. Appends alone are left as they are."""
-    if pc.min(rows["w"]).as_py() < 0:
+    if pc.min_max(rows["w"]).as_py() not in ({"min": 1, "max": 1}, {"min": None, "max": None}):
         keys = rows.column_names[:-2]
         rows = rows.group_by(keys, use_threads=False).aggregate([("w", "sum"), ("o", "max")])
         rows = rows.rename_columns([*keys, "w", "o"])

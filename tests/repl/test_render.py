@@ -76,7 +76,7 @@ def test_markdown_escapes_what_would_end_a_cell() -> None:
 
 def test_names_may_come_twice() -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array(["x"])], names=["a", "a"])
-    assert "│  1 │ x " in (box_text(excerpt(table, ["I", "V"], rows_max=None)) or "").replace("  1 │", "  1 │")
+    assert "│ 1 │ x │" in (box_text(excerpt(table, ["I", "V"], rows_max=None)) or "")
 
 
 def test_colours_add_nothing_to_the_text() -> None:

@@ -18,7 +18,7 @@ from headrace.repl.text import json_text, sql_text
 
 LITERALS = [
     "TRUE",
-    "-128::TINYINT",
+    "(-128)::TINYINT",
     "170141183460469231731687303715884105727::HUGEINT",
     "-1.50::DECIMAL(9, 2)",
     "100::DOUBLE",
