@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from .expression import Datum, Kernel, Refused, as_array
 
-_LEAST_US = -9_223_372_022_400_000_000  # 290309-12-22 (BC), DuckDB's first timestamp
-_INFINITE_US = int(np.iinfo(np.int64).max)
-_INFINITE_DAYS = int(np.iinfo(np.int32).max)
+# Times within these bounds are finite and stay within int64 whatever a kernel here does to them.
+_MOMENT_US_MAX = 9_200_000_000_000_000_000  # in the year 293507
+_DATE_DAYS_MAX = _MOMENT_US_MAX // 86_400_000_000
 
 
 def arrow(name: str, options: pc.FunctionOptions | None = None) -> Kernel:
@@ -41,6 +41,11 @@ def chain(*kernels: Kernel) -> Kernel:
 def swapped(kernel: Kernel) -> Kernel:
     """The kernel with its two arguments exchanged."""
     return lambda arguments: kernel([arguments[1], arguments[0]])
+
+
+def first(kernel: Kernel) -> Kernel:
+    """The kernel on the first argument alone; the others were constants when it was made."""
+    return lambda arguments: kernel(arguments[:1])
 
 
 def bound(kernel: Kernel, *constants: pa.Scalar) -> Kernel:
@@ -78,6 +83,10 @@ def float_less(arguments: list[Datum]) -> Datum:
 def float_less_equal(arguments: list[Datum]) -> Datum:
     left, right = arguments
     return _or([_less_equal([left, right]), _is_nan([right])])
+
+
+float_greater = swapped(float_less)
+float_greater_equal = swapped(float_less_equal)
 
 
 def distinct(equal: Kernel) -> Kernel:
@@ -141,9 +150,45 @@ def finite_cast(target: pa.DataType) -> Kernel:
     return run
 
 
-def fits(type: pa.DataType) -> Kernel:
-    """A decimal kept to the precision of `type`; more digits are an error."""
-    return arrow("cast", pc.CastOptions.safe(type))
+def round_half_away(digits: int) -> Kernel:
+    """The nearest number of so many digits, halves away from zero."""
+    return arrow("round", pc.RoundOptions(digits, "half_towards_infinity"))
+
+
+def round_decimal(source: pa.DataType, digits: int, target: pa.DataType) -> Kernel | None:
+    """Decimals of so many digits after the point, halves away from zero; needs a digit to spare for the carry."""
+    if source.precision == 38:
+        return None
+    return chain(cast(pa.decimal128(source.precision + 1, source.scale)), round_half_away(digits), cast(target))
+
+
+def round_digits(digits: int, type: pa.DataType) -> Kernel:
+    """Floats rounded by multiplying, rounding halves away from zero, and dividing; what overflows stays as it is."""
+    dtype = type.to_pandas_dtype()
+    power = 10.0**digits
+
+    def compute(values: Any) -> Any:
+        with np.errstate(all="ignore"):
+            scaled = values.astype(np.float64) * power
+            whole = np.trunc(scaled)
+            whole += np.copysign(np.abs(scaled - whole) >= 0.5, scaled)
+            rounded = whole / power
+        return np.where(np.isfinite(rounded), rounded, values).astype(dtype)
+
+    return on_values(compute, type)
+
+
+def float_extreme(gives_way: Kernel) -> Kernel:
+    """Of all arguments that are not NULL the one that `gives_way` to none, the first of equals."""
+
+    def run(arguments: list[Datum]) -> Datum:
+        best, *others = arguments
+        for other in others:
+            yields = _coalesce([gives_way([best, other]), _is_null([best])])
+            best = _if_else([yields, other, best])
+        return best
+
+    return run
 
 
 def on_values(compute: Callable[..., npt.NDArray[Any]], result: pa.DataType) -> Kernel:
@@ -185,64 +230,123 @@ def _validity(argument: Datum, rows: int) -> npt.NDArray[np.bool_]:
     return argument.is_valid().to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def finite_us(values: Any) -> Any:
-    """The same microseconds, if all are between DuckDB's first and last timestamp."""
-    if np.size(values) and (np.min(values) < _LEAST_US or np.max(values) == _INFINITE_US):
+def _within(values: Any, bound: int) -> Any:
+    """The same values, if none is beyond the bound: infinite times are, and some that no one uses."""
+    if np.size(values) and (np.min(values) < -bound or np.max(values) > bound):
         raise Refused
     return values
 
 
-def finite_days(values: Any) -> Any:
-    """The same days, if all are finite dates."""
-    if np.size(values) and (np.min(values) == -_INFINITE_DAYS or np.max(values) == _INFINITE_DAYS):
-        raise Refused
-    return values
+def _finite_us(values: Any) -> Any:
+    return _within(values, _MOMENT_US_MAX)
 
 
 def finite(kernel: Kernel) -> Kernel:
-    """The kernel, over times that are all finite."""
+    """The kernel, over dates and moments that are all finite."""
 
     def run(arguments: list[Datum]) -> Datum:
         for argument in arguments:
-            check = finite_days if argument.type == pa.date32() else finite_us
-            check(_values(argument))
+            _within(_values(argument), _DATE_DAYS_MAX if argument.type == pa.date32() else _MOMENT_US_MAX)
         return kernel(arguments)
 
     return run
 
 
-def shift(microseconds: int) -> Kernel:
-    """Timestamps moved by a fixed length of time."""
-    distance = pa.scalar(microseconds, pa.duration("us"))
-    add = arrow("add_checked")
+def naive(arguments: list[Datum]) -> Datum:
+    """Moments as the timestamps a clock in UTC shows; dates and timestamps as they are."""
+    moment = arguments[0]
+    return (
+        relabelled(pa.timestamp("us"))(arguments) if pa.types.is_timestamp(moment.type) and moment.type.tz else moment
+    )
+
+
+def relabelled(target: pa.DataType) -> Kernel:
+    """The same microseconds as another type of time."""
 
     def run(arguments: list[Datum]) -> Datum:
-        moved = add([arguments[0], distance])
-        finite_us(_values(arguments[0]))
-        finite_us(_values(moved))
-        return moved
+        moment = arguments[0]
+        if isinstance(moment, pa.Scalar):
+            return run([as_array(moment, 1)])[0]
+        return moment if moment.type == target else moment.view(target)
 
     return run
 
 
+def common_era(arguments: list[Datum]) -> Datum:
+    """Moments as `naive`, and dates, if all are in the years 1 to 9999, which all write with four digits."""
+    moment = arguments[0]
+    day_units = 1 if moment.type == pa.date32() else 86_400_000_000
+    values = _values(moment)
+    if np.size(values) and (np.min(values) < -719_162 * day_units or np.max(values) >= 2_932_897 * day_units):
+        raise Refused
+    return naive(arguments)
+
+
+def shift(microseconds: int) -> Kernel:
+    """Moments moved by a fixed length of time."""
+    distance = pa.scalar(microseconds, pa.duration("us"))
+    return finite(bound(arrow("add_checked"), distance))
+
+
+def move_date(sign: int) -> Kernel:
+    """Dates moved by a number of days."""
+
+    def move(dates: Any, days: Any) -> Any:
+        moved = _within(dates, _DATE_DAYS_MAX) + sign * np.asarray(days, np.int64)
+        return _within(moved, _DATE_DAYS_MAX).astype(np.int32)
+
+    return on_values(move, pa.date32())
+
+
+days_between = on_values(
+    lambda end, start: np.subtract(_within(end, _DATE_DAYS_MAX), _within(start, _DATE_DAYS_MAX), dtype=np.int64),
+    pa.int64(),
+)
+
+
 def floor_to(size: int, origin: int, result: pa.DataType) -> Kernel:
-    """Timestamps rounded down to `origin` plus a whole number of `size` microseconds."""
+    """Moments rounded down to `origin` plus a whole number of `size` microseconds."""
 
     def floor(values: Any) -> Any:
-        finite_us(values)
-        floored = (values - origin) // size * size + origin if origin else values // size * size
-        return finite_us(floored)
+        return (_finite_us(values) - origin) // size * size + origin
 
     return on_values(floor, result)
 
 
 def steps_between(size: int) -> Kernel:
-    """How many whole multiples of `size` microseconds since 1970 lie between two timestamps."""
+    """How many whole multiples of `size` microseconds since 1970 lie between two moments."""
+    return on_values(lambda start, end: _finite_us(end) // size - _finite_us(start) // size, pa.int64())
 
-    def count(start: Any, end: Any) -> Any:
-        return finite_us(end) // size - finite_us(start) // size
 
-    return on_values(count, pa.int64())
+def time_of(size: int, count: int) -> Kernel:
+    """How many times `size` microseconds a date or moment is into the unit of time that has `count` of them."""
+    return moments(on_values(lambda values: _finite_us(values) // size % count, pa.int64()))
+
+
+def moments(kernel: Kernel) -> Kernel:
+    """The kernel of moments, for dates too: each is its midnight."""
+    midnight = finite(arrow("cast", pc.CastOptions.safe(pa.timestamp("us"))))
+    return lambda arguments: kernel([midnight(arguments)] if arguments[0].type == pa.date32() else arguments)
+
+
+def _nearest_ms(values: Any) -> Any:
+    return np.sign(values) * ((np.abs(_finite_us(values)) + 500) // 1000)
+
+
+epoch_us = on_values(_finite_us, pa.int64())
+epoch_ms = on_values(_nearest_ms, pa.int64())  # halves away from 1970
+epoch_s = moments(on_values(lambda values: _finite_us(values) / 1e6, pa.float64()))
+
+
+def text_to_timestamp(arguments: list[Datum]) -> Datum:
+    """Texts as timestamps; those with hours but no minutes, which only Arrow reads, are refused."""
+    lengths = pc.binary_length(arguments[0])
+    if pc.any(pc.is_in(lengths, value_set=pa.array([13, 14, 15, 17, 18], pa.int32()))).as_py():
+        raise Refused
+    return _to_timestamp(arguments)
+
+
+_to_timestamp = cast(pa.timestamp("us"))
 
 
 def decimal_to_float(scale: int, target: pa.DataType) -> Kernel:

@@ -12,15 +12,17 @@ from sqlglot import exp
 from ..engine.expression import DECLINED, Kernel, Program, Projection, Step, as_array
 from ..engine.kernels import cast
 from ..engine.operators.map import Map
-from .functions import AS_IS, COMMON, FUNCTIONS, RESULT, Argument, conversion, describe_type, matches
+from .casts import conversion
+from .functions import AS_IS, COMMON, FUNCTIONS, RESULT
+from .kinds import Argument, matches
 from .relations import Column
 from .terms import Call, ColumnTerm, Constant, NoKernel, Term, sql_text, term_of
 from .types import connect, quote, scan_sql, translate, typed_empty
 
 
 def compile_map(
-    items: Sequence[tuple[str, exp.Expression]],
-    where: exp.Expression | None,
+    items: Sequence[tuple[str, exp.Expr]],
+    where: exp.Expr | None,
     input_schema: pa.Schema,
     output_schema: pa.Schema,
     *,
@@ -59,8 +61,8 @@ def _sql_types(schema: pa.Schema) -> list[str]:
 
 
 def _projection(
-    values: Sequence[exp.Expression],
-    where: exp.Expression | None,
+    values: Sequence[exp.Expr],
+    where: exp.Expr | None,
     columns: tuple[Column, ...],
     schema: pa.Schema,
     output: pa.Schema,
@@ -172,7 +174,7 @@ class _Compiler:
         if call.name == "cast":
             return self._as(values[0], result)
         for row in FUNCTIONS:
-            if row.name != call.name:
+            if row.name != call.name or len(values) < len(row.takes):
                 continue
             targets = {RESULT: result, COMMON: self._bound.get(_common_text(call), "")}
             try:
@@ -183,9 +185,9 @@ class _Compiler:
             except NoKernel:
                 continue
             arguments = [value.argument for value in aligned]
-            if not matches(row.takes, arguments):
+            if not all(map(matches, arguments, _repeated(row.takes, len(values)))):
                 continue
-            kernel = row.build(arguments, describe_type(result)[1])
+            kernel = row.build(arguments, Argument(result).type)
             if kernel is not None:
                 return _Value(self._step(kernel, [value.place for value in aligned]), call.text, Argument(result))
         raise NoKernel(f"{call.name}({', '.join(value.argument.sql_type for value in values)})")
@@ -199,7 +201,7 @@ class _Compiler:
             if value.argument.constant is not None:
                 self._values[text] = self._constant(text, type)
             else:
-                kernel = conversion(value.argument.sql_type, type)
+                kernel = conversion(value.argument, Argument(type))
                 if kernel is None:
                     raise NoKernel(f"a cast from {value.argument.sql_type} to {type}")
                 self._values[text] = _Value(self._step(kernel, [value.place]), text, Argument(type))

@@ -1,84 +1,21 @@
-"""The table of scalar functions and casts that Arrow kernels compute exactly as DuckDB does.
+"""The table of scalar functions that Arrow kernels compute exactly as DuckDB does, or else decline.
 
-A row says which function, of which kinds of arguments, how these are first brought to one type, and the kernel. What
-has no row runs in DuckDB. To add a function add a row: its examples are then compared with DuckDB over adversarial
-values by `tests/sql/test_functions.py`.
+What has no row here runs in DuckDB. To add a function add a row: `tests/sql/test_functions.py` then compares its
+examples with DuckDB over adversarial values, for all types of the kinds that the row takes.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ..engine import kernels
-from ..engine.expression import Datum, Kernel
-from ..engine.kernels import arrow, cast, chain, swapped
+from ..engine import kernels as k
+from ..engine.kernels import arrow, chain
+from . import function_kernels as f
+from .kinds import ANY, DISCRETE, MOMENT, NUMBER, VALUE
 
-_DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}
-_DAY_US = 86_400_000_000
-_UNITS_US = {
-    "microsecond": 1,
-    "millisecond": 1_000,
-    "second": 1_000_000,
-    "minute": 60_000_000,
-    "hour": 3_600_000_000,
-    "day": _DAY_US,
-}
-_MONDAY_2000_US = 10_959 * _DAY_US  # time_bucket counts from 2000-01-03
-
-_TYPES: dict[str, tuple[str, pa.DataType]] = {
-    "BOOLEAN": ("boolean", pa.bool_()),
-    "TINYINT": ("integer", pa.int8()),
-    "SMALLINT": ("integer", pa.int16()),
-    "INTEGER": ("integer", pa.int32()),
-    "BIGINT": ("integer", pa.int64()),
-    "UTINYINT": ("integer", pa.uint8()),
-    "USMALLINT": ("integer", pa.uint16()),
-    "UINTEGER": ("integer", pa.uint32()),
-    "UBIGINT": ("integer", pa.uint64()),
-    "FLOAT": ("float", pa.float32()),
-    "DOUBLE": ("float", pa.float64()),
-    "VARCHAR": ("text", pa.string()),
-    "BLOB": ("blob", pa.binary()),
-    "DATE": ("date", pa.date32()),
-    "TIME": ("time", pa.time64("us")),
-    "TIMESTAMP": ("timestamp", pa.timestamp("us")),
-    "TIMESTAMP WITH TIME ZONE": ("instant", pa.timestamp("us", "UTC")),
-    "INTERVAL": ("interval", pa.month_day_nano_interval()),
-}
-_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-
-
-def describe_type(sql: str) -> tuple[str, pa.DataType | None]:
-    """The kind that the table below calls a DuckDB type, and its Arrow form; "other" has no kernels."""
-    decimal = _DECIMAL.fullmatch(sql)
-    if decimal:
-        return "decimal", pa.decimal128(int(decimal[1]), int(decimal[2]))
-    return _TYPES.get(sql, ("other", None))
-
-
-@dataclass(frozen=True)
-class Argument:
-    """What is known of an argument when the kernel is chosen. `constant` is set if it depends on no column."""
-
-    sql_type: str
-    constant: pa.Scalar | None = None
-
-    @property
-    def kind(self) -> str:
-        return describe_type(self.sql_type)[0]
-
-    @property
-    def type(self) -> pa.DataType:
-        return describe_type(self.sql_type)[1]
-
-
-Build = Callable[[Sequence[Argument], pa.DataType], Kernel | None]
-
-# How arguments are brought to one type before `takes` is looked at; any other word is a DuckDB type.
+# How arguments are brought to one type before `takes` is looked at; any other word is a DuckDB type to cast to.
 AS_IS = "as is"
 RESULT = "the result's type"
 COMMON = "the type DuckDB compares them in"
@@ -86,127 +23,161 @@ COMMON = "the type DuckDB compares them in"
 
 @dataclass(frozen=True)
 class Function:
-    """One way to compute one function. `takes` and `align` name kinds and policies per argument, the last repeated.
+    """One way to compute one function. `takes` (kinds) and `align` are per argument, the last one repeated.
 
-    `build` gives the kernel for the aligned arguments and the result's type, or None if it has none for these.
-    `examples` are SQL over {0}, {1}, ...: columns of the kinds that `takes` names.
+    `build` makes the kernel for aligned arguments and the result's type, or says None: not for these.
+    `examples` are SQL over {0}, {1}, ...: columns of the kinds that `takes` allows at that place.
     """
 
     name: str
     takes: tuple[str, ...]
     align: tuple[str, ...]
-    build: Build
+    build: f.Build
     examples: tuple[str, ...]
 
 
-def _by_kind(**kernels_by_kind: Kernel) -> Build:
-    """The kernel by the kind of the first argument, `other` for kinds not named."""
+_TEXT2 = ("text", "text")
+_INTEGER2 = ("integer", "integer")
+_FLOAT = ("float",)
+_MOMENT = (f"date|{MOMENT}",)
 
-    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-        return kernels_by_kind.get(arguments[0].kind, kernels_by_kind.get("other"))
-
-    return build
-
-
-def _always(kernel: Kernel) -> Build:
-    return lambda arguments, result: kernel
-
-
-def _arithmetic(checked: str, unchecked: str) -> Build:
-    """Integers overflow with an error, floats to infinity, decimals keep to the precision of the result."""
-
-    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-        if arguments[0].kind == "decimal":
-            return chain(arrow(checked), kernels.fits(result))
-        return arrow(checked if arguments[0].kind == "integer" else unchecked)
-
-    return build
-
-
-def _multiply_decimals(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-    casts = [None if a.kind == "decimal" else cast(pa.decimal128(_DIGITS[a.type.bit_width], 0)) for a in arguments]
-    multiply, fits = arrow("multiply_checked"), kernels.fits(result)
-
-    def run(values: list[Datum]) -> Datum:
-        factors = [value if to is None else to([value]) for value, to in zip(values, casts, strict=True)]
-        return fits([multiply(factors)])
-
-    return run
-
-
-NUMBER, REAL = "integer|float|decimal", "float"
-ORDERED = "boolean|integer|decimal|text|blob|date|time|timestamp|instant"
-VALUE = ORDERED + "|float"
-MOMENT = "timestamp|instant"
-
-_equal = _by_kind(float=kernels.float_equal, other=arrow("equal"))
-_not_equal = _by_kind(float=kernels.float_not_equal, other=arrow("not_equal"))
-_less = _by_kind(float=kernels.float_less, other=arrow("less"))
-_less_equal = _by_kind(float=kernels.float_less_equal, other=arrow("less_equal"))
-_greater = _by_kind(float=swapped(kernels.float_less), other=arrow("greater"))
-_greater_equal = _by_kind(float=swapped(kernels.float_less_equal), other=arrow("greater_equal"))
-
-FUNCTIONS: tuple[Function, ...] = (
-    # arithmetic
+_ARITHMETIC = (
+    Function("+", (NUMBER, NUMBER), (RESULT,), f.arithmetic("add"), ("{0} + {1}", "{0} + 1", "1.5 + {0}")),
+    Function("-", (NUMBER, NUMBER), (RESULT,), f.arithmetic("subtract"), ("{0} - {1}", "1 - {0}", "{0} - 1.5")),
+    Function("*", ("integer|float",) * 2, (RESULT,), f.arithmetic("multiply"), ("{0} * {1}", "{0} * 2")),
+    Function("*", ("integer|decimal",) * 2, (AS_IS,), f.multiply_decimals, ("{0} * {1}", "{0} * 0.908", "2 * {0}")),
     Function(
-        "+", (NUMBER, NUMBER), (RESULT,), _arithmetic("add_checked", "add"), ("{0} + {1}", "{0} + 1", "{0} + 1.5")
+        "/", ("float", "float"), (RESULT,), f.always(arrow("divide")), ("{0} / {1}", "{0} / 3", "1 / {0}", "{0} / 0")
     ),
-    Function("-", (NUMBER, NUMBER), (RESULT,), _arithmetic("subtract_checked", "subtract"), ("{0} - {1}", "1 - {0}")),
-    Function(
-        "*", ("integer|float",) * 2, (RESULT,), _arithmetic("multiply_checked", "multiply"), ("{0} * {1}", "{0} * 2")
-    ),
-    Function("*", ("integer|decimal",) * 2, (AS_IS,), _multiply_decimals, ("{0} * {1}", "{0} * 0.908", "2 * {0}")),
-    Function("/", (REAL, REAL), (RESULT,), _always(arrow("divide")), ("{0} / {1}", "{0} / 3", "{0} / 0")),
-    Function("//", ("integer",) * 2, (RESULT,), _always(arrow("divide_checked")), ("{0} // {1}", "{0} // 7")),
-    Function("%", ("integer",) * 2, (RESULT,), _always(arrow("remainder_checked")), ("{0} % {1}", "{0} % 7")),
-    Function("%", (REAL, REAL), (RESULT,), _always(arrow("remainder")), ("{0} % {1}", "{0} % 7")),
-    Function("negate", ("integer",), (RESULT,), _always(arrow("negate_checked")), ("-{0}",)),
-    Function("negate", ("float|decimal",), (RESULT,), _always(arrow("negate")), ("-{0}",)),
-    # comparison
-    Function("=", (VALUE, VALUE), (COMMON,), _equal, ("{0} = {1}",)),
-    Function("<>", (VALUE, VALUE), (COMMON,), _not_equal, ("{0} <> {1}",)),
-    Function("<", (VALUE, VALUE), (COMMON,), _less, ("{0} < {1}",)),
-    Function("<=", (VALUE, VALUE), (COMMON,), _less_equal, ("{0} <= {1}",)),
-    Function(">", (VALUE, VALUE), (COMMON,), _greater, ("{0} > {1}",)),
-    Function(">=", (VALUE, VALUE), (COMMON,), _greater_equal, ("{0} >= {1}",)),
-    # logic
-    Function("and", ("boolean",), ("BOOLEAN",), _always(arrow("and_kleene")), ("{0} AND {1}",)),
-    Function("or", ("boolean",), ("BOOLEAN",), _always(arrow("or_kleene")), ("{0} OR {1}",)),
-    Function("not", ("boolean",), ("BOOLEAN",), _always(arrow("invert")), ("NOT {0}",)),
-    Function(
-        "is null", (VALUE + "|interval|other",), (AS_IS,), _always(arrow("is_null")), ("{0} IS NULL", "{0} IS NOT NULL")
-    ),
+    Function("//", _INTEGER2, (RESULT,), f.always(arrow("divide_checked")), ("{0} // {1}", "{0} // 7")),
+    Function("%", _INTEGER2, (RESULT,), f.always(arrow("remainder_checked")), ("{0} % {1}", "{0} % 7")),
+    Function("%", ("float", "float"), (RESULT,), f.always(arrow("remainder")), ("{0} % {1}", "{0} % 7")),
+    Function("negate", ("integer",), (RESULT,), f.always(arrow("negate_checked")), ("-{0}",)),
+    Function("negate", ("float|decimal",), (RESULT,), f.always(arrow("negate")), ("-{0}",)),
+    Function("&", _INTEGER2, (RESULT,), f.always(arrow("bit_wise_and")), ("{0} & {1}", "{0} & 3")),
+    Function("|", _INTEGER2, (RESULT,), f.always(arrow("bit_wise_or")), ("{0} | {1}",)),
+    Function("abs", ("integer",), (RESULT,), f.always(arrow("abs_checked")), ("abs({0})",)),
+    Function("abs", ("float|decimal",), (RESULT,), f.always(arrow("abs")), ("abs({0})",)),
+    Function("sign", ("integer",), (AS_IS,), f.always(arrow("sign")), ("sign({0})",)),
+    Function("round", ("float",), (RESULT,), f.round_float, ("round({0})",)),
+    Function("round", ("float", "integer"), (RESULT, AS_IS), f.round_float, ("round({0}, 0)", "round({0}, 2)")),
+    Function("round", ("decimal",), (AS_IS,), f.round_decimal, ("round({0})",)),
+    Function("round", ("decimal", "integer"), (AS_IS,), f.round_decimal, ("round({0}, 1)",)),
+    Function("floor", _FLOAT, (RESULT,), f.always(arrow("floor")), ("floor({0})",)),
+    Function("ceil", _FLOAT, (RESULT,), f.always(arrow("ceil")), ("ceil({0})",)),
+    Function("trunc", _FLOAT, (RESULT,), f.always(arrow("trunc")), ("trunc({0})",)),
+    Function("sqrt", _FLOAT, ("DOUBLE",), f.always(arrow("sqrt")), ("sqrt({0})",)),
+    Function("ln", _FLOAT, ("DOUBLE",), f.always(arrow("ln")), ("ln({0})",)),
+    Function("exp", _FLOAT, ("DOUBLE",), f.always(arrow("exp")), ("exp({0})",)),
+    Function("isnan", _FLOAT, (AS_IS,), f.always(arrow("is_nan")), ("isnan({0})",)),
+    Function("isinf", _FLOAT, (AS_IS,), f.always(arrow("is_inf")), ("isinf({0})",)),
 )
 
-
-@dataclass(frozen=True)
-class Conversion:
-    """One way to cast values of kind `source` to kind `target`, as CAST does and as DuckDB does unasked."""
-
-    source: str
-    target: str
-    build: Callable[[Argument, Argument], Kernel | None]
-
-
-CASTS: tuple[Conversion, ...] = (
-    Conversion("integer", "integer", lambda source, target: cast(target.type)),
-    Conversion("integer", "float", lambda source, target: cast(target.type, safe=False)),
-    Conversion("float", "float", lambda source, target: cast(target.type) if target.type.bit_width > 32 else None),
+_COMPARISON = (
+    Function("=", (VALUE, VALUE), (COMMON,), f.for_floats(k.float_equal, arrow("equal")), ("{0} = {1}", "{0} = 1")),
+    Function("<>", (VALUE, VALUE), (COMMON,), f.for_floats(k.float_not_equal, arrow("not_equal")), ("{0} <> {1}",)),
+    Function("<", (VALUE, VALUE), (COMMON,), f.for_floats(k.float_less, arrow("less")), ("{0} < {1}", "{0} < 1.5")),
+    Function("<=", (VALUE, VALUE), (COMMON,), f.for_floats(k.float_less_equal, arrow("less_equal")), ("{0} <= {1}",)),
+    Function(">", (VALUE, VALUE), (COMMON,), f.for_floats(k.float_greater, arrow("greater")), ("{0} > {1}", "{0} > 1")),
+    Function(
+        ">=", (VALUE, VALUE), (COMMON,), f.for_floats(k.float_greater_equal, arrow("greater_equal")), ("{0} >= {1}",)
+    ),
+    Function(
+        "is distinct from",
+        (VALUE, VALUE),
+        (COMMON,),
+        f.for_floats(k.distinct(k.float_equal), k.distinct(arrow("equal"))),
+        ("{0} IS DISTINCT FROM {1}",),
+    ),
+    Function(
+        "is not distinct from",
+        (VALUE, VALUE),
+        (COMMON,),
+        f.for_floats(
+            chain(k.distinct(k.float_equal), arrow("invert")), chain(k.distinct(arrow("equal")), arrow("invert"))
+        ),
+        ("{0} IS NOT DISTINCT FROM {1}",),
+    ),
+    Function("in", (DISCRETE, DISCRETE), (COMMON,), f.among, ("{0} IN (1, 2, NULL)", "{0} IN ('a', '')")),
+    Function("greatest", (DISCRETE, DISCRETE), (RESULT,), f.greatest, ("greatest({0}, {1})",)),
+    Function(
+        "greatest", ("float", "float"), (RESULT,), f.always(k.float_extreme(k.float_less)), ("greatest({0}, {1})",)
+    ),
+    Function("least", (DISCRETE, DISCRETE), (RESULT,), f.least, ("least({0}, {1})",)),
+    Function("least", ("float", "float"), (RESULT,), f.always(k.float_extreme(k.float_greater)), ("least({0}, {1})",)),
 )
 
+_LOGIC = (
+    Function(
+        "and", ("boolean",), ("BOOLEAN",), f.always(arrow("and_kleene")), ("{0} AND {1}", "{0} BETWEEN {1} AND {1}")
+    ),
+    Function("or", ("boolean",), ("BOOLEAN",), f.always(arrow("or_kleene")), ("{0} OR {1}",)),
+    Function("not", ("boolean",), ("BOOLEAN",), f.always(arrow("invert")), ("NOT {0}",)),
+    Function("is null", (ANY,), (AS_IS,), f.always(arrow("is_null")), ("{0} IS NULL", "{0} IS NOT NULL")),
+    Function("is true", ("boolean",), ("BOOLEAN",), f.always(k.is_true), ("{0} IS TRUE", "{0} IS NOT TRUE")),
+    Function("is false", ("boolean",), ("BOOLEAN",), f.always(k.is_false), ("{0} IS FALSE",)),
+    Function(
+        "if",
+        ("boolean", VALUE, VALUE),
+        ("BOOLEAN", RESULT),
+        f.always(k.choose),
+        ("CASE WHEN {0} THEN {1} ELSE {2} END", "CASE WHEN {0} THEN {1} END", "if({0}, {1}, NULL)"),
+    ),
+    Function("coalesce", (VALUE,), (RESULT,), f.always(arrow("coalesce")), ("coalesce({0}, {0})", "ifnull({0}, NULL)")),
+)
 
-def conversion(source: str, target: str) -> Kernel | None:
-    """The kernel that casts between two DuckDB types, if there is one."""
-    start, end = Argument(source), Argument(target)
-    for row in CASTS:
-        if start.kind == row.source and end.kind == row.target:
-            return row.build(start, end)
-    return None
+_TEXT = (
+    Function("||", _TEXT2, ("VARCHAR",), f.join, ("{0} || {1}", "{0} || '-'")),
+    Function("concat", ("text",), ("VARCHAR",), f.concat, ("concat({0}, {0}, 'x')",)),
+    Function("lower", ("text",), (AS_IS,), f.always(arrow("utf8_lower")), ("lower({0})",)),
+    Function("upper", ("text",), (AS_IS,), f.always(arrow("utf8_upper")), ("upper({0})",)),
+    Function(
+        "length", ("text",), (AS_IS,), f.always(chain(arrow("utf8_length"), k.cast(pa.int64()))), ("length({0})",)
+    ),
+    Function("substring", ("text", "integer"), (AS_IS,), f.substring, ("substr({0}, 2, 3)", "substr({0}, -2)")),
+    Function("left", ("text", "integer"), (AS_IS,), f.left, ("left({0}, 2)", "left({0}, -1)", "left({0}, 0)")),
+    Function("right", ("text", "integer"), (AS_IS,), f.right, ("right({0}, 2)", "right({0}, -1)", "right({0}, 0)")),
+    Function("trim", ("text",), (AS_IS,), f.trim("utf8_trim"), ("trim({0})", "trim({0}, 'ax')")),
+    Function("ltrim", ("text",), (AS_IS,), f.trim("utf8_ltrim"), ("ltrim({0})",)),
+    Function("rtrim", ("text",), (AS_IS,), f.trim("utf8_rtrim"), ("rtrim({0}, 'é')",)),
+    Function("like", _TEXT2, (AS_IS,), f.like, ("{0} LIKE 'a%'", "{0} NOT LIKE '%b'", "{0} LIKE '_%'", "{0} LIKE ''")),
+    Function("contains", _TEXT2, (AS_IS,), f.match("match_substring"), ("contains({0}, 'a')", "contains({0}, '')")),
+    Function("starts_with", _TEXT2, (AS_IS,), f.match("starts_with"), ("starts_with({0}, 'a')",)),
+    Function("prefix", _TEXT2, (AS_IS,), f.match("starts_with"), ("prefix({0}, '')",)),
+    Function("suffix", _TEXT2, (AS_IS,), f.match("ends_with"), ("suffix({0}, 'b')",)),
+    Function("regexp_matches", _TEXT2, (AS_IS,), f.match("match_substring_regex"), ("regexp_matches({0}, '^a.*b$')",)),
+    Function("replace", ("text",) * 3, (AS_IS,), f.replace, ("replace({0}, 'a', 'é')", "replace({0}, 'aa', '')")),
+    Function("split_part", ("text", "text", "integer"), (AS_IS,), f.split_part, ("split_part({0}, 'b', 2)",)),
+)
 
+_TIME = (
+    Function("+", (MOMENT, "interval"), (AS_IS,), f.shift(+1), ("{0} + INTERVAL '90' MINUTE", "{0} + INTERVAL 1 DAY")),
+    Function("+", ("interval", MOMENT), (AS_IS,), f.shift(+1), ("INTERVAL '1' SECOND + {1}",)),
+    Function("+", ("timestamp", "interval"), ("TIMESTAMP", AS_IS), f.shift(+1), ("{0} + INTERVAL '90' MINUTE",)),
+    Function("-", (MOMENT, "interval"), (AS_IS,), f.shift(-1), ("{0} - INTERVAL '5' SECOND",)),
+    Function("-", ("timestamp", "interval"), ("TIMESTAMP", AS_IS), f.shift(-1), ("{0} - INTERVAL '1' DAY",)),
+    Function("+", ("date", "integer"), (AS_IS,), f.move_date(+1), ("{0} + {1}", "{0} + 1")),
+    Function("-", ("date", "integer"), (AS_IS,), f.move_date(-1), ("{0} - 1",)),
+    Function("-", ("date", "date"), (AS_IS,), f.always(k.days_between), ("{0} - {1}",)),
+    Function(
+        "date_trunc", ("text", MOMENT), (AS_IS,), f.truncate, tuple(f"date_trunc('{unit}', {{1}})" for unit in f.SPANS)
+    ),
+    Function("date_trunc", ("text", "timestamp"), (AS_IS, "TIMESTAMP"), f.truncate, ("date_trunc('month', {1})",)),
+    Function(
+        "date_part", ("text", *_MOMENT), (AS_IS,), f.part, tuple(f"date_part('{unit}', {{1}})" for unit in f.PARTS)
+    ),
+    *(Function(part, _MOMENT, (AS_IS,), f.named_part(part), (f"{part}({{0}})",)) for part in f.PARTS),
+    Function("epoch_ms", (MOMENT,), (AS_IS,), f.always(k.epoch_ms), ("epoch_ms({0})",)),
+    Function("epoch_us", (MOMENT,), (AS_IS,), f.always(k.epoch_us), ("epoch_us({0})",)),
+    Function("time_bucket", ("interval", MOMENT), (AS_IS,), f.bucket, ("time_bucket(INTERVAL '5' MINUTE, {1})",)),
+    Function(
+        "date_diff",
+        ("text", "timestamp", "timestamp"),
+        (AS_IS, "TIMESTAMP"),
+        f.difference,
+        ("date_diff('hour', {1}, {2})",),
+    ),
+    Function("strftime", (MOMENT, "text"), (AS_IS,), f.format_time, ("strftime({0}, '%Y-%m-%d %H:%M')",)),
+)
 
-def matches(kinds: tuple[str, ...], arguments: Sequence[Argument]) -> bool:
-    """Whether each argument is of a kind its place allows; the last place is repeated."""
-    if len(arguments) < len(kinds):
-        return False
-    places = [*kinds, *[kinds[-1]] * (len(arguments) - len(kinds))]
-    return all(argument.kind in place.split("|") for argument, place in zip(arguments, places, strict=True))
+FUNCTIONS: tuple[Function, ...] = (*_ARITHMETIC, *_COMPARISON, *_LOGIC, *_TEXT, *_TIME)

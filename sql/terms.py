@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 from sqlglot import exp
 
@@ -38,7 +40,7 @@ class Call:
 
 Term = ColumnTerm | Constant | Call
 
-_OPERATORS: dict[type[exp.Expression], str] = {
+_OPERATORS: dict[type[exp.Expr], str] = {
     exp.Add: "+",
     exp.Sub: "-",
     exp.Mul: "*",
@@ -55,46 +57,152 @@ _OPERATORS: dict[type[exp.Expression], str] = {
     exp.And: "and",
     exp.Or: "or",
     exp.Not: "not",
+    exp.DPipe: "||",
+    exp.BitwiseAnd: "&",
+    exp.BitwiseOr: "|",
+    exp.NullSafeEQ: "is not distinct from",
+    exp.NullSafeNEQ: "is distinct from",
 }
 
 
-def sql_text(node: exp.Expression) -> str:
+_NAME = re.compile(r"(\w+)\(")
+
+
+def sql_text(node: exp.Expr) -> str:
     """DuckDB's SQL for `node`, every name quoted."""
     return node.sql(dialect="duckdb", identify=True)
 
 
-def term_of(node: exp.Expression) -> Term:
-    """`node` as a term. Raises: NoKernel where it is not made of functions the table could have."""
-    text = sql_text(node)
+def term_of(node: exp.Expr) -> Term:
+    """`node` as a term. Raises: NoKernel where it is not made of what the table could have."""
     if isinstance(node, exp.Paren | exp.Alias):
         return term_of(node.this)
+    text = sql_text(node)
     if isinstance(node, exp.Column):
         return ColumnTerm(node.name, text)
-    if node.find(exp.Query):
+    if node.find(exp.Query) is not None:
         raise NoKernel("a subquery")
     if node.find(exp.Column) is None:
         return Constant(text)
     if type(node) in _OPERATORS:
-        return Call(_OPERATORS[type(node)], tuple(term_of(child) for child in node.iter_expressions()), text)
-    if type(node) in _REWRITES:
-        return _REWRITES[type(node)](node, text)
-    raise NoKernel(node.name if isinstance(node, exp.Anonymous) else node.key)
+        return Call(_OPERATORS[type(node)], _terms(node.iter_expressions()), text)
+    if type(node) in _FORMS:
+        return _FORMS[type(node)](node, text)
+    name = _NAME.match(text)
+    if isinstance(node, exp.Func) and name is not None:
+        return Call(name[1].lower(), _terms(node.iter_expressions()), text)
+    raise NoKernel(name[1].lower() if name is not None else node.key)
 
 
-def _is(node: exp.Expression, text: str) -> Term:
+def _terms(nodes: Iterable[exp.Expr]) -> tuple[Term, ...]:
+    return tuple(term_of(node) for node in nodes)
+
+
+def _written(name: str, left: Term, right: Term) -> Call:
+    """A binary operator that the user wrote in other words."""
+    return Call(name, (left, right), f"(({left.text}) {name.upper()} ({right.text}))")
+
+
+def _is(node: exp.Expr, text: str) -> Term:
     tested = node.expression
     if isinstance(tested, exp.Null):
         return Call("is null", (term_of(node.this),), text)
     if isinstance(tested, exp.Boolean):
         return Call("is true" if tested.this else "is false", (term_of(node.this),), text)
-    raise NoKernel("IS")
+    raise NoKernel("is")
 
 
-def _cast(node: exp.Expression, text: str) -> Term:
+def _cast(node: exp.Expr, text: str) -> Term:
     return Call("cast", (term_of(node.this),), text)
 
 
-_REWRITES: dict[type[exp.Expression], Callable[[exp.Expression, str], Term]] = {
+def _between(node: exp.Expr, text: str) -> Term:
+    value, low, high = _terms((node.this, node.args["low"], node.args["high"]))
+    if node.args.get("symmetric"):
+        raise NoKernel("between symmetric")
+    return _written("and", _written(">=", value, low), _written("<=", value, high))
+
+
+def _in(node: exp.Expr, text: str) -> Term:
+    if not node.expressions:
+        raise NoKernel("in")
+    value, *choices = _terms((node.this, *node.expressions))
+    if all(isinstance(choice, Constant) for choice in choices):
+        return Call("in", (value, *choices), text)
+    return reduce(lambda left, right: _written("or", left, right), [_written("=", value, choice) for choice in choices])
+
+
+def _case(node: exp.Expr, text: str) -> Term:
+    """CASE as nested two-way choices; without ELSE the last one is NULL."""
+    default = node.args.get("default")
+    result: Term = Constant("NULL") if default is None else term_of(default)
+    for branch in reversed(node.args["ifs"]):
+        condition, taken = _terms((branch.this, branch.args["true"]))
+        if node.this is not None:
+            condition = _written("=", term_of(node.this), condition)
+        result = _choice(condition, taken, result)
+    return result
+
+
+def _if(node: exp.Expr, text: str) -> Term:
+    other = node.args.get("false")
+    return _choice(
+        term_of(node.this), term_of(node.args["true"]), Constant("NULL") if other is None else term_of(other)
+    )
+
+
+def _choice(condition: Term, taken: Term, other: Term) -> Call:
+    text = f"CASE WHEN {condition.text} THEN {taken.text} ELSE {other.text} END"
+    return Call("if", (condition, taken, other), text)
+
+
+def _nullif(node: exp.Expr, text: str) -> Term:
+    value, absent = _terms((node.this, node.expression))
+    return _choice(_written("=", value, absent), Constant("NULL"), value)
+
+
+def _like(node: exp.Expr, text: str) -> Term:
+    value, pattern = _terms((node.this, node.expression))
+    call = Call("like", (value, pattern), f"(({value.text}) LIKE ({pattern.text}))")
+    return Call("not", (call,), text) if node.args.get("negate") else call
+
+
+def _part(node: exp.Expr, text: str) -> Term:
+    return Call("date_part", (_unit(node.this), term_of(node.expression)), text)
+
+
+def _truncate(node: exp.Expr, text: str) -> Term:
+    return Call("date_trunc", (_unit(node.args["unit"]), term_of(node.this)), text)
+
+
+def _difference(node: exp.Expr, text: str) -> Term:
+    return Call("date_diff", (_unit(node.args["unit"]), *_terms((node.expression, node.this))), text)
+
+
+def _unit(node: exp.Expr) -> Term:
+    return Constant("'" + node.name.lower() + "'")
+
+
+def _from_number(node: exp.Expr, text: str) -> Term:
+    """epoch_ms() and make_timestamp(), which sqlglot reads as one function with a scale."""
+    name = _NAME.match(text)
+    if name is None:
+        raise NoKernel(node.key)
+    return Call(name[1].lower(), (term_of(node.this),), text)
+
+
+_FORMS: dict[type[exp.Expr], Callable[[exp.Expr, str], Term]] = {
     exp.Is: _is,
     exp.Cast: _cast,
+    exp.Between: _between,
+    exp.In: _in,
+    exp.Case: _case,
+    exp.If: _if,
+    exp.Nullif: _nullif,
+    exp.Like: _like,
+    exp.Extract: _part,
+    exp.TimestampTrunc: _truncate,
+    exp.DateTrunc: _truncate,
+    exp.DateDiff: _difference,
+    exp.UnixToTime: _from_number,
 }

@@ -1,0 +1,314 @@
+"""Which kernel computes a function for given arguments: what the rows of the table of functions refer to.
+
+Each takes the arguments and the type of the result; None says that there is no kernel for these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..engine import kernels as k
+from ..engine.expression import Datum, Kernel
+from ..engine.kernels import arrow, cast, chain, first
+from .casts import INTEGER_DIGITS
+from .kinds import Argument
+
+Build = Callable[[Sequence[Argument], pa.DataType], Kernel | None]
+
+_DAY_US = 86_400_000_000
+_MONDAY_US = 4 * _DAY_US  # the first Monday after 1970-01-01: weeks and time_bucket keep step with it
+_FIXED_US = {
+    "microseconds": 1,
+    "milliseconds": 1_000,
+    "second": 1_000_000,
+    "minute": 60_000_000,
+    "hour": 3_600_000_000,
+    "day": _DAY_US,
+}
+_SPAN_US_MAX = 10**15  # some 31 years: what is rounded to less cannot overflow
+
+
+def always(kernel: Kernel) -> Build:
+    """The same kernel whatever the arguments."""
+    return lambda arguments, result: kernel
+
+
+def for_floats(floats: Kernel, others: Kernel) -> Build:
+    """One kernel for floats, where NaN wants care, another for all else."""
+    return lambda arguments, result: floats if arguments[0].kind == "float" else others
+
+
+def _constant(argument: Argument) -> Any:
+    """The Python value of a constant argument, or None if it is NULL or varies by row."""
+    return None if argument.constant is None else argument.constant.as_py()
+
+
+# --- numbers
+
+
+def arithmetic(name: str) -> Build:
+    """Integers overflow with an error, floats to infinity, decimals keep to the precision of the result."""
+
+    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel:
+        if arguments[0].kind == "decimal":
+            return chain(arrow(f"{name}_checked"), cast(result))
+        return arrow(name if arguments[0].kind == "float" else f"{name}_checked")
+
+    return build
+
+
+def multiply_decimals(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """Exact products; integers are decimals without a scale."""
+    if not pa.types.is_decimal(result):
+        return None
+    casts = [
+        None if a.kind == "decimal" else cast(pa.decimal128(INTEGER_DIGITS[a.type.bit_width], 0)) for a in arguments
+    ]
+    multiply, fits = arrow("multiply_checked"), cast(result)
+
+    def run(values: list[Datum]) -> Datum:
+        return fits([multiply([v if to is None else to([v]) for v, to in zip(values, casts, strict=True)])])
+
+    return run
+
+
+def round_float(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """Halves away from zero; further digits by the multiplication and division that DuckDB does."""
+    digits = _constant(arguments[1]) if len(arguments) > 1 else 0
+    if digits == 0:
+        return first(k.round_half_away(0))
+    return first(k.round_digits(digits, result)) if digits is not None and 0 < digits <= 15 else None
+
+
+def round_decimal(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """Halves away from zero, with the scale of the result."""
+    digits = _constant(arguments[1]) if len(arguments) > 1 else 0
+    if digits is None or not 0 <= digits <= arguments[0].type.scale:
+        return None
+    kernel = k.round_decimal(arguments[0].type, digits, result)
+    return None if kernel is None else first(kernel)
+
+
+# --- choices
+
+
+def among(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """IN a list of constants."""
+    if any(argument.constant is None for argument in arguments[1:]):
+        return None
+    values = pa.array([argument.constant for argument in arguments[1:]], arguments[0].type)
+    return first(k.is_in(values))
+
+
+greatest = always(arrow("max_element_wise", pc.ElementWiseAggregateOptions(skip_nulls=True)))
+least = always(arrow("min_element_wise", pc.ElementWiseAggregateOptions(skip_nulls=True)))
+
+
+# --- text
+
+
+def _joined(nulls: str) -> Build:
+    join, nothing = arrow("binary_join_element_wise", pc.JoinOptions(nulls, "")), pa.scalar("")
+    return always(lambda arguments: join([*arguments, nothing]))
+
+
+join = _joined("emit_null")
+concat = _joined("replace")
+
+
+def _slice(start: int, stop: int | None) -> Kernel:
+    return first(arrow("utf8_slice_codeunits", pc.SliceOptions(start, stop)))
+
+
+def substring(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """Characters from a place on, counted from 1 or, if negative, from the end."""
+    start = _constant(arguments[1])
+    length = _constant(arguments[2]) if len(arguments) > 2 else None
+    if start is None or (len(arguments) > 2 and (length is None or length < 0)):
+        return None
+    if start < 0:
+        return _slice(start, None if length is None or start + length >= 0 else start + length)
+    return _slice(max(start - 1, 0), None if length is None else max(start - 1 + length, 0))
+
+
+def left(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """The first characters; all but the last -n if negative."""
+    count = _constant(arguments[1])
+    return None if count is None else _slice(0, count)
+
+
+def right(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """The last characters; all but the first -n if negative."""
+    count = _constant(arguments[1])
+    if count is None:
+        return None
+    return _slice(0, 0) if count == 0 else _slice(-count, None)
+
+
+def trim(name: str) -> Build:
+    """Without the given characters, or spaces, at one or both ends."""
+
+    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+        characters = _constant(arguments[1]) if len(arguments) > 1 else " "
+        return first(arrow(name, pc.TrimOptions(characters))) if characters else None
+
+    return build
+
+
+def match(name: str) -> Build:
+    """A test of the text against a constant."""
+
+    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+        pattern = _constant(arguments[1])
+        if pattern is None or len(arguments) > 2:
+            return None
+        return first(arrow(name, pc.MatchSubstringOptions(pattern)))
+
+    return build
+
+
+def like(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """LIKE a constant; Arrow takes a backslash for an escape, DuckDB does not."""
+    pattern = _constant(arguments[1])
+    return None if pattern is None or "\\" in pattern else match("match_like")(arguments, result)
+
+
+def replace(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """Each occurrence of one constant replaced by another."""
+    pattern, replacement = _constant(arguments[1]), _constant(arguments[2])
+    if not pattern or replacement is None:
+        return None
+    return first(arrow("replace_substring", pc.ReplaceSubstringOptions(pattern, replacement)))
+
+
+def split_part(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """The part at a place counted from 1, between constant separators."""
+    separator, index = _constant(arguments[1]), _constant(arguments[2])
+    return first(k.split_part(separator, index)) if separator and index is not None and index > 0 else None
+
+
+# --- time
+
+
+def _interval_us(argument: Argument) -> int | None:
+    """A constant interval of fixed length in microseconds; None if it counts months."""
+    interval = _constant(argument)
+    if interval is None or interval.months:
+        return None
+    length = interval.days * _DAY_US + interval.nanoseconds // 1000
+    return length if abs(length) <= _SPAN_US_MAX else None
+
+
+def shift(sign: int) -> Build:
+    """A moment and an interval, in either order."""
+
+    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+        interval_first = arguments[0].kind == "interval"
+        length = _interval_us(arguments[0 if interval_first else 1])
+        if length is None:
+            return None
+        kernel = k.shift(sign * length)
+        return (lambda values: kernel(values[1:])) if interval_first else first(kernel)
+
+    return build
+
+
+def move_date(sign: int) -> Build:
+    """A date some days later or earlier."""
+    return always(k.move_date(sign))
+
+
+_CALENDAR = ("month", "quarter", "year")
+SPANS = (*_FIXED_US, "week", *_CALENDAR)
+
+
+def _unit(argument: Argument) -> str:
+    return str(_constant(argument)).lower()
+
+
+def truncate(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """The start of the unit of time that a moment is in."""
+    unit = _unit(arguments[0])
+    kernel: Kernel
+    if unit in _FIXED_US:
+        kernel = k.floor_to(_FIXED_US[unit], 0, result)
+    elif unit == "week":
+        kernel = k.floor_to(7 * _DAY_US, _MONDAY_US, result)
+    elif unit in _CALENDAR:
+        floor = arrow("floor_temporal", pc.RoundTemporalOptions(1, unit))
+        kernel = chain(k.common_era, floor, k.relabelled(result))
+    else:
+        return None
+    return lambda values: kernel(values[1:])
+
+
+def bucket(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """The start of the interval that a moment is in, counted from Monday 2000-01-03."""
+    size = _interval_us(arguments[0])
+    if size is None or size <= 0 or len(arguments) > 2:
+        return None
+    monday_2000_us = 10_959 * _DAY_US
+    kernel = k.floor_to(size, monday_2000_us % size, result)
+    return lambda values: kernel(values[1:])
+
+
+def difference(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """How many starts of a unit of time lie between two timestamps."""
+    size = _FIXED_US.get(_unit(arguments[0]))
+    if size is None:
+        return None
+    kernel = k.steps_between(size)
+    return lambda values: kernel(values[1:])
+
+
+def _calendar(name: str, options: pc.FunctionOptions | None = None) -> Kernel:
+    return chain(k.common_era, arrow(name, options), cast(pa.int64()))
+
+
+_PARTS: dict[str, Kernel] = {
+    "year": _calendar("year"),
+    "quarter": _calendar("quarter"),
+    "month": _calendar("month"),
+    "week": _calendar("iso_week"),
+    "day": _calendar("day"),
+    "dayofyear": _calendar("day_of_year"),
+    "dayofweek": _calendar("day_of_week", pc.DayOfWeekOptions(count_from_zero=True, week_start=7)),
+    "isodow": _calendar("day_of_week", pc.DayOfWeekOptions(count_from_zero=False, week_start=1)),
+    "hour": k.time_of(3_600_000_000, 24),
+    "minute": k.time_of(60_000_000, 60),
+    "second": k.time_of(1_000_000, 60),
+    "millisecond": k.time_of(1_000, 60_000),
+    "microsecond": k.time_of(1, 60_000_000),
+    "epoch": k.epoch_s,
+}
+PARTS = tuple(_PARTS)
+_PART_NAMES = {"dow": "dayofweek", "doy": "dayofyear", "weekofyear": "week", "dayofmonth": "day"}
+
+
+def part(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """The part of a date or moment that a constant names."""
+    unit = _unit(arguments[0])
+    kernel = _part(_PART_NAMES.get(unit, unit), arguments[1])
+    return None if kernel is None else lambda values: kernel(values[1:])
+
+
+def named_part(name: str) -> Build:
+    """The part that the function is named for."""
+    return lambda arguments, result: _part(name, arguments[0])
+
+
+def _part(name: str, argument: Argument) -> Kernel | None:
+    # DuckDB computes the epoch of an instant with another rounding.
+    return None if name == "epoch" and argument.kind == "instant" else _PARTS.get(name)
+
+
+def format_time(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """strftime with a constant format of those parts that Arrow writes as DuckDB does."""
+    pattern = _constant(arguments[1])
+    if pattern is None or any(word[:1] not in "YmdHM" for word in pattern.split("%")[1:]):
+        return None
+    return first(chain(k.common_era, arrow("strftime", pc.StrftimeOptions(pattern, "C"))))
