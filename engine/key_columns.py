@@ -1,0 +1,276 @@
+"""The key columns of a KeyIndex: one value per slot, compared with the rows of a batch, whole columns at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..storage.hashing import fixed_values
+from .slot_array import Mask, SlotArray, Slots
+
+Rows = npt.NDArray[np.int64]
+
+_INTEGERS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
+
+
+class KeyColumn(ABC):
+    """One column of keys by slot, and the same column of the batch that is being looked up.
+
+    NULL equals NULL, NaN equals NaN, -0.0 equals 0.0.
+    """
+
+    exact = False  # True where comparing costs no more than comparing a hash does
+
+    @abstractmethod
+    def load(self, array: pa.Array) -> None:
+        """Make `array` the batch's column that the other methods count rows in."""
+
+    @abstractmethod
+    def equal(self, slots: Slots, rows: Rows | None) -> Mask:
+        """Where slot `slots[i]` holds the key of row `rows[i]` (without `rows`: of row i); below slot 0, anything."""
+
+    @abstractmethod
+    def append(self, size: int, rows: Rows) -> None:
+        """Give the slots from `size` on the keys of `rows`."""
+
+    @abstractmethod
+    def take(self, slots: Slots) -> pa.Array:
+        """The keys of `slots`."""
+
+    @abstractmethod
+    def keep(self, slots: Slots) -> None:
+        """Slot `slots[i]` becomes slot i; all others are gone."""
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+
+
+def key_column(kind: pa.DataType) -> KeyColumn:
+    """An empty column for keys of type `kind`."""
+    if pa.types.is_boolean(kind):
+        return FixedColumn(kind, np.dtype(np.int8), words=1)
+    if pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
+        width = kind.bit_width // 8
+        if width in _INTEGERS:
+            return FixedColumn(kind, np.dtype(_INTEGERS[width]), words=1)
+        return FixedColumn(kind, np.dtype(np.int64), words=width // 8)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return TextColumn(kind)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return TextColumn(kind)
+    return NestedColumn(kind)
+
+
+def fixed_words(array: pa.Array, dtype: np.dtype[Any], words: int) -> list[npt.NDArray[Any]]:
+    """The values of a fixed-width array as `words` integer columns that are equal exactly where the values are."""
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.int8())
+    if pa.types.is_floating(array.type):
+        floats = fixed_values(array, array.type.to_pandas_dtype()) + array.type.to_pandas_dtype()(0)
+        floats[floats != floats] = np.nan
+        columns = [floats.view(dtype)]
+    elif words == 1:
+        columns = [fixed_values(array, dtype)]
+    else:
+        matrix = fixed_values(array, np.dtype((dtype, (words,))))
+        columns = [matrix[:, word] for word in range(words)]
+    if array.null_count:
+        nulls = array.is_null().to_numpy(zero_copy_only=False)
+        columns = [np.where(nulls, dtype.type(0), column) for column in columns]
+    return columns
+
+
+class FixedColumn(KeyColumn):
+    """Keys of fixed width, as one or more integer words; NULL is zero words and a mark beside them."""
+
+    exact = True
+
+    def __init__(self, kind: pa.DataType, dtype: np.dtype[Any], *, words: int) -> None:
+        self._kind = kind
+        self._dtype = dtype
+        self._words = [SlotArray(dtype) for _ in range(words)]
+        self._nulls: SlotArray | None = None  # until the first NULL comes
+        self._batch: list[npt.NDArray[Any]] = []
+        self._batch_nulls: Mask | None = None
+
+    def load(self, array: pa.Array) -> None:
+        self._batch = fixed_words(array, self._dtype, len(self._words))
+        self._batch_nulls = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+
+    def equal(self, slots: Slots, rows: Rows | None) -> Mask:
+        same: Mask | None = None
+        for stored, column in zip(self._words, self._batch, strict=True):
+            match = stored.values[slots] == (column if rows is None else column[rows])
+            same = match if same is None else same & match
+        assert same is not None
+        if self._nulls is not None:
+            nulls = self._batch_nulls if self._batch_nulls is not None else np.zeros(len(self._batch[0]), np.bool_)
+            same &= self._nulls.values[slots] == (nulls if rows is None else nulls[rows])
+        elif self._batch_nulls is not None:
+            same &= ~(self._batch_nulls if rows is None else self._batch_nulls[rows])
+        return same
+
+    def append(self, size: int, rows: Rows) -> None:
+        for stored, column in zip(self._words, self._batch, strict=True):
+            stored.reserve(size + len(rows))
+            stored.values[size : size + len(rows)] = column[rows]
+        if self._batch_nulls is not None and self._nulls is None:
+            self._nulls = SlotArray(np.bool_, start=False)
+        if self._nulls is not None:
+            self._nulls.reserve(size + len(rows))
+            self._nulls.values[size : size + len(rows)] = (
+                False if self._batch_nulls is None else self._batch_nulls[rows]
+            )
+
+    def take(self, slots: Slots) -> pa.Array:
+        nulls = None if self._nulls is None else self._nulls.values[slots]
+        return words_to_array(self._kind, [stored.values[slots] for stored in self._words], nulls)
+
+    def keep(self, slots: Slots) -> None:
+        for stored in self._words:
+            stored.keep(slots)
+        if self._nulls is not None:
+            self._nulls.keep(slots)
+
+    @property
+    def bytes(self) -> int:
+        return sum(stored.bytes for stored in self._words) + (self._nulls.bytes if self._nulls else 0)
+
+
+def words_to_array(kind: pa.DataType, words: list[npt.NDArray[Any]], nulls: Mask | None) -> pa.Array:
+    """What `fixed_words` was given: an array of type `kind`, from its words and where it is NULL."""
+    validity = None
+    rows = len(words[0])
+    if nulls is not None:
+        validity = pa.py_buffer(np.packbits(~nulls, bitorder="little"))
+    if pa.types.is_boolean(kind):
+        data = np.packbits(words[0].astype(np.bool_), bitorder="little")
+    elif len(words) == 1:
+        data = np.ascontiguousarray(words[0])
+    else:
+        data = np.stack(words, axis=1)
+    return pa.Array.from_buffers(kind, rows, [validity, pa.py_buffer(data)])
+
+
+class TextColumn(KeyColumn):
+    """Keys of variable length: all bytes one after the other, and where each key ends."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._kind = kind
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        self._stored_kind = pa.large_string() if text else pa.large_binary()
+        self._ends = SlotArray(np.int64)  # ends.values[slot + 1]; the first is 0
+        self._data = SlotArray(np.uint8)
+        self._nulls: SlotArray | None = None
+        self._size = 0
+        self._bytes_used = 0
+        self._view: pa.Array | None = None
+        self._batch: pa.Array = pa.nulls(0)
+
+    def load(self, array: pa.Array) -> None:
+        self._batch = array if array.type == self._stored_kind else array.cast(self._stored_kind)
+
+    def equal(self, slots: Slots, rows: Rows | None) -> Mask:
+        batch = self._batch if rows is None else self._batch.take(pa.array(rows))
+        if not self._size:
+            return np.zeros(len(slots), np.bool_)
+        stored = self._stored().take(pa.array(np.maximum(slots, 0)))
+        same = pc.equal(stored, batch)
+        if same.null_count:
+            both = pc.and_(stored.is_null(), batch.is_null())
+            same = same.fill_null(False)
+            same = pc.or_(same, both)
+        mask: Mask = same.to_numpy(zero_copy_only=False)
+        return mask
+
+    def append(self, size: int, rows: Rows) -> None:
+        assert size == self._size
+        self._append(self._batch.take(pa.array(rows)))
+
+    def _append(self, added: pa.Array) -> None:
+        if added.null_count and self._nulls is None:
+            self._nulls = SlotArray(np.bool_, start=False)
+        end = self._size + len(added)
+        if self._nulls is not None:
+            self._nulls.reserve(end)
+            self._nulls.values[self._size : end] = added.is_null().to_numpy(zero_copy_only=False)
+        lengths = pc.binary_length(added).fill_null(0).to_numpy()
+        ends = self._bytes_used + np.cumsum(lengths)
+        self._ends.reserve(end + 1)
+        self._ends.values[self._size + 1 : end + 1] = ends
+        if len(added) and ends[-1] > self._bytes_used:
+            start = int(np.frombuffer(added.buffers()[1], np.int64)[added.offset])
+            text = np.frombuffer(added.buffers()[2], np.uint8)
+            self._data.reserve(int(ends[-1]))
+            self._data.values[self._bytes_used : ends[-1]] = text[start : start + ends[-1] - self._bytes_used]
+            self._bytes_used = int(ends[-1])
+        self._size = end
+        self._view = None
+
+    def _stored(self) -> pa.Array:
+        """All keys as one array, over the very bytes; it stays true when keys are appended."""
+        if self._view is None:
+            validity = None
+            if self._nulls is not None:
+                validity = pa.py_buffer(np.packbits(~self._nulls.values[: self._size], bitorder="little"))
+            buffers = [validity, pa.py_buffer(self._ends.values), pa.py_buffer(self._data.values)]
+            self._view = pa.Array.from_buffers(self._stored_kind, self._size, buffers)
+        return self._view
+
+    def take(self, slots: Slots) -> pa.Array:
+        taken = self._stored().take(pa.array(slots))
+        return taken if taken.type == self._kind else taken.cast(self._kind)
+
+    def keep(self, slots: Slots) -> None:
+        kept = self._stored().take(pa.array(slots))
+        self._ends, self._data, self._nulls = SlotArray(np.int64), SlotArray(np.uint8), None
+        self._size = self._bytes_used = 0
+        self._append(kept)
+
+    @property
+    def bytes(self) -> int:
+        return self._ends.bytes + self._data.bytes + (self._nulls.bytes if self._nulls else 0)
+
+
+class NestedColumn(KeyColumn):
+    """Keys of any other type (lists, structs, maps): Arrow chunks of growing size, compared by their text."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._kind = kind
+        self._chunks: list[pa.Array] = []
+        self._texts = TextColumn(pa.large_string())
+        self._batch: pa.Array = pa.nulls(0)
+
+    def load(self, array: pa.Array) -> None:
+        self._batch = array
+        texts = [None if value is None else repr(value) for value in array.to_pylist()]
+        self._texts.load(pa.array(texts, pa.large_string()))
+
+    def equal(self, slots: Slots, rows: Rows | None) -> Mask:
+        return self._texts.equal(slots, rows)
+
+    def append(self, size: int, rows: Rows) -> None:
+        self._texts.append(size, rows)
+        self._chunks.append(self._batch.take(pa.array(rows)))
+        while len(self._chunks) > 1 and len(self._chunks[-2]) < 2 * len(self._chunks[-1]):
+            last = self._chunks.pop()
+            self._chunks[-1] = pa.concat_arrays([self._chunks[-1], last])
+
+    def take(self, slots: Slots) -> pa.Array:
+        taken = pa.chunked_array(self._chunks, self._kind).take(pa.array(slots))
+        return pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], self._kind)
+
+    def keep(self, slots: Slots) -> None:
+        self._chunks = [self.take(slots)]
+        self._texts.keep(slots)
+
+    @property
+    def bytes(self) -> int:
+        return sum(int(chunk.nbytes) for chunk in self._chunks) + self._texts.bytes

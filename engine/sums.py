@@ -1,0 +1,301 @@
+"""Sums by slot that rows can leave again: exact for integers and decimals, compensated for floats."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..storage.errors import DataError
+from ..storage.hashing import fixed_values
+from .delta import Weights
+from .slot_array import Mask, SlotArray, Slots, distinct
+
+Words = list[npt.NDArray[Any]]  # one value per slot read, over one or more columns; equal values have equal words
+
+_NARROW_MAX = 1 << 62
+_LIMB = np.int64(0xFFFFFFFF)
+_DECIMAL_HIGH_MAX = 10**38 >> 64  # the high word of a total that still has 38 digits, or all but
+
+
+class Accumulator(ABC):
+    """One aggregate's state per slot: rows come and go, and the value can be read at any time.
+
+    A slot that never saw a row, or whose rows have all gone, is as new.
+    """
+
+    @abstractmethod
+    def reserve(self, size: int) -> None:
+        """Make room for slots below `size`."""
+
+    @abstractmethod
+    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
+        """Take in `values[i]` for `slots[i]`, `weights[i]` times; none is NULL.
+
+        `counts` says by slot how many values it holds now, these included.
+        """
+
+    @abstractmethod
+    def read(self, slots: Slots) -> Words:
+        """The value of each of `slots`; anything where it holds no rows."""
+
+    @abstractmethod
+    def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
+        """What `read` gave, as an Arrow array that is NULL at `nulls`."""
+
+    @abstractmethod
+    def keep(self, slots: Slots) -> None:
+        """Slot `slots[i]` becomes slot i; all others are gone."""
+
+    @abstractmethod
+    def snapshot(self, size: int) -> dict[str, pa.Table]:
+        """The state of the slots below `size`."""
+
+    @abstractmethod
+    def restore(self, snapshot: dict[str, pa.Table]) -> None:
+        """Become the accumulator that `snapshot` was taken of."""
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+
+
+class IntegerSum(Accumulator):
+    """The exact sum of integers or decimals, read as DECIMAL(38, scale).
+
+    State: 8 bytes a slot; from the day a sum might leave 62 bits, 32 bytes a slot: limbs of 32 bits, the last signed.
+    Raises: DataError when a sum of more than 38 digits is read.
+    """
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._scale = kind.scale if pa.types.is_decimal(kind) else 0
+        self._narrow = SlotArray(np.int64)
+        self._bound = 0  # no sum is further from zero
+        self._limbs: list[SlotArray] | None = None
+
+    def reserve(self, size: int) -> None:
+        for array in self._limbs or [self._narrow]:
+            array.reserve(size)
+
+    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
+        if not len(slots):
+            return
+        words = integer_words(values)
+        heaviest = 1 if weights is None else max(abs(int(weights.min())), abs(int(weights.max())))
+        if len(words) == 1 and self._limbs is None:
+            furthest = max(abs(int(words[0].min())), abs(int(words[0].max())))
+            if self._fits(furthest * heaviest * len(slots)):
+                np.add.at(self._narrow.values, slots, words[0] if weights is None else words[0] * weights)
+                return
+        assert heaviest * len(slots) < 1 << 30, "weights this large have no place in one delta"
+        for limb, values_of in zip(self._widen(), _split(words), strict=True):
+            np.add.at(limb.values, slots, values_of if weights is None else values_of * weights)
+        self._carry(distinct(slots, len(counts)))
+
+    def _fits(self, added: int) -> bool:
+        if self._bound + added >= _NARROW_MAX:
+            self._bound = int(np.abs(self._narrow.values).max())
+        if self._bound + added >= _NARROW_MAX:
+            return False
+        self._bound += added
+        return True
+
+    def _widen(self) -> list[SlotArray]:
+        if self._limbs is None:
+            self._limbs = [SlotArray(np.int64) for _ in range(4)]
+            for limb, values in zip(self._limbs, _split([self._narrow.values]), strict=True):
+                limb.load(values)
+            self._narrow = SlotArray(np.int64)
+        return self._limbs
+
+    def _carry(self, slots: Slots) -> None:
+        """Bring all but the last limb back below 2^32."""
+        assert self._limbs is not None
+        for limb, above in zip(self._limbs[:-1], self._limbs[1:], strict=True):
+            values = limb.values[slots]
+            limb.values[slots] = values & _LIMB
+            above.values[slots] += values >> 32
+
+    def read(self, slots: Slots) -> Words:
+        """The low and the high 64 bits."""
+        if self._limbs is None:
+            low = self._narrow.values[slots]
+            return [low, low >> 63]
+        limbs = [limb.values[slots] for limb in self._limbs]
+        if len(slots) and np.abs(limbs[3]).max() >= 1 << 31:
+            raise self._overflow()
+        return [limbs[0] | limbs[1] << 32, limbs[2] | limbs[3] << 32]
+
+    def read_floats(self, slots: Slots) -> npt.NDArray[np.float64]:
+        """The sums as doubles."""
+        if self._limbs is None:
+            floats = self._narrow.values[slots].astype(np.float64)
+        else:
+            floats = np.zeros(len(slots))
+            for limb in reversed(self._limbs):
+                floats = floats * 2.0**32 + limb.values[slots]
+        return floats / 10.0**self._scale if self._scale else floats
+
+    def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
+        high = words[1]
+        if self._limbs is not None and len(high) and max(-int(high.min()), int(high.max())) > _DECIMAL_HIGH_MAX:
+            raise self._overflow()
+        return words_array(pa.decimal128(38, self._scale), words, nulls)
+
+    def _overflow(self) -> DataError:
+        return DataError(
+            "cannot hold a sum of more than 38 digits", detail=f"A sum has the type DECIMAL(38, {self._scale})."
+        )
+
+    def keep(self, slots: Slots) -> None:
+        for array in self._limbs or [self._narrow]:
+            array.keep(slots)
+
+    def snapshot(self, size: int) -> dict[str, pa.Table]:
+        return {"sum": slots_table(self._limbs or [self._narrow], size)}
+
+    def restore(self, snapshot: dict[str, pa.Table]) -> None:
+        columns = table_columns(snapshot["sum"])
+        self._limbs = [SlotArray(np.int64) for _ in columns] if len(columns) == 4 else None
+        for array, values in zip(self._limbs or [self._narrow], columns, strict=True):
+            array.load(values)
+        self._bound = _NARROW_MAX
+
+    @property
+    def bytes(self) -> int:
+        return sum(array.bytes for array in self._limbs or [self._narrow])
+
+
+def integer_words(array: pa.Array) -> Words:
+    """Integers or decimals without NULL as one int64 column, or where that cannot hold them as low and high words."""
+    kind = array.type
+    if pa.types.is_boolean(kind):
+        return [array.cast(pa.int8()).to_numpy().astype(np.int64)]
+    if pa.types.is_uint64(kind):
+        low = fixed_values(array, np.int64)
+        return [low] if not len(low) or low.min() >= 0 else [low, np.zeros(len(low), np.int64)]
+    if kind.bit_width <= 64:
+        return [fixed_values(array, kind.to_pandas_dtype() if pa.types.is_integer(kind) else np.int64).astype(np.int64)]
+    matrix = fixed_values(array, np.dtype((np.int64, (2,))))
+    low, high = np.ascontiguousarray(matrix[:, 0]), matrix[:, 1]
+    return [low] if np.array_equal(low >> 63, high) else [low, high]
+
+
+def _split(words: Words) -> Words:
+    """The four 32-bit limbs of 64-bit or 128-bit integers; all but the last are not negative."""
+    low = words[0]
+    high = low >> 63 if len(words) == 1 else words[1]
+    return [low & _LIMB, low >> 32 & _LIMB, high & _LIMB, high >> 32]
+
+
+class FloatSum(Accumulator):
+    """The sum of floats as DOUBLE; where rows can leave, with what rounding lost, and NaN and infinities apart.
+
+    State: 8 bytes a slot, or where rows can leave 16, and 24 more from the first NaN or infinity on.
+    From: Neumaier's variant of Kahan summation (1974), one step per slot and delta.
+    """
+
+    def __init__(self, kind: pa.DataType, *, append_only: bool) -> None:
+        self._dtype = kind.to_pandas_dtype()
+        self._append_only = append_only
+        self._sum = SlotArray(np.float64)
+        self._lost = SlotArray(np.float64)
+        self._specials: list[SlotArray] = []  # how many of each of NaN, +inf, -inf
+
+    def reserve(self, size: int) -> None:
+        for array in self._arrays():
+            array.reserve(size)
+
+    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
+        floats = fixed_values(values, self._dtype).astype(np.float64, copy=False)
+        if self._append_only:
+            np.add.at(self._sum.values, slots, floats if weights is None else floats * weights)
+            return
+        finite = np.isfinite(floats)
+        if not finite.all():
+            self._update_specials(slots, floats, weights)
+            rows = np.flatnonzero(finite)
+            slots, floats = slots[rows], floats[rows]
+            weights = None if weights is None else weights[rows]
+        touched = distinct(slots, len(counts))
+        place = slots if len(touched) == len(counts) else np.searchsorted(touched, slots)
+        added = np.bincount(place, floats if weights is None else floats * weights, len(touched))
+        before = self._sum.values[touched]
+        after = before + added
+        with np.errstate(invalid="ignore"):
+            bigger = np.abs(before) >= np.abs(added)
+            lost = np.where(bigger, (before - after) + added, (added - after) + before)
+        empty = counts[touched] == 0
+        self._sum.values[touched] = np.where(empty, 0.0, after)
+        self._lost.values[touched] = np.where(empty, 0.0, self._lost.values[touched] + lost)
+
+    def _update_specials(self, slots: Slots, floats: npt.NDArray[np.float64], weights: Weights | None) -> None:
+        if not self._specials:
+            self._specials = [SlotArray(np.int64) for _ in range(3)]
+            self.reserve(len(self._sum.values))
+        masks = (np.isnan(floats), np.isposinf(floats), np.isneginf(floats))
+        for special, mask in zip(self._specials, masks, strict=True):
+            rows = np.flatnonzero(mask)
+            np.add.at(special.values, slots[rows], 1 if weights is None else weights[rows])
+
+    def read(self, slots: Slots) -> Words:
+        """The bits of the sum."""
+        return [self.read_floats(slots).view(np.int64)]
+
+    def read_floats(self, slots: Slots) -> npt.NDArray[np.float64]:
+        """The sums themselves."""
+        floats: npt.NDArray[np.float64] = self._sum.values[slots]
+        if self._append_only:
+            return floats
+        floats = floats + self._lost.values[slots]
+        if self._specials:
+            nans, ups, downs = (special.values[slots] > 0 for special in self._specials)
+            floats = np.where(ups, np.inf, np.where(downs, -np.inf, floats))
+            floats = np.where(nans | ups & downs, np.nan, floats)
+        return floats
+
+    def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
+        return words_array(pa.float64(), words, nulls)
+
+    def keep(self, slots: Slots) -> None:
+        for array in self._arrays():
+            array.keep(slots)
+
+    def snapshot(self, size: int) -> dict[str, pa.Table]:
+        return {"sum": slots_table(self._arrays(), size)}
+
+    def restore(self, snapshot: dict[str, pa.Table]) -> None:
+        columns = table_columns(snapshot["sum"])
+        self._specials = [SlotArray(np.int64) for _ in columns[2:]]
+        for array, values in zip(self._arrays(), columns, strict=True):
+            array.load(values)
+
+    def _arrays(self) -> list[SlotArray]:
+        return [self._sum] if self._append_only else [self._sum, self._lost, *self._specials]
+
+    @property
+    def bytes(self) -> int:
+        return sum(array.bytes for array in self._arrays())
+
+
+def words_array(kind: pa.DataType, words: Words, nulls: Mask | None) -> pa.Array:
+    """An Arrow array of a type as wide as `words` together, with their bits, NULL at `nulls`."""
+    data = np.ascontiguousarray(words[0]) if len(words) == 1 else np.stack(words, axis=1)
+    validity = None
+    if nulls is not None:
+        validity = pa.py_buffer(np.packbits(~nulls, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(words[0]), [validity, pa.py_buffer(data)])
+
+
+def slots_table(arrays: list[SlotArray], size: int) -> pa.Table:
+    """The first `size` slots of each array as a column."""
+    return pa.table({str(place): array.values[:size].copy() for place, array in enumerate(arrays)})
+
+
+def table_columns(table: pa.Table) -> Words:
+    """What `slots_table` was given."""
+    return [column.to_numpy() for column in table.columns]
