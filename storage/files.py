@@ -93,6 +93,8 @@ def map_file(path: Path, size: int) -> pa.Buffer:
 
     Holds: the memory stays readable while the buffer or a slice of it lives, even when the file has been removed.
     """
+    if size == 0:
+        return pa.py_buffer(b"")
     with _disk("map", path), pa.memory_map(str(path)) as file:
         return file.read_buffer(size)
 

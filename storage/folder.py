@@ -115,10 +115,10 @@ class Folder:
         topic = self._topics[name]
         folder = self._folder_of(name)
         remove_file(folder / "topic.json")
-        if self._durability != "none":
-            sync_folder(folder)
         self._topics = {other: kept for other, kept in self._topics.items() if other != name}
         topic.close(keep=False)
+        if self._durability != "none":
+            sync_folder(folder)
         remove_folder(folder)
 
     def close(self) -> None:

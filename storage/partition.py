@@ -203,7 +203,7 @@ class Partition:
 
     def _writable_segment(self) -> Segment:
         """The active segment; a new one if there is none yet, or it is full."""
-        if self._segments and self._segments[-1].size < self._segment_bytes:
+        if self._segments and (self._segments[-1].empty or self._segments[-1].size < self._segment_bytes):
             return self._segments[-1]
         while self._syncing:
             self._changed.wait()

@@ -103,6 +103,10 @@ class Segment:
         return self.index.end_offset
 
     @property
+    def empty(self) -> bool:
+        return not self.index.offsets
+
+    @property
     def size(self) -> int:
         """Bytes up to the end of the last frame."""
         return self.index.end_position
