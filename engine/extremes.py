@@ -56,7 +56,8 @@ class FixedExtreme(Accumulator):
         self._values.reserve(size)
 
     def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
-        self._better.at(self._values.values, slots, fixed_values(values, self._dtype))
+        with np.errstate(invalid="ignore"):
+            self._better.at(self._values.values, slots, fixed_values(values, self._dtype))
 
     def read(self, slots: Slots) -> Words:
         return [self._values.values[slots].view(f"i{self._dtype.itemsize}")]

@@ -213,7 +213,8 @@ class FloatSum(Accumulator):
     def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
         floats = fixed_values(values, self._dtype).astype(np.float64, copy=False)
         if self._append_only:
-            np.add.at(self._sum.values, slots, floats if weights is None else floats * weights)
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.add.at(self._sum.values, slots, floats if weights is None else floats * weights)
             return
         finite = np.isfinite(floats)
         if not finite.all():
@@ -225,8 +226,8 @@ class FloatSum(Accumulator):
         place = slots if len(touched) == len(counts) else np.searchsorted(touched, slots)
         added = np.bincount(place, floats if weights is None else floats * weights, len(touched))
         before = self._sum.values[touched]
-        after = before + added
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            after = before + added
             bigger = np.abs(before) >= np.abs(added)
             lost = np.where(bigger, (before - after) + added, (added - after) + before)
         empty = counts[touched] == 0

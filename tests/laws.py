@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import duckdb
@@ -145,7 +146,7 @@ def _comparable(value: Any) -> Any:
             return "NaN"
         return float(f"{value:.12g}") + 0.0
     if isinstance(value, Decimal):
-        return value.normalize() + 0
+        return Fraction(value)
     if isinstance(value, list):
         return tuple(_comparable(item) for item in value)
     if isinstance(value, dict):
@@ -164,8 +165,8 @@ def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
     if pa.types.is_floating(kind):
         some: list[Any] = [0.0, -0.0, 1.5, -2.25, 1e15, math.nan, math.inf, -math.inf]
     elif pa.types.is_decimal(kind):
-        unit = Decimal(1).scaleb(-kind.scale)
-        some = [unit * n for n in (0, 1, -1, 7, 10 ** (kind.precision - 1), 1 - 10**kind.precision)]
+        units = ("0", "1", "-1", "7", f"1{'0' * (kind.precision - 1)}", f"-{'9' * kind.precision}")
+        some = [Decimal(f"{unit}e-{kind.scale}") for unit in units]
     elif pa.types.is_boolean(kind):
         some = [True, False]
     elif pa.types.is_integer(kind):

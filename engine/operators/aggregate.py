@@ -43,6 +43,8 @@ class Aggregate(ResultHolder):
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         groups = self._groups
+        if not delta.rows:
+            return None
         if groups.wasteful:
             groups.compact()
         slots = groups.find([delta.batch.column(name) for name in self._keys], None, delta.rows)

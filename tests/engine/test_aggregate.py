@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from decimal import Decimal
 from typing import Any
@@ -37,6 +38,13 @@ SCHEMA = pa.schema(
 
 def aggregate(keys: list[str], calls: list[str], append_only: bool) -> tuple[Aggregate, str]:
     """An operator for `function(argument)` or `function(argument) FILTER filter` texts, and the SQL it stands for."""
+    bound, schema, sql = bind(tuple(keys), tuple(calls))
+    return Aggregate(keys, bound, SCHEMA, schema, append_only), sql
+
+
+@functools.cache
+def bind(keys: tuple[str, ...], calls: tuple[str, ...]) -> tuple[list[AggregateCall], pa.Schema, str]:
+    """The calls, the output schema and the SQL that `aggregate` is for."""
     items = list(keys)
     parsed = []
     for place, text in enumerate(calls):
@@ -53,8 +61,7 @@ def aggregate(keys: list[str], calls: list[str], append_only: bool) -> tuple[Agg
     connection = duckdb.connect()
     connection.register("input", SCHEMA.empty_table())
     schema = connection.sql(sql).to_arrow_table().schema
-    bound = [AggregateCall(*call, schema.field(call[3]).type) for call in parsed]
-    return Aggregate(keys, bound, SCHEMA, schema, append_only), sql
+    return [AggregateCall(*call, schema.field(call[3]).type) for call in parsed], schema, sql
 
 
 NUMBERS = [
