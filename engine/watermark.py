@@ -32,23 +32,24 @@ class StreamTime:
     future_guard_us: int
     partitions: list[PartitionTime] = field(default_factory=list)
     watermark: int = NO_WATERMARK
+    began: int | None = None  # when the first row of any partition came, on the engine's clock
 
     def observe(self, partition: int, highest: int | None, clock: int) -> None:
         """`partition` has delivered rows, the latest of them at event time `highest` (None: no row had a time)."""
         state = self.partitions[partition]
         state.heard = clock
+        self.began = clock if self.began is None else self.began
         state.idle = False
         if highest is not None and highest <= clock + self.future_guard_us:
             state.highest = max(state.highest, highest)
 
     def advance(self, clock: int, floors: list[int | None]) -> int:
         """The watermark at `clock`; `floors[p]` is the least event time still to be replayed from partition p."""
-        first = min((p.heard for p in self.partitions if p.heard is not None), default=None)
-        if first is None:
+        if self.began is None:
             return self.watermark
         candidates = []
         for state, floor in zip(self.partitions, floors, strict=True):
-            state.idle = clock - (first if state.heard is None else state.heard) >= self.idle_timeout_us
+            state.idle = clock - (self.began if state.heard is None else state.heard) >= self.idle_timeout_us
             if floor is not None:
                 reached = NO_WATERMARK if state.highest == NO_WATERMARK else state.highest - self.delay_us
                 candidates.append(min(reached, floor))
@@ -64,10 +65,9 @@ class StreamTime:
 
     def next_timeout(self) -> int | None:
         """When the next partition falls silent for too long, on the engine's clock; None if none is awaited."""
-        first = min((p.heard for p in self.partitions if p.heard is not None), default=None)
-        if first is None or len(self.partitions) == 1:
+        if self.began is None or len(self.partitions) == 1:
             return None
-        waiting = [first if p.heard is None else p.heard for p in self.partitions if not p.idle]
+        waiting = [self.began if p.heard is None else p.heard for p in self.partitions if not p.idle]
         return min(waiting) + self.idle_timeout_us if waiting else None
 
     def merge(self, other: StreamTime) -> None:
@@ -75,4 +75,5 @@ class StreamTime:
         for mine, theirs in zip(self.partitions, other.partitions, strict=True):
             mine.highest = max(mine.highest, theirs.highest)
             mine.heard = mine.heard if theirs.heard is None else max(mine.heard or theirs.heard, theirs.heard)
+        self.began = other.began if self.began is None else self.began
         self.watermark = max(self.watermark, other.watermark)
