@@ -34,5 +34,8 @@ def changelog(epoch: int, delta: Delta, key: Sequence[str] | None) -> pa.RecordB
         order = np.argsort(inserted, kind="stable")
     order = np.repeat(order, np.abs(weights)[order])
     batch = delta.batch.take(pa.array(order))
-    columns = [pa.array(np.full(len(order), epoch, dtype=np.int64)), pa.array(OPERATIONS[codes[order]].astype(object), pa.string())]
+    columns = [
+        pa.array(np.full(len(order), epoch, dtype=np.int64)),
+        pa.array(OPERATIONS[codes[order]].astype(object), pa.string()),
+    ]
     return pa.RecordBatch.from_arrays([*columns, *batch.columns], names=["epoch", "op", *batch.schema.names])

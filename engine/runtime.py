@@ -120,7 +120,9 @@ class Engine:
                 group = self._group()
                 group.views.append(view)
                 for stream_name in sorted(dataflow.streams):
-                    group.add_stream(self._main.streams[stream_name], replay_ends=list(self._main.positions[stream_name]))
+                    group.add_stream(
+                        self._main.streams[stream_name], replay_ends=list(self._main.positions[stream_name])
+                    )
                 self._catching_up.append((view, group))
         self._wake.set()
 
@@ -140,7 +142,9 @@ class Engine:
 
     # -- what others see of it ------------------------------------------------------------------------------------
 
-    def wait(self, ends: Mapping[str, list[int]], views: Iterable[str] | None = None, timeout_s: float | None = None) -> bool:
+    def wait(
+        self, ends: Mapping[str, list[int]], views: Iterable[str] | None = None, timeout_s: float | None = None
+    ) -> bool:
         """Return True once every position has reached `ends` and the views (None: all) are through history."""
         names = None if views is None else set(views)
 
@@ -281,7 +285,9 @@ class Engine:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise OperationalError("the engine has stopped", detail=f"{type(self._failure).__name__}: {self._failure}.") from self._failure
+            raise OperationalError(
+                "the engine has stopped", detail=f"{type(self._failure).__name__}: {self._failure}."
+            ) from self._failure
         if self._closed:
             raise InterfaceError("the connection is closed")
 

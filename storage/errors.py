@@ -14,7 +14,7 @@ class Position:
     length: int = 1
 
 
-class Warning(Exception):  # noqa: A001, N818 - the name is PEP 249's
+class Warning(Exception):
     """Something worth knowing that stopped nothing."""
 
 
