@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-import duckdb
 from sqlglot import exp
 
 from . import plan as p
@@ -13,7 +12,7 @@ from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
 from .twin import bind_over
-from .types import Binder
+from .types import Binder, connect
 
 
 class Unplannable(Exception):
@@ -29,7 +28,7 @@ def functions_of_kind(kind: str) -> frozenset[str]:
         else "function_type = 'scalar' AND stability <> 'CONSISTENT'"
     )
     rows = (
-        duckdb.connect(":memory:")
+        connect()
         .sql(f"SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE {where}")
         .fetchall()
     )

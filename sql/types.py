@@ -10,6 +10,7 @@ from functools import cache
 import duckdb
 from sqlglot import exp
 
+from ..storage import limits
 from ..storage.errors import DataError, Error, NotSupportedError, Position, ProgrammingError
 from .dialect import position_of
 from .relations import Column
@@ -60,22 +61,31 @@ class Binder:
     def __init__(self) -> None:
         self._connection = connect()
         self._lock = threading.Lock()
+        self._arrow: dict[str, pa.DataType] = {}  # by SQL type
+        self._bound: dict[str, tuple[Column, ...]] = {}  # planning asks for the same text several times
 
     def bind(self, sql: str, node: exp.Expr | None = None) -> tuple[Column, ...]:
         """The columns `sql` would return. `node` is the user's query, to find the place of an error in."""
         with self._lock:
+            if sql in self._bound:
+                return self._bound[sql]
             try:
                 relation = self._connection.sql(sql)
                 if relation is None:
                     raise ProgrammingError("the statement returns no rows")
                 types = [str(kind) for kind in relation.types]
-                arrow = self._connection.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema
+                columns = tuple(Column(n, t, self._arrow_type(t)) for n, t in zip(relation.columns, types, strict=True))
             except duckdb.Error as error:
                 raise translate(error, node) from None
-        return tuple(
-            Column(name, kind, arrow.field(i).type)
-            for i, (name, kind) in enumerate(zip(relation.columns, types, strict=True))
-        )
+            if len(self._bound) >= limits.BOUND_QUERIES_MAX:
+                self._bound.clear()
+            self._bound[sql] = columns
+            return columns
+
+    def _arrow_type(self, type: str) -> pa.DataType:
+        if type not in self._arrow:
+            self._arrow[type] = self._connection.sql(f"SELECT NULL::{type}").to_arrow_table().schema.field(0).type
+        return self._arrow[type]
 
     def column(self, name: str, type: str, *, nullable: bool, position: Position | None) -> Column:
         """The column that a definition `name type` in CREATE STREAM means."""

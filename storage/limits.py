@@ -16,5 +16,5 @@ PANES_PER_ROW_MAX = 10_000  # HOP: size / slide
 SUBSCRIPTION_EPOCHS_MAX = 1024  # queued for a slow subscriber before the engine waits for it
 IDLE_TIMEOUT_S = 10.0  # a partition silent for so long no longer holds the watermark back
 FUTURE_GUARD_S = 86_400.0  # a row further ahead of the clock does not move the watermark
-LATE_ROWS_SHOWN_MAX = 1_000_000
+BOUND_QUERIES_MAX = 1024  # names and types remembered by query text while planning
 RECOMPUTE_ROWS_MAX = 50_000_000  # rows a recompute operator keeps before it says no
