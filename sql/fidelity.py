@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -17,28 +15,17 @@ from typing import Any
 
 import duckdb
 
+_TRUE = {"type": "VALUE_CONSTANT", "literal": {"kind": "BOOLEAN", "text": "true"}}
+Node = dict[str, Any]
 _SPELLING = frozenset(  # what may differ between two ways to say the same
-    """class kind syntax_type ref_type is_implicit is_operator type_expr null_order query_location
+    """class kind syntax_type is_implicit is_operator type_expr null_order qualified_name query_location
     query_location_length""".split()
 )
-_SPELT = {  # and words that do, as (what was written, what the twin says)
-    ("function_name", "**"): "power",
-    ("function_name", "^"): "power",
-    ("function_name", "position"): "strpos",
-    ("type", "operator_is_not_null"): "operator_is_null",
-    ("type", "compare_distinct_from"): "compare_not_distinct_from",
+_SAME_FUNCTION = {"**": "power", "^": "power", "@": "abs", "^@": "starts_with", "position": "strpos"}
+_NEGATED = {  # written in one word; sqlglot says NOT and the opposite
+    "OPERATOR_IS_NOT_NULL": "OPERATOR_IS_NULL",
+    "COMPARE_DISTINCT_FROM": "COMPARE_NOT_DISTINCT_FROM",
 }
-_UNCOUNTED = {  # nodes that come and go with the spelling
-    ("type", "array_constructor"),
-    ("type", "column_ref"),
-    ("type", "function"),
-    ("type", "order_modifier"),
-    ("type", "type"),
-    ("function_name", "+"),
-    ("function_name", "list_value"),
-    ("column_names", "current_user"),
-}
-Fact = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -58,19 +45,12 @@ class Parsed:
     text: str
     tree: Any
 
-    def facts(self) -> Counter[Fact]:
-        """What the text says, whatever way it is spelled, and how often."""
-        return Counter(fact for fact, _ in _facts(self.tree, None))
-
-    def place_of(self, fact: Fact) -> tuple[int | None, int]:
-        """Where in the text `fact` stands, and how long it is."""
-        found = next((node for known, node in _facts(self.tree, None) if known == fact), None)
-        if found is None or "query_location" not in found:
-            return None, 1
-        start, length = int(found["query_location"]), int(found.get("query_location_length", 1))
+    def place_of(self, node: Node) -> tuple[int, int]:
+        """Where in the text a node of the tree stands, and how long it is."""
+        start, length = int(node["query_location"]), int(node.get("query_location_length", 1))
         encoded = self.text.encode()
-        characters = len(encoded[:start].decode(errors="replace"))
-        return characters, max(1, len(encoded[start : start + length].decode(errors="replace")))
+        before = len(encoded[:start].decode(errors="replace"))
+        return before, max(1, len(encoded[start : start + length].decode(errors="replace")))
 
 
 def parse(text: str) -> Parsed | Complaint:
@@ -95,16 +75,15 @@ def parse(text: str) -> Parsed | Complaint:
     return Complaint(message, start, syntax="syntax error" in message)
 
 
-def lost(written: Parsed, twin: Parsed) -> Complaint | None:
-    """The first thing that `written` says and `twin` does not."""
+def difference(written: Parsed, twin: Parsed) -> Complaint | None:
+    """The first thing that `twin` says in other words than `written`, if they do not mean the same."""
     if written.tree is None or twin.tree is None:
         return None
-    missing = written.facts() - twin.facts()
-    if not missing:
+    node = _difference(written.tree, twin.tree, {})
+    if node is None:
         return None
-    places = [(*written.place_of(fact), fact) for fact in missing]
-    start, length, (_, value) = min(places, key=lambda place: (place[0] is None, place[0] or 0))
-    return Complaint(f'"{value}" would be lost', start, length)
+    start, length = written.place_of(node) if "query_location" in node else (None, 1)
+    return Complaint("its twin would be another query", start, length)
 
 
 @cache
@@ -112,24 +91,49 @@ def _duckdb() -> tuple[duckdb.DuckDBPyConnection, threading.Lock]:
     return duckdb.connect(":memory:"), threading.Lock()
 
 
-def _facts(node: Any, owner: dict[str, Any] | None, key: str = "") -> Iterator[tuple[Fact, dict[str, Any]]]:
-    """Each value in a tree with the node that holds it."""
-    if isinstance(node, dict):
-        if "literal" in node and "text" in (node["literal"] or {}):
-            owner = node
-        elif "class" in node or "ref_type" in node or owner is None:
-            owner = node
-        for inner, value in node.items():
-            if inner not in _SPELLING:
-                yield from _facts(value, owner, inner)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _facts(value, owner, key)
-    elif owner is not None and node not in (None, False, ""):
-        text = str(node).lower()
-        fact = (key, _number(text) if key == "text" else _SPELT.get((key, text), text))
-        if key not in ("path",) and fact not in _UNCOUNTED:
-            yield fact, owner
+def _difference(left: Any, right: Any, owner: Node) -> Node | None:
+    """The node of `left` (or of its `owner`) at which the trees begin to differ; None if they mean the same."""
+    left, right = _plain(left), _plain(right)
+    if isinstance(left, dict) and isinstance(right, dict):
+        owner = left if "query_location" in left else owner
+        pairs = [(left.get(key), right.get(key)) for key in {**left, **right} if key not in _SPELLING]
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        pairs = list(zip(left, right, strict=True))
+    else:
+        return None if left == right else owner
+    return next((found for pair in pairs if (found := _difference(*pair, owner)) is not None), None)
+
+
+def _plain(value: Any) -> Any:
+    """A node of the tree, or a value in it, in the one of its spellings that we compare."""
+    if isinstance(value, str):
+        return _number(value.lower()) or None
+    if not isinstance(value, dict):
+        return value or None
+    kind = value.get("type")
+    if not isinstance(kind, str):
+        return value
+    if kind in _NEGATED:
+        return {"type": "OPERATOR_NOT", "children": [{**value, "type": _NEGATED[kind], "alias": ""}], "alias": value["alias"]}
+    if kind == "FUNCTION":
+        return _plain_call(value)
+    if value.get("ref_type") == "CROSS":
+        return {**value, "ref_type": "REGULAR", "condition": _TRUE}
+    return value
+
+
+def _plain_call(call: Node) -> Any:
+    name, arguments = call["function_name"], call["arguments"]
+    if name == "+" and len(arguments) == 1:
+        inner = arguments[0]["expression"]
+        return _plain({**inner, "alias": call["alias"] or inner["alias"]})
+    orders = call["order_bys"]["orders"]
+    if name == "list_value" and not (orders or call["filter"] or call["distinct"]):
+        items = [argument["expression"] for argument in arguments]
+        return {"type": "ARRAY_CONSTRUCTOR", "alias": call["alias"], "children": items}
+    if name in ("quantile_cont", "quantile_disc") and len(arguments) == 1 and orders:  # ... WITHIN GROUP (ORDER BY a)
+        arguments = [{"name": "", "expression": orders[0]["expression"]}, *arguments]
+    return {**call, "function_name": _SAME_FUNCTION.get(name, name), "arguments": arguments}
 
 
 def _number(text: str) -> str:

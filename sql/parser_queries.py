@@ -13,7 +13,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
 from .aggregate_names import AGGREGATE_NAMES
-from .fidelity import Complaint, Parsed, lost, parse
+from .fidelity import Complaint, Parsed, difference, parse
 from .lexer import Tokenizer
 from .parser_windows import SpottedError, WindowParser, unexpected
 from .positions import Source, position_of, position_of_token
@@ -188,15 +188,17 @@ def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token]) -> None:
         table.replace(source)
     try:
         twin = parse(tree.sql(dialect="duckdb", unsupported_level=ErrorLevel.RAISE))
-        complaint = lost(written, twin) if isinstance(twin, Parsed) else twin
-        detail = "Read any further, it would be another query than the one written."
+        complaint = difference(written, twin) if isinstance(twin, Parsed) else twin
     except UnsupportedError as error:
-        complaint, detail = Complaint("", None), f"{error}."
+        complaint = Complaint(str(error), None)
     if complaint is not None:
         start = None if complaint.start is None or complaint.syntax else tokens[0].start + complaint.start
         token = next((token for token in tokens if start is not None and token.end >= start), tokens[0])
         raise NotSupportedError(
-            "headrace does not understand this yet", detail=detail, position=position_of_token(token)
+            "headrace reads this differently from DuckDB",
+            detail="Only what both understand in the same way is run.",
+            hint="Put parentheses around the parts, or say it in a simpler way.",
+            position=position_of_token(token),
         )
 
 
