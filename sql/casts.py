@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..engine import kernels
+from ..engine import time_kernels as t
 from ..engine.expression import Kernel
-from ..engine.kernels import cast, chain, finite
+from ..engine.kernels import cast, chain
 from .kinds import Argument, matches
 
 INTEGER_DIGITS = {8: 3, 16: 5, 32: 10, 64: 20}  # enough for all values of that many bits
@@ -50,7 +51,7 @@ def _safely(source: pa.DataType, target: pa.DataType) -> Kernel:
 
 
 def _moment_to_date(source: pa.DataType, target: pa.DataType) -> Kernel:
-    return chain(finite(kernels.naive), cast(target, safe=False))
+    return chain(t.finite(t.naive), cast(target, safe=False))
 
 
 CASTS: tuple[Cast, ...] = (
@@ -66,13 +67,13 @@ CASTS: tuple[Cast, ...] = (
     Cast("decimal", "integer", _decimal_to_integer),
     Cast("decimal", "float", _decimal_to_float),
     Cast("text", "boolean|integer|float|date", _safely),
-    Cast("text", "timestamp", lambda source, target: kernels.text_to_timestamp),
-    Cast("date", "timestamp", lambda source, target: finite(cast(target))),
-    Cast("date", "instant", lambda source, target: finite(cast(target))),
-    Cast("date", "text", lambda source, target: chain(kernels.common_era, cast(target))),
+    Cast("text", "timestamp", lambda source, target: t.text_to_timestamp),
+    Cast("date", "timestamp", lambda source, target: t.finite(cast(target))),
+    Cast("date", "instant", lambda source, target: t.finite(cast(target))),
+    Cast("date", "text", lambda source, target: chain(t.common_era, cast(target))),
     Cast("timestamp|instant", "date", _moment_to_date),
-    Cast("instant", "timestamp", lambda source, target: kernels.naive),
-    Cast("timestamp", "instant", lambda source, target: kernels.relabelled(target)),
+    Cast("instant", "timestamp", lambda source, target: t.naive),
+    Cast("timestamp", "instant", lambda source, target: t.relabelled(target)),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import duckdb
 import pyarrow as pa
@@ -103,6 +104,15 @@ def _common_text(call: Call) -> str:
     return "CASE " + " ".join(f"WHEN TRUE THEN {text}" for text in branches) + f" ELSE {last} END"
 
 
+@lru_cache(maxsize=4096)
+def _evaluate(text: str) -> pa.Scalar:
+    """The value of an expression without columns: one row in DuckDB."""
+    try:
+        return connect().sql(f"SELECT {text}").to_arrow_table().column(0)[0]
+    except duckdb.Error as error:
+        raise NoKernel(translate(error).headline) from None
+
+
 Place = tuple[str, int]  # ("column" | "constant" | "step", which)
 
 
@@ -157,10 +167,7 @@ class _Compiler:
                 return self._call(term)
 
     def _constant(self, text: str, type: str) -> _Value:
-        try:
-            scalar = connect().sql(f"SELECT {text}").to_arrow_table().column(0)[0]
-        except duckdb.Error as error:
-            raise NoKernel(translate(error).headline) from None
+        scalar = _evaluate(text)
         self._constants.append(scalar)
         return _Value(("constant", len(self._constants) - 1), text, Argument(type, scalar))
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..engine import kernels as k
+from ..engine import time_kernels as t
 from ..engine.expression import Datum, Kernel
 from ..engine.kernels import arrow, cast, chain, first
 from .casts import INTEGER_DIGITS
@@ -211,7 +212,7 @@ def shift(sign: int) -> Build:
         length = _interval_us(arguments[0 if interval_first else 1])
         if length is None:
             return None
-        kernel = k.shift(sign * length)
+        kernel = t.shift(sign * length)
         return (lambda values: kernel(values[1:])) if interval_first else first(kernel)
 
     return build
@@ -219,7 +220,7 @@ def shift(sign: int) -> Build:
 
 def move_date(sign: int) -> Build:
     """A date some days later or earlier."""
-    return always(k.move_date(sign))
+    return always(t.move_date(sign))
 
 
 _CALENDAR = ("month", "quarter", "year")
@@ -235,12 +236,12 @@ def truncate(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | Non
     unit = _unit(arguments[0])
     kernel: Kernel
     if unit in _FIXED_US:
-        kernel = k.floor_to(_FIXED_US[unit], 0, result)
+        kernel = t.floor_to(_FIXED_US[unit], 0, result)
     elif unit == "week":
-        kernel = k.floor_to(7 * _DAY_US, _MONDAY_US, result)
+        kernel = t.floor_to(7 * _DAY_US, _MONDAY_US, result)
     elif unit in _CALENDAR:
         floor = arrow("floor_temporal", pc.RoundTemporalOptions(1, unit))
-        kernel = chain(k.common_era, floor, k.relabelled(result))
+        kernel = chain(t.common_era, floor, t.relabelled(result))
     else:
         return None
     return lambda values: kernel(values[1:])
@@ -252,7 +253,7 @@ def bucket(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
     if size is None or size <= 0 or len(arguments) > 2:
         return None
     monday_2000_us = 10_959 * _DAY_US
-    kernel = k.floor_to(size, monday_2000_us % size, result)
+    kernel = t.floor_to(size, monday_2000_us % size, result)
     return lambda values: kernel(values[1:])
 
 
@@ -261,12 +262,12 @@ def difference(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | N
     size = _FIXED_US.get(_unit(arguments[0]))
     if size is None:
         return None
-    kernel = k.steps_between(size)
+    kernel = t.steps_between(size)
     return lambda values: kernel(values[1:])
 
 
 def _calendar(name: str, options: pc.FunctionOptions | None = None) -> Kernel:
-    return chain(k.common_era, arrow(name, options), cast(pa.int64()))
+    return chain(t.common_era, arrow(name, options), cast(pa.int64()))
 
 
 _PARTS: dict[str, Kernel] = {
@@ -278,12 +279,12 @@ _PARTS: dict[str, Kernel] = {
     "dayofyear": _calendar("day_of_year"),
     "dayofweek": _calendar("day_of_week", pc.DayOfWeekOptions(count_from_zero=True, week_start=7)),
     "isodow": _calendar("day_of_week", pc.DayOfWeekOptions(count_from_zero=False, week_start=1)),
-    "hour": k.time_of(3_600_000_000, 24),
-    "minute": k.time_of(60_000_000, 60),
-    "second": k.time_of(1_000_000, 60),
-    "millisecond": k.time_of(1_000, 60_000),
-    "microsecond": k.time_of(1, 60_000_000),
-    "epoch": k.epoch_s,
+    "hour": t.time_of(3_600_000_000, 24),
+    "minute": t.time_of(60_000_000, 60),
+    "second": t.time_of(1_000_000, 60),
+    "millisecond": t.time_of(1_000, 60_000),
+    "microsecond": t.time_of(1, 60_000_000),
+    "epoch": t.epoch_s,
 }
 PARTS = tuple(_PARTS)
 _PART_NAMES = {"dow": "dayofweek", "doy": "dayofyear", "weekofyear": "week", "dayofmonth": "day"}
@@ -311,4 +312,4 @@ def format_time(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | 
     pattern = _constant(arguments[1])
     if pattern is None or any(word[:1] not in "YmdHM" for word in pattern.split("%")[1:]):
         return None
-    return first(chain(k.common_era, arrow("strftime", pc.StrftimeOptions(pattern, "C"))))
+    return first(chain(t.common_era, arrow("strftime", pc.StrftimeOptions(pattern, "C"))))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..engine import kernels as k
+from ..engine import time_kernels as t
 from ..engine.kernels import arrow, chain
 from . import function_kernels as f
 from .kinds import ANY, DISCRETE, MOMENT, NUMBER, VALUE
@@ -98,7 +99,7 @@ _COMPARISON = (
         ),
         ("{0} IS NOT DISTINCT FROM {1}",),
     ),
-    Function("in", (DISCRETE, DISCRETE), (COMMON,), f.among, ("{0} IN (1, 2, NULL)", "{0} IN ('a', '')")),
+    Function("in", (DISCRETE, DISCRETE), (COMMON,), f.among, ("{0} IN (1, 1.25, NULL)", "{0} IN ('a', '')", "{0} IN (DATE '2020-02-29')")),
     Function("greatest", (DISCRETE, DISCRETE), (RESULT,), f.greatest, ("greatest({0}, {1})",)),
     Function(
         "greatest", ("float", "float"), (RESULT,), f.always(k.float_extreme(k.float_less)), ("greatest({0}, {1})",)
@@ -129,8 +130,8 @@ _LOGIC = (
 _TEXT = (
     Function("||", _TEXT2, ("VARCHAR",), f.join, ("{0} || {1}", "{0} || '-'")),
     Function("concat", ("text",), ("VARCHAR",), f.concat, ("concat({0}, {0}, 'x')",)),
-    Function("lower", ("text",), (AS_IS,), f.always(arrow("utf8_lower")), ("lower({0})",)),
-    Function("upper", ("text",), (AS_IS,), f.always(arrow("utf8_upper")), ("upper({0})",)),
+    Function("lower", ("text",), (AS_IS,), f.always(k.settled_case("utf8_lower")), ("lower({0})",)),
+    Function("upper", ("text",), (AS_IS,), f.always(k.settled_case("utf8_upper")), ("upper({0})",)),
     Function(
         "length", ("text",), (AS_IS,), f.always(chain(arrow("utf8_length"), k.cast(pa.int64()))), ("length({0})",)
     ),
@@ -158,7 +159,7 @@ _TIME = (
     Function("-", ("timestamp", "interval"), ("TIMESTAMP", AS_IS), f.shift(-1), ("{0} - INTERVAL '1' DAY",)),
     Function("+", ("date", "integer"), (AS_IS,), f.move_date(+1), ("{0} + {1}", "{0} + 1")),
     Function("-", ("date", "integer"), (AS_IS,), f.move_date(-1), ("{0} - 1",)),
-    Function("-", ("date", "date"), (AS_IS,), f.always(k.days_between), ("{0} - {1}",)),
+    Function("-", ("date", "date"), (AS_IS,), f.always(t.days_between), ("{0} - {1}",)),
     Function(
         "date_trunc", ("text", MOMENT), (AS_IS,), f.truncate, tuple(f"date_trunc('{unit}', {{1}})" for unit in f.SPANS)
     ),
@@ -167,8 +168,8 @@ _TIME = (
         "date_part", ("text", *_MOMENT), (AS_IS,), f.part, tuple(f"date_part('{unit}', {{1}})" for unit in f.PARTS)
     ),
     *(Function(part, _MOMENT, (AS_IS,), f.named_part(part), (f"{part}({{0}})",)) for part in f.PARTS),
-    Function("epoch_ms", (MOMENT,), (AS_IS,), f.always(k.epoch_ms), ("epoch_ms({0})",)),
-    Function("epoch_us", (MOMENT,), (AS_IS,), f.always(k.epoch_us), ("epoch_us({0})",)),
+    Function("epoch_ms", (MOMENT,), (AS_IS,), f.always(t.epoch_ms), ("epoch_ms({0})",)),
+    Function("epoch_us", (MOMENT,), (AS_IS,), f.always(t.epoch_us), ("epoch_us({0})",)),
     Function("time_bucket", ("interval", MOMENT), (AS_IS,), f.bucket, ("time_bucket(INTERVAL '5' MINUTE, {1})",)),
     Function(
         "date_diff",

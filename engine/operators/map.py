@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..delta import Delta
-from ..expression import DECLINED, Datum, Program, Projection, as_array
+from ..expression import DECLINED, Program, Projection, as_array
 from ..operator import Operator
 
 
@@ -57,39 +58,35 @@ class Map(Operator):
         return _beside(batch, delta, rows if batch.num_rows < delta.rows else None)
 
     def _by_kernels(self, delta: Delta, items: Program) -> Delta | None:
-        batch, passed = delta.batch, None
-        columns = [batch.column(i) for i in items.columns]
-        rows = batch.num_rows
+        columns = [delta.batch.column(i) for i in items.columns]
+        rows, passed = delta.rows, None
         if self._where is not None:
-            mask = self._where.run([batch.column(i) for i in self._where.columns])[0]
+            mask = self._where.run([delta.batch.column(i) for i in self._where.columns])[0]
             if isinstance(mask, pa.Scalar):
-                return self._whole(delta, items) if mask.as_py() else None
+                mask = as_array(mask, rows)
             rows = mask.true_count
             if rows == 0:
                 return None
-            if rows < batch.num_rows:
-                columns = _filter(columns, mask)
+            if rows < delta.rows:
+                columns = _filter(columns, mask, rows)
                 if delta.weights is not None or delta.closed is not None:
-                    passed = np.flatnonzero(mask.fill_null(False).to_numpy(zero_copy_only=False))
-        return _beside(self._batch(items.run(columns), rows), delta, passed)
-
-    def _whole(self, delta: Delta, items: Program) -> Delta:
-        columns = [delta.batch.column(i) for i in items.columns]
-        return _beside(self._batch(items.run(columns), delta.rows), delta, None)
-
-    def _batch(self, results: list[Datum], rows: int) -> pa.RecordBatch:
-        return pa.RecordBatch.from_arrays([as_array(result, rows) for result in results], schema=self.schema)
+                    passed = mask.fill_null(False).to_numpy(zero_copy_only=False)
+        arrays = [as_array(result, rows) for result in items.run(columns)]
+        return _beside(pa.RecordBatch.from_arrays(arrays, schema=self.schema), delta, passed)
 
 
-def _filter(columns: list[pa.Array], mask: pa.Array) -> list[pa.Array]:
-    """Those rows of `columns` where `mask` is true."""
-    if not columns:
-        return []
-    batch = pa.RecordBatch.from_arrays(columns, names=[""] * len(columns))
-    return batch.filter(mask).columns  # type: ignore[no-any-return]
+_array_filter = pc.get_function("array_filter")
 
 
-def _beside(batch: pa.RecordBatch, delta: Delta, rows: npt.NDArray[np.int64] | None) -> Delta:
+def _filter(columns: list[pa.Array], mask: pa.Array, rows: int) -> list[pa.Array]:
+    """The `rows` rows of `columns` where `mask` is true."""
+    if len(columns) < 3 or len(mask) < 256 or rows > 0.9 * len(mask):
+        return [_array_filter.call([column, mask]) for column in columns]
+    # Beyond that it pays to find the row numbers once, as the filter of a whole batch does.
+    return pa.RecordBatch.from_arrays(columns, names=[""] * len(columns)).filter(mask).columns  # type: ignore[no-any-return]
+
+
+def _beside(batch: pa.RecordBatch, delta: Delta, rows: npt.NDArray[np.bool_ | np.int64] | None) -> Delta:
     """`batch` with the weights and closing times of those `rows` of `delta` it was computed from; None: of all."""
     weights, closed = delta.weights, delta.closed
     if rows is not None:
