@@ -21,7 +21,8 @@
     SELECT 1 AS auction, 10 AS price
     ----
 
-Rows of a query without ORDER BY are sorted, and floats rounded to 12 digits: neither is promised.
+Rows of a query without ORDER BY are sorted, and floats rounded to 12 digits: neither is promised. The folder that
+the story runs in shows as FOLDER, an empty line as a dot.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def tell(story: Story, way: Way, folder: Path) -> Iterator[str]:
     teller = Teller(way, folder)
     try:
         for block in story.blocks:
-            yield "\n".join(line or "." for line in teller.tell(block.text))
+            yield "\n".join(line or "." for line in teller.tell(block.text)).replace(str(folder), "FOLDER")
         teller.verify()
     finally:
         teller.close()
@@ -280,12 +281,13 @@ def table(head: Sequence[str], rows: Sequence[Cells]) -> list[str]:
     if not rows:
         return [" | ".join(name for name in head if name), "(no rows)"]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [" | ".join(map(str.ljust, row, widths)).rstrip() for row in (tuple(head), *rows)]
-    return lines if len(head) > 1 else [line.rstrip() for line in (head[0], *(row[0] for row in rows))]
+    return [" | ".join(map(str.ljust, row, widths)).rstrip() for row in (tuple(head), *rows)]
 
 
 def text_of(row: Sequence[object]) -> Cells:
     """A row's values as a person reads them."""
+    if len(row) == 1 and isinstance(row[0], str) and row[0].startswith("  "):
+        return (row[0],)  # a line of text, such as of a plan
     return tuple(map(cell, row))
 
 

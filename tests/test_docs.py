@@ -45,26 +45,26 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with headrace.connect(":memory:") as connection:
         names["con"] = connection
         for example in examples(page):
-            place = f"{page.relative_to(ROOT)}:{example.line}"
+            text = "\n" * (example.line - 1) + example.text  # so that an error names the line of the page
             if example.language == "python":
-                exec(compile("\n" * (example.line - 1) + example.text, str(page), "exec"), names)
+                exec(compile(text, str(page), "exec"), names)
             elif example.mode == "error":
                 with pytest.raises(headrace.Error):
-                    connection.execute(example.text)
+                    run_sql(connection, text)
             else:
-                run_sql(connection, example.text, place)
+                try:
+                    run_sql(connection, text)
+                except headrace.Error as error:
+                    pytest.fail(error.report(text, source=str(page.relative_to(ROOT))), pytrace=False)
 
 
-def run_sql(connection: headrace.Connection, text: str, place: str) -> None:
+def run_sql(connection: headrace.Connection, text: str) -> None:
     """Runs each statement of a block and reads its result, a live one only as far as it is."""
-    try:
-        for statement in parse_script(text):
-            cursor = connection.run(statement)
-            if cursor.live:
-                cursor.next_changes(timeout_s=0.0)
-                cursor.close()
-            elif cursor.description is not None:
-                cursor.fetchall()
-            connection.flush()
-    except headrace.Error as error:
-        pytest.fail(error.report(text, source=place), pytrace=False)
+    for statement in parse_script(text):
+        cursor = connection.run(statement)
+        if cursor.live:
+            cursor.next_changes(timeout_s=0.0)
+            cursor.close()
+        elif cursor.description is not None:
+            cursor.fetchall()
+        connection.flush()
