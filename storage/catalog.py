@@ -23,7 +23,7 @@ class CatalogEntry:
 
 
 class Catalog:
-    """All entries, in the order in which they were made. Each change is on disk when the method returns, or not made."""
+    """All entries, in the order in which they were made. A change is on disk when its method returns, or not made."""
 
     def __init__(self, path: Path, *, durable: bool) -> None:
         self._path = path

@@ -60,7 +60,7 @@ def encode_frame(
 ) -> tuple[bytes, pa.Buffer]:
     """The two pieces of a frame: Arrow's metadata with the header in its padding, and Arrow's body, not copied."""
     message = batch.serialize()
-    metadata_end = 8 + int.from_bytes(message.slice(4, 4), "little")
+    metadata_end = 8 + int(_PREFIX.unpack_from(message)[1])
     body = message.slice(metadata_end)
     head = b"".join(
         (

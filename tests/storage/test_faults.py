@@ -18,7 +18,7 @@ from headrace.storage.topic import Durability, Topic, TopicOptions
 
 from .logs import SCHEMA, SMALL_SCHEMA, make_log, numbered, numbers_of, rows_of
 
-BATCHES = 8
+BATCHES = 6
 
 
 def fail(code: int, *, first: int, last: int) -> Fault:
@@ -47,10 +47,18 @@ def append_all(topic: Topic, errors: list[Error]) -> set[int]:
     return acknowledged
 
 
-@pytest.mark.parametrize("durability", ["group", "each", "none"])
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
-@pytest.mark.parametrize("for_ever", [True, False], ids=["for ever", "once"])
-def test_a_fault_at_every_call(tmp_path: Path, code: int, for_ever: bool, durability: Durability) -> None:
+@pytest.mark.parametrize(
+    ("durability", "code", "for_ever"),
+    [
+        ("group", errno.EIO, False),
+        ("group", errno.ENOSPC, True),
+        ("each", errno.ENOSPC, False),
+        ("each", errno.EIO, True),
+        ("none", errno.EIO, False),
+        ("none", errno.ENOSPC, True),
+    ],
+)
+def test_a_fault_at_every_call(tmp_path: Path, durability: Durability, code: int, for_ever: bool) -> None:
     calls = 0
     struck = True
     while struck:
