@@ -41,16 +41,31 @@ class Terminated(KeyboardInterrupt):
     """The system asks the process to end."""
 
 
+class WithoutPandas:
+    """Hides pandas from this process: pyarrow looks for it the first time it converts a list, and where it is there
+    (the demo's package brings it along) that costs a third of a second for what no command line needs."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuses pandas, leaves all else to the finders that follow."""
+        if name == "pandas":
+            raise ModuleNotFoundError("the command line runs without pandas", name=name)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    """Makes this process the command: its signals, and what it hides. The exit code."""
+    sys.meta_path.insert(0, WithoutPandas())
+    signal.signal(signal.SIGTERM, raising(Terminated))
+    signal.signal(signal.SIGALRM, raising(TimedOut))
+    return command(sys.argv[1:] if argv is None else argv)
+
+
+def command(words: Sequence[str]) -> int:
     """Runs one command line; its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
     parse, run = FORMS.get(words[0] if words else "", (shell_arguments, open_or_run))
     arguments = parse(words[1:] if parse is not shell_arguments else words)
     from ..storage.errors import Error
     from .console import UsageError
 
-    signal.signal(signal.SIGTERM, raising(Terminated))
-    signal.signal(signal.SIGALRM, raising(TimedOut))
     try:
         return run(arguments)
     except (UsageError, Error) as error:

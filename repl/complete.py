@@ -42,13 +42,13 @@ def suggestions(before: str, after: str, relations: Sequence[RelationInfo]) -> I
     tokens = TOKEN.findall(before)
     if tokens and (tokens[-1].startswith("--") or unclosed(tokens[-1], "'")):
         return
-    scope = sources(TOKEN.findall(before + " " + after), relations)
+    found = WORD.search(before)
+    word = found[0] if found else ""
+    scope = sources(TOKEN.findall(before[: len(before) - len(word)] + " " + after), relations)
     qualified = QUALIFIED.search(before)
     if qualified:
         yield from of_qualifier(qualified, scope, relations)
         return
-    found = WORD.search(before)
-    word = found[0] if found else ""
     previous = tokens[-2 if word and len(tokens) > 1 else -1].upper() if len(tokens) > bool(word) else ""
     names = [(relation.name, relation.kind.lower()) for relation in relations]
     if previous in BEFORE_RELATION:

@@ -25,7 +25,6 @@ ROWS_KEPT_MAX = 1_000_000  # of a live table; of more, the latest
 RATE_S = 2.0  # rows/s is the mean over so long
 FRAME_LINES = 8  # of a live table that are not rows: its box, footer, prompt
 HEAD = 2  # the columns epoch and op, before those of the result
-INSERTS = pa.array(["+I", "+U"])
 Order = Sequence[tuple[str, str]]  # (column, "ascending" or "descending")
 
 
@@ -131,7 +130,8 @@ class LiveRows:
         """Takes changes in; they are added up when the rows are looked at."""
         weights = table.column(1)  # EMIT CHANGELOG says weights, all else says op
         if pa.types.is_string(weights.type):
-            weights = pc.if_else(pc.is_in(weights, INSERTS), pa.scalar(1, pa.int64()), pa.scalar(-1, pa.int64()))
+            inserted = pc.starts_with(weights, "+")
+            weights = pc.if_else(inserted, pa.scalar(1, pa.int64()), pa.scalar(-1, pa.int64()))
         order = pa.array(np.arange(self.seen, self.seen + table.num_rows))
         self.seen += table.num_rows
         self.names = table.column_names[HEAD:]

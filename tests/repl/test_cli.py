@@ -2,93 +2,117 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 
+from headrace.repl.__main__ import command
+
 TABLE = "CREATE STREAM s (k VARCHAR, n INTEGER); INSERT INTO s VALUES ('a', 1), ('b', 2), ('a', 3);"
 VIEW = "CREATE MATERIALIZED VIEW v AS SELECT k, sum(n) AS total FROM s GROUP BY k;"
 
 
-def headrace(*arguments: str, stdin: str | None = None, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """One run of the command, away from any terminal."""
-    return subprocess.run(
-        [sys.executable, "-m", "headrace", *arguments],
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=folder,
-        env=environment(),
-    )
+@dataclass(frozen=True)
+class Done:
+    """What one run of the command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def environment() -> dict[str, str]:
-    """This process's, with the package found from anywhere."""
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+Headrace = Callable[..., Done]
 
 
-def test_a_statement_prints_its_result_and_nothing_else() -> None:
+@pytest.fixture
+def headrace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Headrace:
+    """Runs the command in this process, away from any terminal, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str, stdin: str = "") -> Done:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capfd.readouterr()
+        try:
+            code = command(words)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Done(code, *capfd.readouterr())
+
+    return run
+
+
+def process(*words: str, folder: Path) -> subprocess.Popen[str]:
+    """Runs the command in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(
+        [sys.executable, "-m", "headrace", *words],
+        stdin=nothing, stdout=pipe, stderr=pipe, text=True, cwd=folder, env=environment,
+    )  # fmt: skip
+
+
+def test_a_statement_prints_its_result_and_nothing_else(headrace: Headrace) -> None:
     done = headrace("-c", f"{TABLE} {VIEW} SELECT * FROM v ORDER BY k")
     assert done.returncode == 0
     assert done.stdout.splitlines()[4:] == [
-        "│ a       │      4 │",
-        "│ b       │      2 │",
-        "└─────────┴────────┘",
+        "│ a       │       4 │",
+        "│ b       │       2 │",
+        "└─────────┴─────────┘",
         "  2 rows",
     ]
     assert "CREATE STREAM\nINSERT 0 3\n" in done.stderr
 
 
-def test_a_folder_keeps_everything(tmp_path: Path) -> None:
-    assert headrace("db", "-c", TABLE, "-c", VIEW, folder=tmp_path).returncode == 0
-    done = headrace("db", "-c", "SELECT k, total FROM v ORDER BY k", "--format", "csv", folder=tmp_path)
+def test_a_folder_keeps_everything(headrace: Headrace, tmp_path: Path) -> None:
+    assert headrace("db", "-c", TABLE, "-c", VIEW).returncode == 0
+    done = headrace("db", "-c", "SELECT k, total FROM v ORDER BY k", "--format", "csv")
     assert (done.returncode, done.stdout, done.stderr) == (0, "k,total\na,4\nb,2\n", "")
-    subscribed = headrace("db", "-c", "SUBSCRIBE v", "--limit", "2", folder=tmp_path)
+    subscribed = headrace("db", "-c", "SUBSCRIBE v", "--limit", "2")
     assert subscribed.returncode == 0
     assert [json.loads(line)["op"] for line in subscribed.stdout.splitlines()] == ["+I", "+I"]
 
 
-def test_statements_come_from_standard_input_too() -> None:
+def test_statements_come_from_standard_input_too(headrace: Headrace) -> None:
     done = headrace("--format", "jsonl", stdin="SELECT 1 AS a; SELECT 'x' AS b")
     assert (done.returncode, done.stdout) == (0, '{"a":1}\n{"b":"x"}\n')
 
 
-def test_the_name_of_the_output_chooses_the_format(tmp_path: Path) -> None:
-    assert headrace("-c", f"{TABLE} SELECT * FROM s", "-o", "s.parquet", folder=tmp_path).returncode == 0
+def test_the_name_of_the_output_chooses_the_format(headrace: Headrace, tmp_path: Path) -> None:
+    assert headrace("-c", f"{TABLE} SELECT * FROM s", "-o", "s.parquet").returncode == 0
     assert parquet.read_table(tmp_path / "s.parquet")["n"].to_pylist() == [1, 2, 3]
-    twice = headrace("-c", "SELECT 1 AS a; SELECT 2 AS a", "-o", "s.arrow", folder=tmp_path)
+    twice = headrace("-c", "SELECT 1 AS a; SELECT 2 AS a", "-o", "s.arrow")
     assert twice.returncode == 2
     assert "holds one result" in twice.stderr
 
 
-def test_an_error_points_at_its_place_and_stops_the_script(tmp_path: Path) -> None:
+def test_an_error_points_at_its_place_and_stops_the_script(headrace: Headrace, tmp_path: Path) -> None:
     (tmp_path / "script.sql").write_text("SELECT 1 AS one;\nSELECT nothing\n  FROM nowhere;\nSELECT 3 AS three;\n")
-    done = headrace("run", "script.sql", "--format", "csv", folder=tmp_path)
+    done = headrace("run", "script.sql", "--format", "csv")
     assert (done.returncode, done.stdout) == (1, "one\n1\n")
     assert "script.sql:3:   FROM nowhere;\n" in done.stderr
     caret = next(line for line in done.stderr.splitlines() if line.strip(" ^") == "")
     assert caret.index("^") == len("script.sql:3:   FROM ")
 
 
-def test_a_script_that_cannot_be_parsed_runs_nothing(tmp_path: Path) -> None:
+def test_a_script_that_cannot_be_parsed_runs_nothing(headrace: Headrace, tmp_path: Path) -> None:
     (tmp_path / "script.sql").write_text("SELECT 1 AS one;\nSELEKT 2;\n")
-    done = headrace("run", "script.sql", folder=tmp_path)
+    done = headrace("run", "script.sql")
     assert (done.returncode, done.stdout) == (1, "")
     assert "script.sql:2: SELEKT 2" in done.stderr
 
 
-def test_until_idle_ends_live_queries_when_all_is_processed(tmp_path: Path) -> None:
+def test_until_idle_ends_live_queries_when_all_is_processed(headrace: Headrace, tmp_path: Path) -> None:
     (tmp_path / "script.sql").write_text(f"{TABLE} {VIEW} SUBSCRIBE v; SELECT count(*) AS n FROM v;")
-    done = headrace("run", "script.sql", "--until-idle", "--format", "jsonl", folder=tmp_path)
+    done = headrace("run", "script.sql", "--until-idle", "--format", "jsonl")
     assert done.returncode == 0
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted((line["k"], line["total"]) for line in lines[:-1] if line["op"] in ("+I", "+U"))[-2:] == [
@@ -111,67 +135,54 @@ def test_until_idle_ends_live_queries_when_all_is_processed(tmp_path: Path) -> N
         (["-c", "CREATE STREAM s (a INTEGER); SUBSCRIBE s", "--format", "parquet"], "change by change"),
     ],
 )
-def test_usage_is_exit_code_2(arguments: list[str], said: str, tmp_path: Path) -> None:
-    done = headrace(*arguments, folder=tmp_path)
+def test_usage_is_exit_code_2(headrace: Headrace, arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = headrace(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stdout == ""
 
 
-def test_a_folder_in_use_is_exit_code_2(tmp_path: Path) -> None:
-    with started("db", "-c", "CREATE STREAM s (a INTEGER); SUBSCRIBE s", folder=tmp_path) as owner:
-        wait_for(
-            lambda: (tmp_path / "db").exists() and headrace("db", "-c", "SELECT 1", folder=tmp_path).returncode == 2
-        )
+def test_version_and_help(headrace: Headrace) -> None:
+    assert headrace("--help").stdout.startswith("usage: headrace [FOLDER]")
+    assert "exit codes:" in headrace("--help").stdout
+    assert "--until-idle" in headrace("run", "--help").stdout
+    assert "--speed" in headrace("demo", "--help").stdout
+
+
+def test_a_folder_in_use_is_exit_code_2_and_ctrl_c_is_130(tmp_path: Path) -> None:
+    with process("db", "-c", f"{TABLE} SUBSCRIBE s", folder=tmp_path) as owner:
+        assert owner.stdout is not None
+        assert json.loads(owner.stdout.readline())["op"] == "+I"  # it has the folder
+        with process("db", "-c", "SELECT 1", folder=tmp_path) as other:
+            assert other.stderr is not None
+            assert "Error: " in other.stderr.read()
+            assert other.wait(timeout=30) == 2
         owner.send_signal(signal.SIGINT)
         assert owner.wait(timeout=30) == 130
 
 
-def test_a_timeout_is_exit_code_4() -> None:
-    done = headrace("-c", "CREATE STREAM s (a INTEGER); SUBSCRIBE s", "--timeout", "0.2")
-    assert done.returncode == 4
-    assert done.stderr.endswith("Stopped after 0.2 s.\n")
+def test_a_timeout_is_exit_code_4(tmp_path: Path) -> None:
+    with process("-c", "CREATE STREAM s (a INTEGER); SUBSCRIBE s", "--timeout", "0.2", folder=tmp_path) as run:
+        stdout, stderr = run.communicate(timeout=60)
+    assert (run.returncode, stdout) == (4, "")
+    assert stderr.endswith("Stopped after 0.2 s.\n")
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
-    statement = "SELECT * FROM range(3000000)"
-    command = f"{sys.executable} -m headrace -c '{statement}' --format csv | head -2; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=60, env=environment(), cwd=tmp_path
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (141, "range\n0\n", "")
+    with process("-c", "SELECT * FROM range(3000000)", "--format", "csv", folder=tmp_path) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "range\n"
+        run.stdout.close()
+        assert run.wait(timeout=60) == 141
+        assert run.stderr is not None
+        assert run.stderr.read() == ""
 
 
-def test_watch_runs_until_it_is_told_to_end(tmp_path: Path) -> None:
+def test_watch_runs_until_it_is_told_to_end(tmp_path: Path, headrace: Headrace) -> None:
     (tmp_path / "script.sql").write_text(f"{TABLE} {VIEW}")
-    with started("run", "script.sql", "db", "--watch", folder=tmp_path) as process:
-        assert process.stderr is not None
-        assert any("rows/s" in line for line in process.stderr)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 143
-    assert (
-        headrace("db", "-c", "SELECT total FROM v WHERE k = 'a'", "--format", "csv", folder=tmp_path).stdout
-        == "total\n4\n"
-    )
-
-
-def test_version_and_help() -> None:
-    assert headrace("--help").stdout.startswith("usage: headrace [FOLDER]")
-    assert "--until-idle" in headrace("run", "--help").stdout
-    assert "exit codes:" in headrace("--help").stdout
-
-
-def started(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    """A run of the command that goes on beside the test."""
-    command = [sys.executable, "-m", "headrace", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=folder, env=environment())
-
-
-def wait_for(condition: object, timeout_s: float = 30) -> None:
-    """Returns when `condition()` is true."""
-    assert callable(condition)
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.05)
+    with process("run", "script.sql", "db", "--watch", folder=tmp_path) as run:
+        assert run.stderr is not None
+        assert any("rows/s" in line for line in run.stderr)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(timeout=30) == 143
+    assert headrace("db", "-c", "SELECT total FROM v WHERE k = 'a'", "--format", "csv").stdout == "total\n4\n"

@@ -9,6 +9,7 @@ import select
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,13 @@ class Terminal:
         os.write(self.file, keys.encode())
 
     def enter(self, line: str) -> None:
-        """Types a line and presses Enter."""
+        """Types a line at the prompt and presses Enter."""
+        self.prompt()
         self.type(line + "\r")
+
+    def prompt(self) -> None:
+        """Waits until the shell waits."""
+        self.expect("headrace> ")
 
     def expect(self, text: str, timeout_s: float = 30) -> str:
         """Waits until `text` is shown, after what was last waited for; what came up to it."""
@@ -60,10 +66,8 @@ class Terminal:
         end = time.monotonic() + 30
         while time.monotonic() < end:
             if select.select([self.file], [], [], 0.1)[0]:
-                try:
+                with suppress(OSError):
                     os.read(self.file, 65536)
-                except OSError:
-                    pass
             process, status = os.waitpid(self.process, os.WNOHANG)
             if process:
                 return os.waitstatus_to_exitcode(status)
@@ -75,7 +79,6 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     """A shell that has come up."""
     terminal = Terminal(tmp_path)
     terminal.expect("? for help")
-    terminal.expect("headrace> ")
     yield terminal
     os.close(terminal.file)
 
@@ -83,8 +86,8 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 def test_a_session(terminal: Terminal, tmp_path: Path) -> None:
     terminal.enter("SELECT 40 +")
     terminal.expect("...>")
-    terminal.enter("2 AS answer;")
-    assert "INTEGER" in terminal.expect("│     42 │")
+    terminal.type("2 AS answer;\r")
+    assert "INTEGER" in terminal.expect("│      42 │")
 
     terminal.enter("SELECT 1 AS one, nonsense;")
     terminal.expect("^^^^^^^^")
@@ -113,6 +116,7 @@ def test_a_session(terminal: Terminal, tmp_path: Path) -> None:
     terminal.expect("│ done")
     assert (tmp_path / "s.csv").read_text() == "k,n\na,1\n"
 
+    terminal.prompt()
     terminal.type("SELECT 1" + CTRL_C)
     terminal.enter("\\q")
     assert terminal.exit_code() == 0
@@ -122,9 +126,11 @@ def test_a_session(terminal: Terminal, tmp_path: Path) -> None:
 def test_tab_completes_and_ctrl_d_leaves(terminal: Terminal) -> None:
     terminal.enter("CREATE STREAM departures (gate VARCHAR);")
     terminal.expect("CREATE STREAM\n")
-    terminal.type("SELECT count(*) AS n FROM depart\t")
-    terminal.expect("departures")
-    terminal.enter(" ;")
+    terminal.prompt()
+    terminal.type("SELECT count(*) AS n FROM depart")
+    terminal.expect("departures")  # in the menu
+    terminal.type("\t ;\r")
     terminal.expect("│      0 │")
+    terminal.prompt()
     terminal.type(CTRL_D)
     assert terminal.exit_code() == 0
