@@ -11,6 +11,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
+from .fidelity import type_complaint
 from .lexer import QUOTED, words
 from .parser_queries import QueryParser, read_part, read_query
 from .parser_windows import unexpected
@@ -253,8 +254,12 @@ class Cursor:
         node, taken = read_part(lambda parser: parser._parse_types(schema=True), self.tokens[self.index :], self.source)
         if node is None or taken == 0:
             self.unexpected("Here should be a type.")
+        text = self.source.text[start.start : self.tokens[self.index + taken - 1].end + 1]
+        complaint = type_complaint(text)
+        if complaint is not None:
+            self.wrong(f'there is no type "{text}"', hint=complaint.headline or None)
         self.index += taken
-        return self.source.text[start.start : self.tokens[self.index - 1].end + 1]
+        return text
 
     def depths(self) -> Iterable[tuple[int, Token, int]]:
         """Each token left, with its index and how many brackets it stands in."""

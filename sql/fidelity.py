@@ -7,6 +7,7 @@ is where either becomes an error instead of another query than the one that was 
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -73,6 +74,18 @@ def parse(text: str) -> Parsed | Complaint:
         return Complaint(message, None)
     start = len(text.encode()[: int(told["position"])].decode(errors="replace"))
     return Complaint(message, start, syntax="syntax error" in message)
+
+
+def type_complaint(text: str) -> Complaint | None:
+    """Why DuckDB has no type that is spelled `text`, if it has none."""
+    connection, lock = _duckdb()
+    with lock:
+        try:
+            connection.execute(f"SELECT CAST(NULL AS {text})")
+        except duckdb.Error as error:
+            close = re.search(r'Did you mean "([^"]+)"', str(error))
+            return Complaint(f"Did you mean {close[1].upper()}?" if close else "", None)
+    return None
 
 
 def difference(written: Parsed, twin: Parsed) -> Complaint | None:
