@@ -28,7 +28,7 @@ bless: setup      ## write what the stories print now into their scripts; review
 	$(PYTHON) -m pytest tests/test_stories.py --bless
 
 bench: setup      ## the benchmarks: ratios against one-shot DuckDB in the same run
-	$(PYTHON) -m benchmarks
+	$(PYTHON) benchmarks/streaming.py
 
 package: setup    ## sdist, wheel from it, and a look at what the wheel installs
 	.ci/package
