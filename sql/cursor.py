@@ -13,7 +13,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
 from .fidelity import type_complaint
 from .lexer import QUOTED, words
-from .parser_queries import QueryParser, read_part, read_query
+from .parser_queries import QueryParser, read_expression, read_part, read_query
 from .parser_windows import unexpected
 from .positions import Source, position_of_token
 from .statements import Option
@@ -240,8 +240,8 @@ class Cursor:
         """One scalar expression, as far as it reaches."""
         if self.token is None:
             self.unexpected(f"Here should be {what}.")
-        node, taken = read_part(lambda parser: parser._parse_bitwise(), self.tokens[self.index :], self.source)
-        if node is None or taken == 0:
+        node, taken = read_expression(self.tokens[self.index :], self.source)
+        if node is None:
             self.unexpected(f"Here should be {what}.")
         self.index += taken
         return node

@@ -99,7 +99,13 @@ _COMPARISON = (
         ),
         ("{0} IS NOT DISTINCT FROM {1}",),
     ),
-    Function("in", (DISCRETE, DISCRETE), (COMMON,), f.among, ("{0} IN (1, 1.25, NULL)", "{0} IN ('a', '')", "{0} IN (DATE '2020-02-29')")),
+    Function(
+        "in",
+        (DISCRETE, DISCRETE),
+        (COMMON,),
+        f.among,
+        ("{0} IN (1, 1.25, NULL)", "{0} IN ('a')", "{0} IN (DATE '2020-02-29')"),
+    ),
     Function("greatest", (DISCRETE, DISCRETE), (RESULT,), f.greatest, ("greatest({0}, {1})",)),
     Function(
         "greatest", ("float", "float"), (RESULT,), f.always(k.float_extreme(k.float_less)), ("greatest({0}, {1})",)

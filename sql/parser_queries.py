@@ -156,28 +156,44 @@ def read_query(tokens: Sequence[Token], source: Source) -> exp.Query:
     return rewrite(tree)
 
 
+def read_expression(tokens: Sequence[Token], source: Source) -> tuple[exp.Expr | None, int]:
+    """The scalar expression that `tokens` begin with, and how many it took."""
+    parser = QueryParser(dialect=Headrace)
+    node, taken = parser.run(lambda self: self._parse_bitwise(), tokens, source)
+    if node is None or taken == 0:
+        return None, 0
+    written = _confirm(tokens[:taken], source, parser.blanks, before="SELECT ")
+    _compare(written, exp.Select(expressions=[node.copy()]), tokens[:taken], before="SELECT ")
+    return node, taken
+
+
 def read_part(parse: Callable[[QueryParser], T], tokens: Sequence[Token], source: Source) -> tuple[T, int]:
     """What `parse` makes of the beginning of `tokens`, and how many it took."""
     return QueryParser(dialect=Headrace).run(parse, tokens, source)
 
 
-def _confirm(tokens: Sequence[Token], source: Source, blanks: dict[int, tuple[int, str]]) -> Parsed:
-    """What DuckDB's parser reads where `tokens` stand, once what only headrace understands is blanked."""
+def _confirm(
+    tokens: Sequence[Token], source: Source, blanks: dict[int, tuple[int, str]], *, before: str = ""
+) -> Parsed:
+    """What DuckDB's parser reads where `tokens` stand, once what only headrace understands is blanked.
+
+    `before` makes a query of text that is none by itself.
+    """
     start, end = tokens[0].start, tokens[-1].end + 1
     characters = list(source.text[start:end])
     for left, (right, instead) in blanks.items():
         characters[left - start : right - start] = instead.ljust(right - left)
-    written = parse("".join(characters))
+    written = parse(before + "".join(characters))
     if isinstance(written, Parsed):
         return written
-    offset = start + (written.start or 0)
+    offset = start + max(0, (written.start or 0) - len(before))
     token = next((token for token in tokens if token.end >= offset), tokens[-1])
     if written.syntax:
         raise unexpected(token if offset < end else None, tokens[-1])
     raise ProgrammingError(written.headline[:1].lower() + written.headline[1:], position=position_of_token(token))
 
 
-def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token]) -> None:
+def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token], *, before: str = "") -> None:
     """Raise unless the twin of `tree` says all that was written."""
     if _obvious(tree):
         return
@@ -189,7 +205,8 @@ def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token]) -> None:
     except UnsupportedError as error:
         complaint = Complaint(str(error), None)
     if complaint is not None:
-        start = None if complaint.start is None or complaint.syntax else tokens[0].start + complaint.start
+        known = complaint.start is not None and not complaint.syntax
+        start = tokens[0].start + (complaint.start or 0) - len(before) if known else None
         token = next((token for token in tokens if start is not None and token.end >= start), tokens[0])
         raise NotSupportedError(
             "headrace reads this differently from DuckDB",

@@ -9,6 +9,7 @@ from sqlglot import exp
 from ..storage.errors import Position
 from .cursor import Cursor
 from .intervals import constant_us
+from .positions import position_of
 from .statements import ColumnDefinition, CreateStream, Watermark
 
 _NOT_YET = {  # what may follow a column's type one day, and what to do until then
@@ -120,6 +121,8 @@ def _column(cursor: Cursor, position: Position) -> ColumnDefinition:
             if default is not None:
                 cursor.wrong("a column has one DEFAULT", position=at)
             default = cursor.expression("the default")
+            for node in default.find_all(exp.Column, exp.Placeholder, exp.Query, exp.AggFunc, exp.Window):
+                cursor.wrong("a default must be a value by itself", position=position_of(node) or at)
         else:
             for clause, hint in _NOT_YET.items():
                 if cursor.accept(clause):
