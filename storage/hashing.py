@@ -81,7 +81,7 @@ def _hash_array(array: pa.Array) -> Hashes:
     elif pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
         hashes = _hash_list(array)
     elif pa.types.is_fixed_size_list(kind):
-        return _hash_list(array.cast(pa.list_(kind.value_field)))
+        hashes = _hash_list(array.cast(pa.list_(kind.value_field)))
     elif pa.types.is_union(kind):
         return _hash_text(pa.array([repr(value) for value in array.to_pylist()], pa.string()))
     else:
@@ -172,7 +172,8 @@ def padded_words(array: pa.Array, words: int) -> Hashes:
         return matrix
     starts = offsets[:-1] - offsets[0]  # some are longer: take the first bytes of each
     windows = np.lib.stride_tricks.sliding_window_view(data, words * 8)
-    return windows[starts].view(np.dtype("<u8"))
+    cut: Hashes = windows[starts].view(np.dtype("<u8"))
+    return cut
 
 
 def _hash_tails(array: pa.Array, starts: Integers, lengths: Integers) -> Hashes:

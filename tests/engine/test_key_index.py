@@ -1,0 +1,129 @@
+"""KeyIndex: against a dictionary, over key columns of every type, with hashes that collide and keys that go."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.engine.key_index import KeyIndex
+from headrace.storage.hashing import Hashes
+from tests.laws import batch_rows, values
+
+TYPES = [
+    pa.int8(),
+    pa.int32(),
+    pa.int64(),
+    pa.uint64(),
+    pa.float32(),
+    pa.float64(),
+    pa.bool_(),
+    pa.string(),
+    pa.large_string(),
+    pa.decimal128(9, 2),
+    pa.decimal128(38, 4),
+    pa.timestamp("us", "UTC"),
+]
+OTHER_VALUES = {
+    pa.binary(): [b"", b"a", b"\x00", b"\xff" * 20],
+    pa.binary(2): [b"ab", b"\x00\x00"],
+    pa.date32(): [0, 1, -1],
+    pa.month_day_nano_interval(): [(1, 0, 0), (0, 30, 0), (0, 0, 1)],
+    pa.list_(pa.int64()): [[], [1], [1, None], [0, 1]],
+    pa.struct([("a", pa.int64()), ("b", pa.string())]): [{"a": 1, "b": "x"}, {"a": 1, "b": None}],
+}
+
+
+def some(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    if kind in OTHER_VALUES:
+        return st.sampled_from([None, *OTHER_VALUES[kind]])
+    return values(pa.string() if pa.types.is_large_string(kind) else kind)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[pa.RecordBatch]:
+    kinds = draw(st.lists(st.sampled_from([*TYPES, *OTHER_VALUES]), min_size=1, max_size=3))
+    schema = pa.schema([(str(place), kind) for place, kind in enumerate(kinds)])
+    rows = st.lists(st.tuples(*map(some, kinds)), max_size=12)
+    made = []
+    for some_rows in draw(st.lists(rows, min_size=1, max_size=6)):
+        columns = [pa.array([row[i] for row in some_rows], kind) for i, kind in enumerate(kinds)]
+        whole = pa.RecordBatch.from_arrays(columns, schema=schema)
+        made.append(whole.slice(draw(st.integers(0, 2))))
+    return made
+
+
+def collide(batch: pa.RecordBatch, hashes: str) -> Hashes | None:
+    """None for the real hashes, or ones that are all the same, or hold few bits and those at one end."""
+    if hashes == "real":
+        return None
+    if hashes == "same":
+        return np.full(batch.num_rows, 7, np.uint64)
+    lengths = np.array([len(repr(row)) % 3 for row in batch_rows(batch)], np.uint64)
+    return lengths if hashes == "low" else lengths << np.uint64(62) | np.uint64(3 << 60)
+
+
+@pytest.mark.parametrize("hashes", ["real", "same", "low", "high"])
+@settings(max_examples=60)
+@given(data=st.data())
+def test_against_a_dictionary(hashes: str, data: st.DataObject) -> None:
+    inputs = data.draw(batches())
+    index = KeyIndex(inputs[0].schema)
+    model: dict[tuple[Any, ...], int] = {}
+    for batch in inputs:
+        given_hashes = collide(batch, hashes)
+        keys = batch_rows(batch)
+        assert index.lookup(batch, given_hashes).tolist() == [model.get(key, -1) for key in keys]
+        slots, new = index.lookup_or_insert(batch, given_hashes)
+        first_seen = [key not in model and key not in keys[:row] for row, key in enumerate(keys)]
+        assert new.tolist() == first_seen
+        for key, slot in zip(keys, slots.tolist(), strict=True):
+            assert model.setdefault(key, slot) == slot
+        assert sorted(set(model.values())) == sorted(model.values())
+        assert index.size == len(model)
+        every = np.array(list(model.values()), dtype=np.int64)
+        assert batch_rows(index.keys(every)) == list(model)
+        doomed = data.draw(st.lists(st.sampled_from(sorted(model.values())), unique=True)) if model else []
+        index.delete(np.array(doomed, dtype=np.int64))
+        model = {key: slot for key, slot in model.items() if slot not in doomed}
+        match data.draw(st.sampled_from(["go on", "compact", "restore"])):
+            case "compact":
+                kept = index.compact().tolist()
+                model = {key: kept.index(slot) for key, slot in model.items()}
+            case "restore":
+                snapshot = index.snapshot()
+                index = KeyIndex(index.schema)
+                index.restore(snapshot)
+                order = sorted(model.values())
+                model = {key: order.index(slot) for key, slot in model.items()}
+
+
+def test_many_keys_through_growth_deletion_and_compaction() -> None:
+    generator = np.random.default_rng(1)
+    index = KeyIndex(pa.schema([("k", pa.int64())]))
+    model: dict[int, int] = {}
+    for _ in range(60):
+        keys = generator.integers(0, 50_000, 3000)
+        slots, new = index.lookup_or_insert(pa.RecordBatch.from_arrays([pa.array(keys)], schema=index.schema))
+        assert int(new.sum()) == len(set(keys.tolist()) - model.keys())
+        for key, slot in zip(keys.tolist(), slots.tolist(), strict=True):
+            assert model.setdefault(key, slot) == slot
+        doomed = generator.choice(list(model), len(model) // 3, replace=False).tolist()
+        index.delete(np.array([model.pop(key) for key in doomed], dtype=np.int64))
+        if index.wasteful:
+            renumbered = {int(old): new_slot for new_slot, old in enumerate(index.compact())}
+            model = {key: renumbered[slot] for key, slot in model.items()}
+    assert index.size == len(model)
+    assert index.bytes < 100 * index.size
+
+
+def test_an_index_can_be_filled_in_order() -> None:
+    index = KeyIndex(pa.schema([("k", pa.decimal128(4, 1))]))
+    batch = pa.RecordBatch.from_pydict({"k": pa.array([Decimal("1.5"), None, Decimal("-3")], pa.decimal128(4, 1))})
+    index.load(batch)
+    assert index.lookup(batch).tolist() == [0, 1, 2]
