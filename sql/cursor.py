@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -19,6 +20,7 @@ from .positions import Source, position_of_token
 from .statements import Option
 
 _NAME_TOKENS = QueryParser.ID_VAR_TOKENS | {TokenType.IDENTIFIER}
+_NAME = re.compile(r"[^\W\d]\w*")
 _OPENING = {TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE}
 _CLOSING = {TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE}
 
@@ -119,16 +121,12 @@ class Cursor:
     def name(self, what: str) -> str:
         """One identifier, in the case it was written."""
         token = self.token
-        if (
-            token is None
-            or token.token_type not in _NAME_TOKENS
-            or (token.token_type != TokenType.IDENTIFIER and len(words(token)) != 1)
-        ):
-            reserved = token is not None and bool(words(token))
-            self.unexpected(
-                f"Here should be {what}.",
-                hint=f'A reserved word needs quotes: "{token.text}".' if reserved and token else None,
-            )
+        if token is None or token.token_type not in _NAME_TOKENS:
+            reserved = token is not None and _NAME.fullmatch(token.text)
+            hint = f'A reserved word needs quotes: "{token.text}".' if token is not None and reserved else None
+            self.unexpected(f"Here should be {what}.", hint=hint)
+        if token.token_type != TokenType.IDENTIFIER and not _NAME.fullmatch(token.text):
+            self.unexpected(f"Here should be {what}.")
         if not token.text:
             self.wrong("a name cannot be empty")
         self.index += 1
