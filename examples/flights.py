@@ -12,7 +12,8 @@ import headrace
 
 STATEMENTS = """
 CREATE STREAM flights (
-  departs TIMESTAMP NOT NULL, hour TIMESTAMP, carrier VARCHAR, flight INTEGER, tailnum VARCHAR, origin VARCHAR, dest VARCHAR,
+  departs TIMESTAMP NOT NULL, hour TIMESTAMP,
+  carrier VARCHAR, flight INTEGER, tailnum VARCHAR, origin VARCHAR, dest VARCHAR,
   dep_delay INTEGER, arr_delay INTEGER, air_time INTEGER, distance INTEGER, cancelled BOOLEAN,
   WATERMARK FOR departs AS departs - INTERVAL '1' HOUR
 );

@@ -177,13 +177,14 @@ def run_file(arguments: argparse.Namespace) -> int:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"could not read {arguments.file}: {reason}") from error
     with connected(arguments) as (con, console):
-        from .script import run_text, watch
+        from .script import run_text, status_shown, watch
 
         source = "<stdin>" if arguments.file == "-" else arguments.file
         if not run_text(con, console, text, source=source, idle=arguments.until_idle):
             return SQL_ERROR
         if arguments.until_idle:
-            con.flush()
+            with status_shown(con, console):
+                con.flush()
         if arguments.watch:
             watch(con, console)
     return OK

@@ -194,7 +194,7 @@ class Screen:
             return
         from rich.text import Text
 
-        self.live.update(Text.from_ansi(picture()), refresh=True)
+        self.live.update(Text.from_ansi(picture(), no_wrap=True, overflow="ellipsis"), refresh=True)
         drawn = time.perf_counter()
         self.due = max(started + REFRESH_S, drawn + (drawn - started) / DRAWING_SHARE)
 

@@ -59,7 +59,7 @@ def excerpt(table: pa.Table, types: Sequence[str], *, rows_max: int | None) -> E
         gap = (rows_max + 1) // 2
         shown = pa.concat_tables([table.slice(0, gap), table.slice(table.num_rows - rows_max // 2)])
     columns = [
-        Column(clean(name), kind, [clean(cell) for cell in cells(column)], is_numeric(column.type))
+        Column(clean(name), kind, [cell and clean(cell) for cell in cells(column)], is_numeric(column.type))
         for name, kind, column in zip(table.column_names, types, shown.columns, strict=True)
     ]
     return Excerpt(columns, rows=table.num_rows, shown=shown.num_rows, gap=gap)
@@ -119,9 +119,9 @@ def cells(column: pa.ChunkedArray) -> Iterator[str | None]:
         yield from sql_text(chunk).to_pylist()
 
 
-def clean(text: str | None) -> str | None:
+def clean(text: str) -> str:
     """Text that can move no cursor: control characters are shown as escapes."""
-    if text is None or text.isprintable():
+    if text.isprintable():
         return text
     return CONTROL.sub(lambda found: ESCAPES.get(found[0]) or f"\\x{ord(found[0]):02x}", text)
 
@@ -142,7 +142,7 @@ def fitted(widths: Sequence[int], room: int | None) -> Sequence[int] | None:
 
 def rule(corners: str, widths: Sequence[int], theme: Theme) -> str:
     """A horizontal line of the box."""
-    left, middle, right = corners
+    left, middle, right = tuple(corners)
     return theme.paint("border", left + middle.join("─" * (width + 2) for width in widths) + right)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..sql.dialect import parse_script
@@ -14,7 +18,8 @@ if TYPE_CHECKING:
     from ..sql.dbapi import Connection
     from ..sql.statements import Statement
 
-STATUS_S = 0.2  # how often the status line of --watch is written anew
+STATUS_S = 0.2  # how often the status line is written anew
+PATIENCE_S = 0.5  # what takes longer shows how far it is
 
 
 def run_text(con: Connection, console: Console, text: str, *, source: str | None = None, idle: bool = False) -> bool:
@@ -35,7 +40,8 @@ def run_statement(con: Connection, console: Console, statement: Statement, *, id
     """Runs one statement and shows what it gives. An error without a place gets the statement's."""
     try:
         with console.timed():
-            cursor = con.run(statement)
+            with status_shown(con, console):
+                cursor = con.run(statement)
             for notice in cursor.notices:
                 console.say(notice)
             if cursor.live:
@@ -58,3 +64,27 @@ def watch(con: Connection, console: Console) -> None:
         while True:
             update(progress.line())
             time.sleep(STATUS_S)
+
+
+@contextmanager
+def status_shown(con: Connection, console: Console) -> Iterator[None]:
+    """On a terminal, a status line as long as the body takes; gone afterwards."""
+    done = threading.Event()
+
+    def write() -> None:
+        if not done.wait(PATIENCE_S):
+            progress = Progress(con)
+            with console.status_line() as update:
+                while not done.wait(STATUS_S):
+                    update(progress.line())
+
+    if not sys.stderr.isatty():
+        yield
+        return
+    writer = threading.Thread(target=write, name="status line", daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        writer.join()
