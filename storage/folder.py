@@ -11,7 +11,7 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from .catalog import Catalog
-from .errors import ProgrammingError
+from .errors import Error, ProgrammingError
 from .files import (
     File,
     exists,
@@ -122,16 +122,23 @@ class Folder:
         remove_folder(folder)
 
     def close(self) -> None:
-        """All rows are durable and the lock is free; a temporary folder is removed. Closing twice is harmless."""
+        """All rows are durable and the lock is free; a temporary folder is removed. Closing twice is harmless.
+
+        Raises: OperationalError in the end, if the rows of some topic could not be made durable.
+        """
         if not self._cleanup.alive:
             return
         self._flusher.stop()
-        try:
-            for topic in self._topics.values():
+        errors = []
+        for topic in self._topics.values():
+            try:
                 topic.close()
-        finally:
-            self._lock.close()
-            self._cleanup()
+            except Error as error:
+                errors.append(error)
+        self._lock.close()
+        self._cleanup()
+        if errors:
+            raise errors[0]
 
     def _folder_of(self, name: str) -> Path:
         encoded = folder_name(name)

@@ -85,20 +85,20 @@ def decode_frame(buffer: pa.Buffer, position: int) -> Frame | None:
     """
     if position + 8 + HEADER_BYTES > buffer.size:
         return None
-    continuation, metadata_size = _PREFIX.unpack(buffer.slice(position, 8))
+    continuation, metadata_size = _PREFIX.unpack_from(buffer, position)
     if continuation != _CONTINUATION or not HEADER_BYTES <= metadata_size <= FRAME_BYTES_MAX:
         return None
     metadata_end = position + 8 + metadata_size
     if metadata_end > buffer.size:
         return None
-    header = buffer.slice(metadata_end - HEADER_BYTES, HEADER_BYTES)
+    header = metadata_end - HEADER_BYTES
     (
         magic, version, attributes, base_offset, rows, schema_id, append_time,
         _writer_id, _writer_sequence, _writer_epoch,
         minimum, maximum, _watermark, durable_offset,
         body_size, body_checksum,
-    ) = _HEADER.unpack_from(header)  # fmt: skip
-    (head_checksum,) = _CHECKSUM.unpack_from(header, _HEADER.size)
+    ) = _HEADER.unpack_from(buffer, header)  # fmt: skip
+    (head_checksum,) = _CHECKSUM.unpack_from(buffer, metadata_end - _CHECKSUM.size)
     if magic != MAGIC or google_crc32c.value(buffer.slice(position, metadata_end - 4 - position)) != head_checksum:
         return None
     if version != VERSION or attributes & _ATTRIBUTES_REFUSED:

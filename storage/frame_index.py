@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+import threading
 from array import array
 from bisect import bisect_right
 from pathlib import Path
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 
 from .errors import OperationalError
 from .files import read_file, save_file
@@ -57,6 +59,10 @@ class FrameIndex:
             end_offset, end_position = self.end_offset, self.end_position
         return self.offsets[frame], end_offset, self.positions[frame], end_position
 
+    def ends(self) -> npt.NDArray[np.int64]:
+        """The offset where each frame ends."""
+        return np.append(np.frombuffer(self.offsets[1:], np.int64), np.int64(self.end_offset))[: len(self.offsets)]
+
     def event_times(self, start: int, end: int) -> tuple[int, int] | None:
         """The least and the greatest event time of the frames that hold a row of [start, end)."""
         frames = self.find(start, end)
@@ -101,18 +107,34 @@ class SuffixMinimum:
     """
 
     def __init__(self) -> None:
-        self.ends = array("q")
-        self.minimums = array("q")
+        self._lock = threading.Lock()
+        self._ends = array("q")
+        self._minimums = array("q")
 
     def add(self, end: int, minimum: int) -> None:
-        """A frame that ends at offset `end` holds no time before `minimum`."""
-        while self.minimums and self.minimums[-1] >= minimum:
-            self.minimums.pop()
-            self.ends.pop()
-        self.minimums.append(minimum)
-        self.ends.append(end)
+        """A frame that ends at offset `end` holds no time before `minimum`; NO_TIME says that it holds none at all."""
+        if minimum == NO_TIME:
+            return
+        with self._lock:
+            while self._minimums and self._minimums[-1] >= minimum:
+                self._minimums.pop()
+                self._ends.pop()
+            self._minimums.append(minimum)
+            self._ends.append(end)
+
+    def extend(self, index: FrameIndex) -> None:
+        """As `add` for each frame of a segment behind those known so far."""
+        minimums = np.append(np.array(self._minimums, np.int64), np.array(index.minimums, np.int64))
+        ends = np.append(np.array(self._ends, np.int64), index.ends())[minimums != NO_TIME]
+        minimums = minimums[minimums != NO_TIME]
+        suffixes = np.minimum.accumulate(minimums[::-1])[::-1]
+        kept = np.append(minimums[:-1] < suffixes[1:], True)[: len(minimums)]
+        with self._lock:
+            self._ends = array("q", ends[kept].tobytes())
+            self._minimums = array("q", minimums[kept].tobytes())
 
     def at(self, offset: int) -> int | None:
         """The least time of the frames that hold a row at `offset` or after it."""
-        place = bisect_right(self.ends, offset)
-        return self.minimums[place] if place < len(self.minimums) else None
+        with self._lock:
+            place = bisect_right(self._ends, offset)
+            return self._minimums[place] if place < len(self._minimums) else None

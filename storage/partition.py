@@ -13,7 +13,7 @@ import pyarrow as pa
 from .control import Control
 from .errors import InterfaceError, OperationalError
 from .files import make_folder, remove_folder
-from .frame import NO_TIME, Times
+from .frame import Times
 from .frame_index import SuffixMinimum
 from .limits import UNFLUSHED_BYTES_MAX
 from .manifest import Manifest, SegmentEntry, load_manifest, save_manifest
@@ -79,8 +79,7 @@ class Partition:
             start = self._appended
             segment.append(batch, times, durable_offset=self._durable)
             end = start + batch.num_rows
-            if times.minimum != NO_TIME:
-                self._earliest.add(end, times.minimum)
+            self._earliest.add(end, times.minimum)
             self._appended = end
             if self._durability == "none":
                 self._readable = end
@@ -179,9 +178,7 @@ class Partition:
         self._manifest, self._segments, self.notice = manifest, recovered.segments, recovered.notice
         active = self._segments[-1]
         for segment in self._segments:
-            for number, minimum in enumerate(segment.index.minimums):
-                if minimum != NO_TIME:
-                    self._earliest.add(segment.index.place(number)[1], minimum)
+            self._earliest.extend(segment.index)
         self._appended = self._readable = active.end_offset
         self._durable, self._durable_position = active.end_offset, active.size
         if self._durable_folder and (control is None or control.offset != active.end_offset):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from .errors import CorruptionError
@@ -158,7 +159,9 @@ class Segment:
         """The file has its footer, though not on the medium yet; returns its size. May be repeated after an error."""
         file = self._file
         assert file is not None, "a segment is sealed once"
-        footer = encode_footer(self.schema.schema, self._blocks())
+        positions = np.append(np.array(self.index.positions), self.size)
+        words = np.frombuffer(self._mapped(self.size), np.int32, count=self.size // 4)
+        footer = encode_footer(self.schema.schema, positions, 8 + words[positions[:-1] // 4 + 1])
         file.truncate(self.size)
         self._allocated = self.size
         file.write([footer], len(footer), self.size)
@@ -191,14 +194,6 @@ class Segment:
             lost = f"Offsets {first} to {last} cannot be read."
             raise damaged(self.path, f"A frame does not match its checksum at byte {position}. {lost}")
         self._unverified[number] = 0
-
-    def _blocks(self) -> list[tuple[int, int, int]]:
-        blocks = []
-        for number in range(len(self.index.offsets)):
-            _, _, position, end_position = self.index.place(number)
-            metadata_size = 8 + int.from_bytes(self._mapped(self.size).slice(position + 4, 4), "little")
-            blocks.append((position, metadata_size, end_position - position - metadata_size))
-        return blocks
 
 
 def scan(buffer: pa.Buffer, schema: SegmentSchema, base_offset: int) -> FrameIndex:

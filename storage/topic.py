@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .document import load_document, save_document
-from .errors import DataError, Error, ProgrammingError
+from .errors import DataError, Error, NotSupportedError, ProgrammingError
 from .files import make_folder
 from .flusher import Flusher
 from .frame import NO_TIME, Times
@@ -69,6 +70,7 @@ class Topic:
         self.durability: Durability = options.durability if durability is None else durability
         self._flusher = flusher
         self._batches = itertools.count()  # batches without a key or a partition, which go round
+        self._listening = threading.Lock()
         self._listeners: tuple[Callable[[], None], ...] = ()
         self._event_time_index = -1 if options.event_time is None else self.schema.get_field_index(options.event_time)
         self.partitions = tuple(
@@ -160,10 +162,12 @@ class Topic:
 
         The listener returns at once, raises nothing and appends nothing.
         """
-        self._listeners = (*self._listeners, listener)
+        with self._listening:
+            self._listeners = (*self._listeners, listener)
 
         def end() -> None:
-            self._listeners = tuple(other for other in self._listeners if other is not listener)
+            with self._listening:
+                self._listeners = tuple(other for other in self._listeners if other is not listener)
 
         return end
 
@@ -219,8 +223,25 @@ def _check(name: str, schema: pa.Schema, partitions: int, options: TopicOptions)
             hint=f"Give a number from 1 to {SEGMENT_BYTES_MAX}.",
         )
     assert len(schema) > 0, "a topic without columns"
+    for field in schema:
+        if not _is_plain(field.type):
+            raise NotSupportedError(
+                f'cannot store column "{field.name}" of type {field.type}',
+                detail="Dictionaries, views and run ends cannot be appended to an Arrow file.",
+                hint="Store the plain values, such as VARCHAR instead of ENUM.",
+            )
     if options.event_time is not None:
         assert pa.types.is_timestamp(schema.field(options.event_time).type), "an event time that is no timestamp"
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    encoded = (
+        pa.types.is_dictionary(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_run_end_encoded(kind)
+    )
+    return not encoded and all(_is_plain(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def _schema_of(number: int, message: bytes) -> SegmentSchema:

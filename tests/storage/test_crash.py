@@ -24,6 +24,7 @@ def kill_while_writing(path: Path, starts: list[int], after_s: float) -> list[in
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
+        assert first, "the writer ended by itself"
         time.sleep(after_s)
         process.kill()
         output = first + process.stdout.read()

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.storage.errors import DataError, InterfaceError, ProgrammingError
+from headrace.storage.errors import DataError, InterfaceError, NotSupportedError, ProgrammingError
 from headrace.storage.files import faults
 from headrace.storage.folder import Folder
-from headrace.storage.frame_index import SuffixMinimum
+from headrace.storage.frame import NO_TIME, Times
+from headrace.storage.frame_index import FrameIndex, SuffixMinimum
 from headrace.storage.limits import FRAME_BYTES_MAX
 from headrace.storage.topic import Durability, Topic, TopicOptions
 
@@ -104,13 +105,18 @@ def test_batches_without_a_key_go_round_and_a_partition_can_be_chosen(folder: Fo
 
 
 @settings(max_examples=60)
-@given(minimums=st.lists(st.integers(-50, 50), max_size=30))
-def test_suffix_minimum_is_the_minimum_of_each_suffix(minimums: list[int]) -> None:
-    suffixes = SuffixMinimum()
+@given(minimums=st.lists(st.one_of(st.just(NO_TIME), st.integers(-50, 50)), max_size=30), cut=st.integers(0, 30))
+def test_suffix_minimum_is_the_minimum_of_each_suffix(minimums: list[int], cut: int) -> None:
+    suffixes, at_once = SuffixMinimum(), SuffixMinimum()
+    indexes = [FrameIndex(0, 0), FrameIndex(cut, 0)]
     for place, minimum in enumerate(minimums):
         suffixes.add(place + 1, minimum)
+        indexes[place >= cut].add(1, 8, Times(0, minimum, minimum))
+    for index in indexes:
+        at_once.extend(index)
     for place in range(len(minimums) + 1):
-        assert suffixes.at(place) == min(minimums[place:], default=None)
+        times = [minimum for minimum in minimums[place:] if minimum != NO_TIME]
+        assert suffixes.at(place) == at_once.at(place) == min(times, default=None)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -275,6 +281,13 @@ def test_limits_are_errors(folder: Folder) -> None:
         folder.create_topic("log", SCHEMA, partitions=0)
     with pytest.raises(ProgrammingError, match="segments of 0 bytes"):
         folder.create_topic("log", SCHEMA, options=TopicOptions(segment_bytes=0))
+    for kind in (
+        pa.dictionary(pa.int8(), pa.string()),
+        pa.list_(pa.string_view()),
+        pa.struct([("x", pa.binary_view())]),
+    ):
+        with pytest.raises(NotSupportedError, match='cannot store column "c" of type'):
+            folder.create_topic("log", pa.schema([("c", kind)]))
     assert dict(folder.topics) == {}
 
 
