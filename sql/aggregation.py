@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+
 import pyarrow as pa
-import sqlglot
 from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
@@ -43,18 +46,17 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
 
     before = _Before(source)
     key_names = [before.add(key, "key") for key in plain]
-    names: dict[str, str] = {}
-    calls: list[AggregateCall] = []
+    calls: dict[str, AggregateCall] = {}
+    call_columns: list[Column] = []
     for call in calls_in:
-        text = twin_sql(call)
-        if text not in names:
-            names[text] = f"_call{len(calls)}"
-            calls.append(_call(call, names[text], before, source))
+        if twin_sql(call) not in calls:
+            column = source.bind([call])[0]
+            taken = {*key_names, *(known.name for known in call_columns)}
+            column = replace(column, name=next(n for n in _spellings(column.name) if n not in taken))
+            calls[twin_sql(call)] = _call(call, column, before, source)
+            call_columns.append(column)
     below = before.plan(where.this if where is not None else None, None if assign is None else assign.time)
     key_columns = [next(c for c in below.columns if c.name == name) for name in dict.fromkeys(key_names)]
-    call_columns = [
-        Column(call.name, *_sql_type(call_sql, source)) for call, call_sql in zip(calls, names, strict=True)
-    ]
 
     result: Plan
     if assign is not None:
@@ -68,16 +70,16 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
             assign.window,
             assign.time,
             tuple(c.name for c in key_columns),
-            tuple(calls),
+            tuple(calls.values()),
             columns,
             final and closes,
         )
     else:
         columns = (*key_columns, *call_columns)
-        result = p.Aggregate(below, tuple(c.name for c in key_columns), tuple(calls), columns)
+        result = p.Aggregate(below, tuple(c.name for c in key_columns), tuple(calls.values()), columns)
     after = {twin_sql(key): name for key, name in zip(plain, key_names, strict=True)}
     after.update({f'"{name}"': name for name in windowed})
-    after.update(names)
+    after.update({text: call.name for text, call in calls.items()})
     finished = Scope(result, "", scope.binder)
     return finished.map(
         [_finish(item, after) for item in items], None if condition is None else _finish(condition, after)
@@ -120,9 +122,13 @@ def _calls(node: exp.Expr) -> list[exp.Expr]:
     return [call for child in node.iter_expressions() for call in _calls(child)]
 
 
-def _call(node: exp.Expr, name: str, before: _Before, source: Scope) -> AggregateCall:
-    filter_name = None
-    _, type = _sql_type(twin_sql(node), source)
+def _spellings(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name} {i}" for i in count(2))
+
+
+def _call(node: exp.Expr, column: Column, before: _Before, source: Scope) -> AggregateCall:
+    filter_name, name, type = None, column.name, column.arrow
     if isinstance(node, exp.Filter):
         filter_name = before.add(node.expression.this, "filter")
         node = node.this
@@ -156,12 +162,6 @@ def _call(node: exp.Expr, name: str, before: _Before, source: Scope) -> Aggregat
 def type_name(node: exp.Expr) -> str:
     """What to call a syntax node in a reason."""
     return type(node).__name__
-
-
-def _sql_type(call_sql: str, source: Scope) -> tuple[str, pa.DataType]:
-    """SQL and Arrow type of an aggregate call over `source`, as DuckDB types it."""
-    column = source.bind([sqlglot.parse_one(call_sql, read="duckdb")])[0]
-    return column.type, column.arrow
 
 
 def _finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:

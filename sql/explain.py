@@ -26,7 +26,7 @@ def unbounded(plan: Plan) -> list[str]:
     notes = []
     for node in p.walk(plan):
         match node:
-            case p.Recompute():
+            case p.Recompute() if any(p.append_only(below) for below in node.inputs):
                 notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
             case p.WindowAggregate() if node.time not in p.time_columns(node.input):
                 notes.append(f'no watermark speaks of "{node.time}", so no window is ever closed')

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import duckdb
+import pyarrow as pa
 from sqlglot import exp
 
 from ..storage import limits
@@ -113,8 +114,12 @@ def translate(error: duckdb.Error, node: exp.Expr | None = None) -> Error:
     headline = (body[0] if body else text).rstrip(" .!")
     headline = headline[:1].lower() + headline[1:] if not headline[:2].isupper() else headline
     hints = [line for line in lines if line.startswith("Did you mean")]
-    candidates = [line for line in lines if line.startswith("Candidate bindings")]
-    detail = " ".join(body[1:] + candidates) or None
+    candidates = [
+        name for line in lines if line.startswith("Candidate bindings") for name in re.findall(r'"([^"]+)"', line)
+    ]
+    if candidates and not hints:
+        hints = [f'Did you mean "{candidates[0]}"?']
+    detail = " ".join(body[1:]) or None
     if detail and not detail.endswith((".", "?", "!")):
         detail += "."
     position = _place(headline, node)
