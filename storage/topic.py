@@ -255,7 +255,8 @@ def _bounds(times: pa.Array) -> tuple[int, int]:
     if len(times) == 0:
         return NO_TIME, NO_TIME
     values = np.frombuffer(times.buffers()[1], np.int64, count=len(times), offset=8 * times.offset)
-    minimum, maximum = int(values.min()), int(values.max())
+    few = values.tolist() if len(values) <= 64 else None  # Python is quicker over so few than NumPy gets going
+    minimum, maximum = (int(values.min()), int(values.max())) if few is None else (min(few), max(few))
     match times.type.unit:
         case "us":
             return minimum, maximum
