@@ -75,13 +75,15 @@ class _Slot:
 class Projection:
     """The rows of a batch that pass a filter, and what is computed of them, by one DuckDB query per batch.
 
-    `query` reads the relation "input": the columns of `schema` and then the row number, named `row`. It returns the
-    values for `output` and then that row number, in its order, so that weights stay with their rows.
+    `query` reads the relation "input": those `columns` of the batch, by index and with the types of `schema`, and
+    then the row number, named `row`. It returns the values for `output` and then that row number, in its order, so
+    that weights stay with their rows.
     `open` gives a DuckDB connection of one's own, in UTC, with one thread; it is called at the first batch.
     `translate` makes a DuckDB error one of ours. One thread at a time.
     """
 
     query: str
+    columns: tuple[int, ...]
     schema: pa.Schema
     row: str
     output: pa.Schema
@@ -90,13 +92,14 @@ class Projection:
     _relation: duckdb.DuckDBPyRelation | None = None
 
     def __post_init__(self) -> None:
-        self._numbered = self.schema.append(pa.field(self.row, pa.int64()))
+        self._numbered = pa.schema([*(self.schema.field(i) for i in self.columns), pa.field(self.row, pa.int64())])
         self._slot = _Slot(self._numbered)
 
     def run(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
         """The computed rows and, for each, its row number in `batch`. Raises: what `translate` makes of it."""
         numbers = pa.array(np.arange(batch.num_rows, dtype=np.int64))
-        self._slot.batch = pa.RecordBatch.from_arrays([*batch.columns, numbers], schema=self._numbered)
+        read = [batch.column(i) for i in self.columns]
+        self._slot.batch = pa.RecordBatch.from_arrays([*read, numbers], schema=self._numbered)
         try:
             if self._relation is None:
                 connection = self.open()

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .expression import Datum, Kernel, Refused, as_array
-from .kernels import arrow, bound, cast, on_values, values_of
+from .kernels import arrow, bound, cast, chain, on_values, values_of
 
 # Times within these bounds are finite and stay within int64 whatever a kernel here does to them.
 _MOMENT_US_MAX = 9_200_000_000_000_000_000  # in the year 293507
-_DATE_DAYS_MAX = _MOMENT_US_MAX // 86_400_000_000
+_DAY_US = 86_400_000_000
+_DATE_DAYS_MAX = _MOMENT_US_MAX // _DAY_US
 
 
 def _within(values: Any, bound: int) -> Any:
@@ -61,7 +62,7 @@ def relabelled(target: pa.DataType) -> Kernel:
 def common_era(arguments: list[Datum]) -> Datum:
     """Moments as `naive`, and dates, if all are in the years 1 to 9999, which all write with four digits."""
     moment = arguments[0]
-    day_units = 1 if moment.type == pa.date32() else 86_400_000_000
+    day_units = 1 if moment.type == pa.date32() else _DAY_US
     values = values_of(moment)
     if np.size(values) and (np.min(values) < -719_162 * day_units or np.max(values) >= 2_932_897 * day_units):
         raise Refused
@@ -133,3 +134,76 @@ def text_to_timestamp(arguments: list[Datum]) -> Datum:
 
 
 _to_timestamp = cast(pa.timestamp("us"))
+
+
+_FIELDS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "f": 6, "j": 3, "y": 2}  # digits of strftime's fields
+
+
+def format_time(pattern: str) -> Kernel | None:
+    """strftime with fields of a fixed number of digits, for years of four; None if `pattern` has others."""
+    parts = _parts(pattern)
+    if parts is None:
+        return None
+    width = sum(len(part) if literal else _FIELDS[part] for literal, part in parts)
+
+    def write(arguments: list[Datum]) -> Datum:
+        moment = moments(common_era)(arguments)
+        if isinstance(moment, pa.Scalar):
+            return write([as_array(moment, 1)])[0]
+        fields = _calendar_fields(values_of(moment), {part for literal, part in parts if not literal})
+        text = np.empty((len(moment), width), np.uint8)
+        place = 0
+        for literal, part in parts:
+            if literal:
+                text[:, place : place + len(part)] = np.frombuffer(part, np.uint8)
+                place += len(part)
+                continue
+            place += _FIELDS[part]
+            digits = fields[part]
+            for i in range(1, _FIELDS[part] + 1):
+                text[:, place - i] = digits % 10 + ord("0")
+                digits = digits // 10
+        offsets = np.arange(len(moment) + 1, dtype=np.int32) * np.int32(width)
+        texts = pa.StringArray.from_buffers(len(moment), pa.py_buffer(offsets), pa.py_buffer(text))
+        return pc.if_else(moment.is_valid(), texts, None) if moment.null_count else texts
+
+    return write
+
+
+def _parts(pattern: str) -> list[tuple[bool, Any]] | None:
+    """A format as (is literal, UTF-8 or field) in order."""
+    first, *words = pattern.replace("%%", "\0").split("%")
+    if any(word[:1] not in _FIELDS for word in words):
+        return None
+    parts: list[tuple[bool, Any]] = [(True, first)]
+    for word in words:
+        parts += [(False, word[:1]), (True, word[1:])]
+    return [(literal, part.replace("\0", "%").encode() if literal else part) for literal, part in parts if part]
+
+
+def _calendar_fields(us: Any, wanted: set[str]) -> dict[str, Any]:
+    """The fields of the moments, as numbers."""
+    days = us // _DAY_US
+    time_us = us - days * _DAY_US
+    fields: dict[str, Any] = {}
+    if wanted & set("Ymdyj"):
+        dates = days.astype("M8[D]")
+        months = dates.astype("M8[M]")
+        month_numbers = months.astype(np.int64)
+        fields |= {"Y": month_numbers // 12 + 1970, "m": (month_numbers % 12 + 1).astype(np.int32)}
+        fields["y"] = fields["Y"] % 100
+        fields["d"] = ((dates - months).astype(np.int64) + 1).astype(np.int32)
+        fields["j"] = ((dates - months.astype("M8[Y]")).astype(np.int64) + 1).astype(np.int32)
+    if wanted & set("HMSf"):
+        seconds = (time_us // 1_000_000).astype(np.int32)
+        fields |= {"H": seconds // 3600, "M": seconds // 60 % 60, "S": seconds % 60}
+        fields["f"] = (time_us % 1_000_000).astype(np.int32)
+    return fields
+
+
+def timestamp_to_text() -> Kernel:
+    """Timestamps as CAST writes them: the fraction of a second without its last zeros."""
+    full = format_time("%Y-%m-%d %H:%M:%S.%f")
+    assert full is not None
+    zeros = arrow("ascii_rtrim", pc.TrimOptions("0"))
+    return chain(full, zeros, arrow("ascii_rtrim", pc.TrimOptions(".")))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ..engine import kernels
+from ..engine import number_kernels as n
 from ..engine import time_kernels as t
 from ..engine.expression import Kernel
 from ..engine.kernels import cast, chain
@@ -31,19 +31,15 @@ def _integer_to_decimal(source: pa.DataType, target: pa.DataType) -> Kernel | No
 
 
 def _decimal_to_decimal(source: pa.DataType, target: pa.DataType) -> Kernel | None:
-    return cast(target) if source.scale <= target.scale else kernels.round_decimal(source, target.scale, target)
+    return cast(target) if source.scale <= target.scale else n.round_decimal(source, target.scale, target)
 
 
 def _decimal_to_integer(source: pa.DataType, target: pa.DataType) -> Kernel | None:
-    return kernels.round_decimal(source, 0, target)
-
-
-def _decimal_to_float(source: pa.DataType, target: pa.DataType) -> Kernel | None:
-    return kernels.decimal_to_float(source.scale, target) if source.precision <= 18 else None
+    return n.round_decimal(source, 0, target)
 
 
 def _float_to_float(source: pa.DataType, target: pa.DataType) -> Kernel:
-    return cast(target) if source.bit_width < target.bit_width else kernels.finite_cast(target)
+    return cast(target) if source.bit_width < target.bit_width else n.finite_cast(target)
 
 
 def _safely(source: pa.DataType, target: pa.DataType) -> Kernel:
@@ -62,15 +58,20 @@ CASTS: tuple[Cast, ...] = (
     Cast("integer", "boolean", _safely),
     Cast("boolean", "integer", _safely),
     Cast("float", "float", _float_to_float),
-    Cast("float", "integer", lambda source, target: kernels.round_half_even_to(target)),
+    Cast("float", "integer", lambda source, target: n.round_half_even_to(target)),
     Cast("decimal", "decimal", _decimal_to_decimal),
     Cast("decimal", "integer", _decimal_to_integer),
-    Cast("decimal", "float", _decimal_to_float),
+    Cast("decimal", "float", n.decimal_to_float),
+    Cast("integer", "huge", _safely),
+    Cast("huge", "integer", lambda source, target: chain(n.units_of, cast(target))),
+    Cast("huge", "float", lambda source, target: n.huge_to_float(target)),
+    Cast("huge", "text", _safely),
     Cast("text", "boolean|integer|float|date", _safely),
     Cast("text", "timestamp", lambda source, target: t.text_to_timestamp),
     Cast("date", "timestamp", lambda source, target: t.finite(cast(target))),
     Cast("date", "instant", lambda source, target: t.finite(cast(target))),
     Cast("date", "text", lambda source, target: chain(t.common_era, cast(target))),
+    Cast("timestamp", "text", lambda source, target: t.timestamp_to_text()),
     Cast("timestamp|instant", "date", _moment_to_date),
     Cast("instant", "timestamp", lambda source, target: t.naive),
     Cast("timestamp", "instant", lambda source, target: t.relabelled(target)),

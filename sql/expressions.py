@@ -12,7 +12,9 @@ from sqlglot import exp
 
 from ..engine.expression import DECLINED, Kernel, Program, Projection, Step, as_array
 from ..engine.kernels import cast
+from ..engine.number_kernels import HUGE
 from ..engine.operators.map import Map
+from ..storage import limits
 from .casts import conversion
 from .functions import AS_IS, COMMON, FUNCTIONS, RESULT
 from .kinds import Argument, matches
@@ -68,13 +70,20 @@ def _projection(
     schema: pa.Schema,
     output: pa.Schema,
 ) -> Projection:
+    """The query for all of it, over the columns it names and the row number, called by a name that none of them has."""
+    named = {
+        column.name for node in [*values, *([] if where is None else [where])] for column in node.find_all(exp.Column)
+    }
+    read = tuple(i for i, column in enumerate(columns) if column.name in named)
     row = "row"
-    while row in {column.name.lower() for column in columns}:
+    while row in {columns[i].name.lower() for i in read}:
         row += "_"
-    source = scan_sql("input", [*columns, Column(row, "BIGINT", pa.int64())])
+    source = scan_sql("input", [*(columns[i] for i in read), Column(row, "BIGINT", pa.int64())])
     results = ", ".join([*(f"({sql_text(value)})" for value in values), quote(row)])
     query = f"SELECT {results} FROM ({source})" + ("" if where is None else f" WHERE ({sql_text(where)})")
-    return Projection(query=query, schema=schema, row=row, output=output, open=connect, translate=translate)
+    return Projection(
+        query=query, columns=read, schema=schema, row=row, output=output, open=connect, translate=translate
+    )
 
 
 def _bind(terms: Sequence[Term], columns: tuple[Column, ...]) -> dict[str, str]:
@@ -104,7 +113,7 @@ def _common_text(call: Call) -> str:
     return "CASE " + " ".join(f"WHEN TRUE THEN {text}" for text in branches) + f" ELSE {last} END"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(limits.BOUND_QUERIES_MAX)
 def _evaluate(text: str) -> pa.Scalar:
     """The value of an expression without columns: one row in DuckDB."""
     try:
@@ -237,10 +246,10 @@ def _repeated(policies: tuple[str, ...], count: int) -> list[str]:
 
 
 def _widens(have: pa.DataType, want: pa.DataType) -> bool:
-    """Whether a checked Arrow cast keeps values: NULLs, numbers, and timestamps under another zone's name."""
-    numbers = pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal
-    if pa.types.is_null(have):
+    """Whether a checked Arrow cast keeps values: NULLs, numbers of a kind, and moments under another zone's name."""
+    same = pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal
+    if pa.types.is_null(have) or any(test(have) and test(want) for test in same):
         return True
-    if any(test(have) for test in numbers):
-        return any(test(want) for test in numbers)
+    if pa.types.is_integer(have) and want == HUGE:
+        return True
     return pa.types.is_timestamp(have) and pa.types.is_timestamp(want) and (have.tz is None) == (want.tz is None)

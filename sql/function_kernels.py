@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..engine import kernels as k
+from ..engine import number_kernels as n
+from ..engine import text_kernels as text
 from ..engine import time_kernels as t
 from ..engine.expression import Datum, Kernel
 from ..engine.kernels import arrow, cast, chain, first
@@ -52,12 +54,19 @@ def _constant(argument: Argument) -> Any:
 
 
 def arithmetic(name: str) -> Build:
-    """Integers overflow with an error, floats to infinity, decimals keep to the precision of the result."""
+    """Integers overflow with an error, floats do not, decimals keep to the precision of the result."""
+    checked = arrow(f"{name}_checked")
 
     def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel:
-        if arguments[0].kind == "decimal":
-            return chain(arrow(f"{name}_checked"), cast(result))
-        return arrow(name if arguments[0].kind == "float" else f"{name}_checked")
+        match arguments[0].kind:
+            case "decimal":
+                return chain(checked, cast(result))
+            case "huge":
+                return n.by_units(checked)
+            case "integer":
+                return checked
+            case _:
+                return arrow(name)
 
     return build
 
@@ -81,8 +90,8 @@ def round_float(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | 
     """Halves away from zero; further digits by the multiplication and division that DuckDB does."""
     digits = _constant(arguments[1]) if len(arguments) > 1 else 0
     if digits == 0:
-        return first(k.round_half_away(0))
-    return first(k.round_digits(digits, result)) if digits is not None and 0 < digits <= 15 else None
+        return first(n.round_half_away(0))
+    return first(n.round_digits(digits, result)) if digits is not None and 0 < digits <= 15 else None
 
 
 def round_decimal(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
@@ -90,7 +99,7 @@ def round_decimal(arguments: Sequence[Argument], result: pa.DataType) -> Kernel 
     digits = _constant(arguments[1]) if len(arguments) > 1 else 0
     if digits is None or not 0 <= digits <= arguments[0].type.scale:
         return None
-    kernel = k.round_decimal(arguments[0].type, digits, result)
+    kernel = n.round_decimal(arguments[0].type, digits, result)
     return None if kernel is None else first(kernel)
 
 
@@ -189,7 +198,7 @@ def replace(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None
 def split_part(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
     """The part at a place counted from 1, between constant separators."""
     separator, index = _constant(arguments[1]), _constant(arguments[2])
-    return first(k.split_part(separator, index)) if separator and index is not None and index > 0 else None
+    return first(text.split_part(separator, index)) if separator and index is not None and index > 0 else None
 
 
 # --- time
@@ -308,8 +317,7 @@ def _part(name: str, argument: Argument) -> Kernel | None:
 
 
 def format_time(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-    """strftime with a constant format of those parts that Arrow writes as DuckDB does."""
+    """strftime with a constant format."""
     pattern = _constant(arguments[1])
-    if pattern is None or any(word[:1] not in "YmdHM" for word in pattern.split("%")[1:]):
-        return None
-    return first(chain(t.common_era, arrow("strftime", pc.StrftimeOptions(pattern, "C"))))
+    kernel = None if pattern is None else t.format_time(pattern)
+    return None if kernel is None else first(kernel)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..engine import kernels as k
+from ..engine import text_kernels as text
 from ..engine import time_kernels as t
 from ..engine.kernels import arrow, chain
 from . import function_kernels as f
@@ -39,25 +40,26 @@ class Function:
 
 _TEXT2 = ("text", "text")
 _INTEGER2 = ("integer", "integer")
+_WHOLE2 = ("integer|huge",) * 2
 _FLOAT = ("float",)
 _MOMENT = (f"date|{MOMENT}",)
 
 _ARITHMETIC = (
     Function("+", (NUMBER, NUMBER), (RESULT,), f.arithmetic("add"), ("{0} + {1}", "{0} + 1", "1.5 + {0}")),
     Function("-", (NUMBER, NUMBER), (RESULT,), f.arithmetic("subtract"), ("{0} - {1}", "1 - {0}", "{0} - 1.5")),
-    Function("*", ("integer|float",) * 2, (RESULT,), f.arithmetic("multiply"), ("{0} * {1}", "{0} * 2")),
+    Function("*", ("integer|huge|float",) * 2, (RESULT,), f.arithmetic("multiply"), ("{0} * {1}", "{0} * 2")),
     Function("*", ("integer|decimal",) * 2, (AS_IS,), f.multiply_decimals, ("{0} * {1}", "{0} * 0.908", "2 * {0}")),
     Function(
         "/", ("float", "float"), (RESULT,), f.always(arrow("divide")), ("{0} / {1}", "{0} / 3", "1 / {0}", "{0} / 0")
     ),
-    Function("//", _INTEGER2, (RESULT,), f.always(arrow("divide_checked")), ("{0} // {1}", "{0} // 7")),
-    Function("%", _INTEGER2, (RESULT,), f.always(arrow("remainder_checked")), ("{0} % {1}", "{0} % 7")),
+    Function("//", _WHOLE2, (RESULT,), f.arithmetic("divide"), ("{0} // {1}", "{0} // 7")),
+    Function("%", _WHOLE2, (RESULT,), f.arithmetic("remainder"), ("{0} % {1}", "{0} % 7")),
     Function("%", ("float", "float"), (RESULT,), f.always(arrow("remainder")), ("{0} % {1}", "{0} % 7")),
-    Function("negate", ("integer",), (RESULT,), f.always(arrow("negate_checked")), ("-{0}",)),
+    Function("negate", ("integer|huge",), (RESULT,), f.arithmetic("negate"), ("-{0}",)),
     Function("negate", ("float|decimal",), (RESULT,), f.always(arrow("negate")), ("-{0}",)),
     Function("&", _INTEGER2, (RESULT,), f.always(arrow("bit_wise_and")), ("{0} & {1}", "{0} & 3")),
     Function("|", _INTEGER2, (RESULT,), f.always(arrow("bit_wise_or")), ("{0} | {1}",)),
-    Function("abs", ("integer",), (RESULT,), f.always(arrow("abs_checked")), ("abs({0})",)),
+    Function("abs", ("integer|huge",), (RESULT,), f.arithmetic("abs"), ("abs({0})",)),
     Function("abs", ("float|decimal",), (RESULT,), f.always(arrow("abs")), ("abs({0})",)),
     Function("sign", ("integer",), (AS_IS,), f.always(arrow("sign")), ("sign({0})",)),
     Function("round", ("float",), (RESULT,), f.round_float, ("round({0})",)),
@@ -136,8 +138,8 @@ _LOGIC = (
 _TEXT = (
     Function("||", _TEXT2, ("VARCHAR",), f.join, ("{0} || {1}", "{0} || '-'")),
     Function("concat", ("text",), ("VARCHAR",), f.concat, ("concat({0}, {0}, 'x')",)),
-    Function("lower", ("text",), (AS_IS,), f.always(k.settled_case("utf8_lower")), ("lower({0})",)),
-    Function("upper", ("text",), (AS_IS,), f.always(k.settled_case("utf8_upper")), ("upper({0})",)),
+    Function("lower", ("text",), (AS_IS,), f.always(text.settled_case("utf8_lower")), ("lower({0})",)),
+    Function("upper", ("text",), (AS_IS,), f.always(text.settled_case("utf8_upper")), ("upper({0})",)),
     Function(
         "length", ("text",), (AS_IS,), f.always(chain(arrow("utf8_length"), k.cast(pa.int64()))), ("length({0})",)
     ),
@@ -184,7 +186,7 @@ _TIME = (
         f.difference,
         ("date_diff('hour', {1}, {2})",),
     ),
-    Function("strftime", (MOMENT, "text"), (AS_IS,), f.format_time, ("strftime({0}, '%Y-%m-%d %H:%M')",)),
+    Function("strftime", (MOMENT, "text"), (AS_IS,), f.format_time, ("strftime({0}, '%Y-%m-%d %H:%M:%S.%f|%j %y%%')",)),
 )
 
 FUNCTIONS: tuple[Function, ...] = (*_ARITHMETIC, *_COMPARISON, *_LOGIC, *_TEXT, *_TIME)

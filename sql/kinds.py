@@ -17,6 +17,7 @@ _TYPES: dict[str, tuple[str, pa.DataType]] = {
     "USMALLINT": ("integer", pa.uint16()),
     "UINTEGER": ("integer", pa.uint32()),
     "UBIGINT": ("integer", pa.uint64()),
+    "HUGEINT": ("huge", pa.decimal128(38, 0)),
     "FLOAT": ("float", pa.float32()),
     "DOUBLE": ("float", pa.float64()),
     "VARCHAR": ("text", pa.string()),
@@ -30,9 +31,9 @@ _TYPES: dict[str, tuple[str, pa.DataType]] = {
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
 # Unions of kinds, for the tables.
-NUMBER = "integer|float|decimal"
+NUMBER = "integer|huge|float|decimal"
 MOMENT = "timestamp|instant"
-DISCRETE = f"boolean|integer|decimal|text|blob|date|time|{MOMENT}"  # all that compare without NaN
+DISCRETE = f"boolean|integer|huge|decimal|text|blob|date|time|{MOMENT}"  # all that compare without NaN
 VALUE = f"{DISCRETE}|float"
 ANY = f"{VALUE}|interval|other"
 

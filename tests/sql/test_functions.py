@@ -78,10 +78,20 @@ VALUES: dict[str, list[str]] = {
     "BIGINT": ["0", "1", "-1", "3", "-7", "9007199254740993", "-9223372036854775808", "9223372036854775807"],
     "UINTEGER": ["0", "1", "4294967295"],
     "UBIGINT": ["0", "1", "18446744073709551615"],
+    "HUGEINT": [
+        "0",
+        "1",
+        "-3",
+        "9007199254740993",
+        "-9223372036854775808",
+        "9223372036854775807",
+        "99999999999999999999",
+    ],
     "FLOAT": ["0", "-0.0", "1", "0.1", "-2.5", "16777217", "3e38", "nan", "inf"],
     "DOUBLE": REALS,
     "DECIMAL(9,2)": ["0", "1.25", "-1.25", "0.05", "-2.50", "9999999.99", "-9999999.99"],
     "DECIMAL(18,4)": ["0", "1.2345", "-0.00005", "99999999999999.9999", "-99999999999999.9999", "90071992547409.9301"],
+    "DECIMAL(38,3)": ["0", "1.500", "-0.001", "9007199254740.993", "12345678901234567890123.456"],
     "VARCHAR": TEXTS,
     "BLOB": ["", "a", "ab"],
     "DATE": DAYS,
@@ -92,8 +102,9 @@ VALUES: dict[str, list[str]] = {
 KINDS: dict[str, list[str]] = {
     "boolean": ["BOOLEAN"],
     "integer": ["BIGINT", "TINYINT", "UBIGINT", "INTEGER", "UINTEGER"],
+    "huge": ["HUGEINT"],
     "float": ["DOUBLE", "FLOAT"],
-    "decimal": ["DECIMAL(9,2)", "DECIMAL(18,4)"],
+    "decimal": ["DECIMAL(9,2)", "DECIMAL(18,4)", "DECIMAL(38,3)"],
     "text": ["VARCHAR"],
     "blob": ["BLOB"],
     "date": ["DATE"],
@@ -163,11 +174,14 @@ def check(oracle: duckdb.DuckDBPyConnection, sql: str, types: tuple[str, ...], t
     batch = rows_of(oracle, types, texts)
     connection = oracle.cursor()
     connection.register("input", batch)
+    columns = ", ".join(f"c{i}::{type} AS c{i}" for i, type in enumerate(types))
     try:
-        expected = connection.sql(f"SELECT TRY({sql}) AS result FROM input").to_arrow_table()
+        expected = connection.sql(f"SELECT TRY({sql}) AS result FROM (SELECT {columns} FROM input)").to_arrow_table()
     except duckdb.Error:
         return None
-    operator = compile_map([("result", sqlglot.parse_one(sql, read="duckdb"))], None, batch.schema, expected.schema)
+    operator = compile_map(
+        [("result", sqlglot.parse_one(sql, read="duckdb"))], None, batch.schema, expected.schema, input_types=types
+    )
     if not operator.kernel:
         return None
     wanted = comparable(expected.column(0).combine_chunks(), sql)
@@ -186,7 +200,7 @@ def plausible(types: tuple[str, ...]) -> bool:
     kinds = {kind for kind, members in KINDS.items() for type in types if type in members}
     return (
         len(kinds) == 1
-        or kinds <= {"integer", "float", "decimal"}
+        or kinds <= {"integer", "huge", "float", "decimal"}
         or kinds in ({"date", "timestamp"}, {"date", "integer"})
     )
 
@@ -196,7 +210,8 @@ def place_types(row: Function, example: str) -> list[list[str]]:
     count = 1 + max(i for i in range(3) if f"{{{i}}}" in example)
     places = [row.takes[min(i, len(row.takes) - 1)] for i in range(count)]
     used = [f"{{{i}}}" in example for i in range(count)]
-    few = 5 if len(row.takes[0].split("|")) < 4 else 2  # a row that takes nearly all kinds need not see all integers
+    # A row that takes nearly all kinds need not see all integers, nor one of three arguments all decimals.
+    few = 1 if count > 2 else 2 if len(row.takes[0].split("|")) > 4 else 5
     return [
         [type for kind in place.split("|") for type in KINDS.get(kind, [])[:few]] if there else ["BOOLEAN"]
         for place, there in zip(places, used, strict=True)
