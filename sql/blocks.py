@@ -161,7 +161,7 @@ def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
     select.set("expressions", items)
     group = select.args.get("group")
     if group is not None:
-        if any(group.args.get(name) for name in ("grouping_sets", "cube", "rollup", "totals")):
+        if group.find(exp.Rollup, exp.Cube, exp.GroupingSets) or group.args.get("totals"):
             raise Unplannable("GROUPING SETS")
         if group.args.get("all"):
             keys = [item.unalias().copy() for item in items if not has_aggregate(item)]
