@@ -46,4 +46,4 @@ def split_script(text: str) -> tuple[list[str], str]:
 def twin_sql(node: exp.Expr) -> str:
     """DuckDB's SQL for a query or expression in which no WindowFunction is left."""
     assert node.find(WindowFunction) is None, "a window function has no DuckDB text; sql/twin.py replaces it first"
-    return node.sql(dialect="duckdb")
+    return node.sql(dialect=Headrace)

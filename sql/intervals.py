@@ -21,8 +21,9 @@ _UNITS_US = {
 }
 _US = {name: us for names, us in _UNITS_US.items() for name in names}
 _CALENDAR = re.compile(r"(mon|month|quarter|y|yr|year|decade|century|centurie|millennium|millennia)s?", re.IGNORECASE)
-_PART = re.compile(r"\s*([+-]?\s*\d+(?:\.\d*)?|[+-]?\s*\.\d+)\s*([a-z]+)\s*(ago\b)?", re.IGNORECASE)
+_PART = re.compile(r"\s*(-?\d+(?:\.\d*)?)\s*([a-z]+)", re.IGNORECASE)
 _CLOCK = re.compile(r"\s*([+-]?)(\d+):(\d{1,2})(?::(\d{1,2}(?:\.\d+)?))?\s*")
+_AGO = re.compile(r"\s+ago\s*", re.IGNORECASE)
 
 
 def constant_us(node: exp.Expr | None, position: Position | None, what: str) -> int:
@@ -40,6 +41,9 @@ def constant_us(node: exp.Expr | None, position: Position | None, what: str) -> 
                     hint="Write it in one unit, such as INTERVAL '90' MINUTE.",
                     position=position,
                 )
+            if unit is not None and "." in amount.name and _US.get(unit.name.lower(), 0) >= _US["m"]:
+                hint = "Count in a smaller unit."
+                raise ProgrammingError(f"{what} must be a whole number of units", hint=hint, position=position)
             text = amount.name if unit is None else f"{amount.name} {unit.name}"
             return _text_us(text, position, what)
         case exp.Paren(this=inner):
@@ -63,30 +67,16 @@ def interval_sql(us: int) -> str:
 
 
 def _text_us(text: str, position: Position | None, what: str) -> int:
-    """'5 seconds', '1 hour 30 minutes', '01:30:00'."""
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        sign, hours, minutes, seconds = clock.groups()
-        total = int(hours) * Decimal(_US["h"]) + int(minutes) * _US["m"] + Decimal(seconds or 0) * _US["s"]
-        return _whole(-total if sign == "-" else total, position, what)
+    """'5 seconds', '1 hour 30 minutes', '01:30:00', '1 day 02:03:04', '2 weeks ago'."""
     total, end = Decimal(0), 0
     while part := _PART.match(text, end):
-        amount, unit, ago = part.groups()
-        if _CALENDAR.fullmatch(unit):
-            raise NotSupportedError(
-                f"{what} cannot be counted in {unit.lower()} yet",
-                detail="Months and years differ in length.",
-                hint="Use weeks, days or a smaller unit.",
-                position=position,
-            )
-        if unit.lower() not in _US:
-            raise ProgrammingError(
-                f'"{unit}" is not a unit of time',
-                hint="Use WEEK, DAY, HOUR, MINUTE, SECOND, MILLISECOND or MICROSECOND.",
-                position=position,
-            )
-        value = Decimal(amount.replace(" ", "")) * _US[unit.lower()]
-        total, end = total + (-value if ago else value), part.end()
+        total, end = total + _part_us(part[1], part[2], position, what), part.end()
+    if clock := _CLOCK.match(text, end):
+        sign, hours, minutes, seconds = clock.groups()
+        us = int(hours) * Decimal(_US["h"]) + int(minutes) * _US["m"] + Decimal(seconds or 0) * _US["s"]
+        total, end = total + (-us if sign == "-" else us), clock.end()
+    if end and (ago := _AGO.fullmatch(text, end)):
+        total, end = -total, ago.end()
     if end == 0 or text[end:].strip():
         raise ProgrammingError(
             f"{what} must be a number and a unit of time, not '{text}'",
@@ -94,6 +84,23 @@ def _text_us(text: str, position: Position | None, what: str) -> int:
             position=position,
         )
     return _whole(total, position, what)
+
+
+def _part_us(amount: str, unit: str, position: Position | None, what: str) -> Decimal:
+    if _CALENDAR.fullmatch(unit):
+        raise NotSupportedError(
+            f"{what} cannot be counted in {unit.lower()} yet",
+            detail="Months and years differ in length.",
+            hint="Use weeks, days or a smaller unit.",
+            position=position,
+        )
+    if unit.lower() not in _US:
+        raise ProgrammingError(
+            f'"{unit}" is not a unit of time',
+            hint="Use WEEK, DAY, HOUR, MINUTE, SECOND, MILLISECOND or MICROSECOND.",
+            position=position,
+        )
+    return Decimal(amount) * _US[unit.lower()]
 
 
 def _whole(us: Decimal, position: Position | None, what: str) -> int:

@@ -134,7 +134,14 @@ class Headrace(DuckDB):
     class Generator(DuckDBGenerator):
         """DuckDB's printer, and windows as Flink writes them."""
 
+        MULTI_ARG_DISTINCT = True
         TRANSFORMS: ClassVar[dict[Any, Any]] = {**DuckDBGenerator.TRANSFORMS, WindowFunction: window_sql}
+
+        def join_sql(self, expression: exp.Join, join_op: str | None = None) -> str:
+            """A comma stays a comma, also before unnest(...)."""
+            if not any(expression.args.get(name) for name in expression.arg_types if name not in ("this", "pivots")):
+                return f", {self.sql(expression, 'this')}"
+            return super().join_sql(expression, join_op)
 
 
 def read_query(tokens: Sequence[Token], source: Source) -> exp.Query:
@@ -200,7 +207,7 @@ def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token], *, before
     if tree.find(WindowFunction) is not None:
         tree = _without_windows(tree)
     try:
-        twin = parse(tree.sql(dialect="duckdb", unsupported_level=ErrorLevel.RAISE))
+        twin = parse(tree.sql(dialect=Headrace, unsupported_level=ErrorLevel.RAISE))
         complaint = difference(written, twin) if isinstance(twin, Parsed) else twin
     except UnsupportedError as error:
         complaint = Complaint(str(error), None)
