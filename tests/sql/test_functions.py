@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import cache
 
 import duckdb
 import numpy as np
@@ -131,19 +132,18 @@ def _kernels_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Projection, "run", decline)
 
 
-def column_sql(type: str, texts: list[str]) -> str:
+def column_sql(type: str, texts: tuple[str, ...]) -> str:
     """A relation with one column of the texts as values of the type, and NULL."""
     literals = ", ".join(f"'{text}'" for text in texts)
     return f"SELECT unnest([{literals}]::VARCHAR[])::{type} AS x UNION ALL SELECT NULL"
 
 
-def rows_of(oracle: duckdb.DuckDBPyConnection, types: tuple[str, ...], texts: list[list[str]]) -> pa.RecordBatch:
-    """All combinations of the values, as columns c0, c1, ..."""
-    sources = [
-        f"({column_sql(type, values)}) AS t{i}" for i, (type, values) in enumerate(zip(types, texts, strict=True))
-    ]
-    names = ", ".join(f"t{i}.x AS c{i}" for i in range(len(types)))
-    table = oracle.sql(f"SELECT {names} FROM {', '.join(sources)}").to_arrow_table().combine_chunks()
+@cache
+def rows_of(columns: tuple[tuple[str, tuple[str, ...]], ...]) -> pa.RecordBatch:
+    """All combinations of the values of typed columns, as c0, c1, ..."""
+    sources = [f"({column_sql(type, texts)}) AS t{i}" for i, (type, texts) in enumerate(columns)]
+    names = ", ".join(f"t{i}.x AS c{i}" for i in range(len(columns)))
+    table = connect().sql(f"SELECT {names} FROM {', '.join(sources)}").to_arrow_table().combine_chunks()
     return table.to_batches()[0]
 
 
@@ -171,7 +171,7 @@ def comparable(array: pa.Array, sql: str) -> list[str]:
 
 def check(oracle: duckdb.DuckDBPyConnection, sql: str, types: tuple[str, ...], texts: list[list[str]]) -> int | None:
     """How many rows the kernels of `sql` accepted, all as DuckDB has them; None if DuckDB or the table lacks it."""
-    batch = rows_of(oracle, types, texts)
+    batch = rows_of(tuple((type, tuple(values)) for type, values in zip(types, texts, strict=True)))
     connection = oracle.cursor()
     connection.register("input", batch)
     columns = ", ".join(f"c{i}::{type} AS c{i}" for i, type in enumerate(types))
@@ -210,8 +210,7 @@ def place_types(row: Function, example: str) -> list[list[str]]:
     count = 1 + max(i for i in range(3) if f"{{{i}}}" in example)
     places = [row.takes[min(i, len(row.takes) - 1)] for i in range(count)]
     used = [f"{{{i}}}" in example for i in range(count)]
-    # A row that takes nearly all kinds need not see all integers, nor one of three arguments all decimals.
-    few = 1 if count > 2 else 2 if len(row.takes[0].split("|")) > 4 else 5
+    few = {1: 5, 2: 2 if "|" in places[0] else 5, 3: 1}[sum(used)]  # the more columns, the fewer types of a kind
     return [
         [type for kind in place.split("|") for type in KINDS.get(kind, [])[:few]] if there else ["BOOLEAN"]
         for place, there in zip(places, used, strict=True)
