@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from .interrupts import Terminated, TimedOut, kept_apart, listen
 
 if TYPE_CHECKING:
     from ..sql.dbapi import Connection
@@ -33,14 +34,6 @@ exit codes: 0 well, 1 a statement failed, 2 usage or the folder could not be ope
 """
 
 
-class TimedOut(KeyboardInterrupt):
-    """The time given by --timeout is over."""
-
-
-class Terminated(KeyboardInterrupt):
-    """The system asks the process to end."""
-
-
 class WithoutPandas:
     """Hides pandas from this process: pyarrow looks for it the first time it converts a list, and where it is there
     (the demo's package brings it along) that costs a third of a second for what no command line needs."""
@@ -54,8 +47,7 @@ class WithoutPandas:
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes this process the command: its signals, and what it hides. The exit code."""
     sys.meta_path.insert(0, WithoutPandas())
-    signal.signal(signal.SIGTERM, raising(Terminated))
-    signal.signal(signal.SIGALRM, raising(TimedOut))
+    listen()
     return command(sys.argv[1:] if argv is None else argv)
 
 
@@ -67,7 +59,8 @@ def command(words: Sequence[str]) -> int:
     from .console import UsageError
 
     try:
-        return run(arguments)
+        with kept_apart():
+            return run(arguments)
     except (UsageError, Error) as error:
         print(error.report() if isinstance(error, Error) else f"Error: {error}", file=sys.stderr)
         return USAGE
@@ -223,15 +216,6 @@ def opened(folder: str | None, *, read_only: bool) -> Connection:
         return connect(folder or ":memory:", read_only=read_only)
     except OSError as error:
         raise UsageError(f"could not open {folder}: {error.strerror}") from error
-
-
-def raising(interruption: type[KeyboardInterrupt]) -> Callable[[int, FrameType | None], NoReturn]:
-    """A signal handler."""
-
-    def handler(number: int, frame: FrameType | None) -> NoReturn:
-        raise interruption
-
-    return handler
 
 
 def positive(text: str) -> int:

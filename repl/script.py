@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..sql.dialect import parse_script
 from ..storage.errors import Error
 from .console import Console
+from .interrupts import kept_apart
 from .live import Progress, follow
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run_text(con: Connection, console: Console, text: str, *, source: str | None
 def run_statement(con: Connection, console: Console, statement: Statement, *, idle: bool = False) -> None:
     """Runs one statement and shows what it gives. An error without a place gets the statement's."""
     try:
-        with console.timed():
+        with kept_apart(), console.timed():
             with status_shown(con, console):
                 cursor = con.run(statement)
             for notice in cursor.notices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,11 @@ from pygments.lexers.sql import SqlLexer
 from pygments.token import Keyword, Name, _TokenType
 
 from ..sql.dialect import split_script
-from ..storage.errors import Error
+from ..storage.errors import Error, InternalError
 from .commands import Leave, Shell, run_command
 from .complete import ShellCompleter
 from .console import Console, UsageError
+from .interrupts import kept_apart
 from .script import run_text
 from .theme import PROMPT_STYLE
 from .words import FUNCTIONS, KEYWORDS
@@ -57,7 +59,8 @@ def run_line(shell: Shell, text: str) -> None:
     """Runs what was typed at one prompt: a command, or statements. Raises: Leave."""
     try:
         if text.lstrip().startswith("\\"):
-            run_command(shell, text)
+            with kept_apart():
+                run_command(shell, text)
         elif text.strip():
             shell.last = text
             run_text(shell.con, shell.console, text)
@@ -65,6 +68,13 @@ def run_line(shell: Shell, text: str) -> None:
         shell.console.complain(error, None)
     except UsageError as error:
         shell.console.say(f"Error: {error}", role="error")
+    except Leave:
+        raise
+    except Exception as error:
+        shell.console.say(traceback.format_exc(), role="footer")
+        shell.console.complain(
+            InternalError("this is a mistake in headrace", hint="Please report it.", detail=f"{error}"), None
+        )
     except KeyboardInterrupt as stop:
         raise_unless_typed(stop)
         shell.console.say("Stopped.", role="tag")

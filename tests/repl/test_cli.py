@@ -16,6 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from headrace.repl.__main__ import command
+from headrace.repl.interrupts import TimedOut, arrive, kept_apart
 
 TABLE = "CREATE STREAM s (k VARCHAR, n INTEGER); INSERT INTO s VALUES ('a', 1), ('b', 2), ('a', 3);"
 VIEW = "CREATE MATERIALIZED VIEW v AS SELECT k, sum(n) AS total FROM s GROUP BY k;"
@@ -159,6 +160,21 @@ def test_a_folder_in_use_is_exit_code_2_and_ctrl_c_is_130(tmp_path: Path) -> Non
             assert other.wait(timeout=30) == 2
         owner.send_signal(signal.SIGINT)
         assert owner.wait(timeout=30) == 130
+
+
+def interrupted_query() -> None:
+    """A library that is interrupted, and tells it as an error of its own."""
+    try:
+        arrive(signal.SIGALRM, None)
+    except KeyboardInterrupt:
+        raise RuntimeError("Query interrupted") from None
+
+
+def test_an_interruption_stays_one_whatever_a_library_makes_of_it() -> None:
+    with pytest.raises(TimedOut), kept_apart():
+        interrupted_query()
+    with pytest.raises(RuntimeError), kept_apart():
+        raise RuntimeError("this one is a mistake")
 
 
 def test_a_timeout_is_exit_code_4(tmp_path: Path) -> None:
