@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..storage.hashing import Hashes
 from .aggregates import AggregateCall, bind
 from .delta import Weights
 from .key_index import KeyIndex
@@ -52,11 +51,11 @@ class Groups:
         """All slots are below this number."""
         return 1 if self._keyless else self.index.slots
 
-    def find(self, keys: Sequence[pa.Array], hashes: Hashes | None, rows: int) -> Slots:
+    def find(self, keys: Sequence[pa.Array], rows: int) -> Slots:
         """The slot of each of `rows` rows, whose keys come in columns; new keys get new slots."""
         if self._keyless:
             return np.zeros(rows, np.int64)
-        slots, _ = self.index.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self.index.schema), hashes)
+        slots, _ = self.index.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self.index.schema))
         return slots
 
     def update(self, slots: Slots, columns: Mapping[str, pa.Array], weights: Weights | None) -> None:
@@ -147,7 +146,7 @@ class Groups:
     def restore(self, snapshot: Snapshot) -> None:
         """Become the groups that `snapshot` was taken of."""
         if not self._keyless:
-            self.index.restore({name: snapshot[name] for name in ("keys", "hashes")})
+            self.index.restore({"keys": snapshot["keys"]})
         self._rows.load(table_columns(snapshot["rows"])[0])
         for place, input in enumerate(self._inputs):
             prefix = f"{place}."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..storage.hashing import fixed_values
+from ..storage.hashing import Hashes, fixed_values, hash_columns
 from .slot_array import Mask, SlotArray, Slots
 
 Rows = npt.NDArray[np.int64]
+Integers = Sequence[npt.NDArray[np.signedinteger[Any]]]  # one column per key column
 
 _INTEGERS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 
@@ -34,6 +37,14 @@ class KeyColumn(ABC):
     def equal(self, slots: Slots, rows: Rows | None) -> Mask:
         """Where slot `slots[i]` holds the key of row `rows[i]` (without `rows`: of row i); below slot 0, anything."""
 
+    def batch_integers(self) -> npt.NDArray[np.signedinteger[Any]] | None:
+        """The batch's column as integers of the same equality; None where there are none, or a NULL."""
+        return None
+
+    def integers(self, slots: Slots) -> npt.NDArray[np.signedinteger[Any]] | None:
+        """The keys of `slots` as the same integers; None where there are none, or a NULL."""
+        return None
+
     @abstractmethod
     def append(self, size: int, rows: Rows) -> None:
         """Give the slots from `size` on the keys of `rows`."""
@@ -50,6 +61,29 @@ class KeyColumn(ABC):
     @abstractmethod
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
+
+
+class Lookup:
+    """The batch that is being looked up, loaded into `columns`, with what different tables want to know of it."""
+
+    def __init__(self, columns: Sequence[KeyColumn], batch: pa.RecordBatch, hashes: Hashes | None = None) -> None:
+        self.rows = int(batch.num_rows)
+        self._batch = batch
+        self._hashes = hashes
+        for column, array in zip(columns, batch.columns, strict=True):
+            column.load(array)
+        self.integers = all_or_none([column.batch_integers() for column in columns])
+
+    @cached_property
+    def hashes(self) -> Hashes:
+        """The hash of each row."""
+        return hash_columns(self._batch.columns) if self._hashes is None else self._hashes
+
+
+def all_or_none(columns: Sequence[npt.NDArray[np.signedinteger[Any]] | None]) -> Integers | None:
+    """`columns`, if none of them is None."""
+    known = [column for column in columns if column is not None]
+    return known if len(known) == len(columns) else None
 
 
 def key_column(kind: pa.DataType) -> KeyColumn:
@@ -116,6 +150,12 @@ class FixedColumn(KeyColumn):
         elif self._batch_nulls is not None:
             same &= ~(self._batch_nulls if rows is None else self._batch_nulls[rows])
         return same
+
+    def batch_integers(self) -> npt.NDArray[np.signedinteger[Any]] | None:
+        return self._batch[0] if len(self._batch) == 1 and self._batch_nulls is None else None
+
+    def integers(self, slots: Slots) -> npt.NDArray[np.signedinteger[Any]] | None:
+        return self._words[0].values[slots] if len(self._words) == 1 and self._nulls is None else None
 
     def append(self, size: int, rows: Rows) -> None:
         for stored, column in zip(self._words, self._batch, strict=True):

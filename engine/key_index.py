@@ -1,62 +1,82 @@
-"""Keys to dense slots: an open hash table of slots over slot-addressed key columns, probed a whole batch at a time.
+"""Keys to dense slots, a whole batch at a time: a table of slots over slot-addressed key columns.
 
-Equality of the real keys is always verified: a 64-bit hash is a filter, never a proof.
+Integers that lie close together address their cell directly; all other keys are hashed, and compared where hashes meet:
+a 64-bit hash is a filter, never a proof.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ..storage.hashing import Hashes, hash_columns
-from .key_columns import KeyColumn, Rows, key_column
+from .direct_cells import DirectCells, box_cells, box_of, grown_box, joined_box
+from .hashed_cells import HashedCells
+from .key_columns import KeyColumn, Lookup, Rows, all_or_none, key_column
 from .operator import Snapshot
-from .slot_array import Mask, SlotArray, Slots
+from .slot_array import Mask, Slots
 
-_FREE = -1
-_DELETED = -2
-_CELLS_MIN = 256
-_INSERTED_MIN = 2048  # a big batch of new keys goes in piece by piece, so that its repeated keys do not swell the table
+_SLOTS_WASTED_MIN = 256
+_INSERTED_MIN = 2048  # many new keys go in piece by piece, so that repeated ones among them do not swell the table
+_DIRECT_CELLS_MIN = 4096  # so few cells are always worth it
+_DIRECT_CELLS_PER_KEY = 6
 
 
 class KeyIndex:
     """A set of keys, each with a slot: 0, 1, 2, ... in the order of their coming.
 
-    State: per key its columns, 8 bytes of hash, 8 to 16 bytes of table.
-    Holds: a slot keeps its key until `delete`, and its number until `compact`.
-    From: linear probing, Knuth, The Art of Computer Programming 3, section 6.4, algorithm L, made to work on arrays:
-    all rows probe once, those that met a stranger move on one cell and probe again.
+    State: per key its columns and 8 to 32 bytes of table.
+    Holds: a slot keeps its key until `delete`, and its number until `compact`. NULL equals NULL, NaN equals NaN.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self._columns: list[KeyColumn] = [key_column(field.type) for field in schema]
-        self._exact = all(column.exact for column in self._columns)
-        self._hashes = SlotArray(np.uint64)
-        self._cells: npt.NDArray[np.int32] = np.full(_CELLS_MIN, _FREE, np.int32)
-        self._shift = np.uint64(64 - _CELLS_MIN.bit_length() + 1)
-        self._occupied = 0  # cells that are not free
+        self._table: HashedCells | DirectCells = HashedCells(self._columns, _none(), _none().view(np.uint64), 0)
+        self._rows_since_rebuild = 0
         self.slots = 0  # slots given out since the last compact: slot-addressed columns need this many
         self.size = 0  # keys present
 
     def lookup_or_insert(self, batch: pa.RecordBatch, hashes: Hashes | None = None) -> tuple[Slots, Mask]:
-        """The slot of each row's key, and True for the first row of each key that was not present before."""
-        hashes = self._load(batch, hashes)
-        slots = self._find(hashes)
-        new = np.zeros(len(slots), np.bool_)
-        missing = np.flatnonzero(slots < 0)
-        while len(missing):
-            piece, missing = np.split(missing, [max(_INSERTED_MIN, self.size)])
-            self._insert(piece, hashes, slots, new)
-            if len(missing):
-                slots[missing] = self._find(hashes, missing)
-                missing = missing[slots[missing] < 0]
-        return slots, new
+        """The slot of each row's key, and True for the first row of each key that was not present before.
+
+        `hashes` is what `hash_columns` makes of `batch`, where the caller knows it already.
+        """
+        lookup = Lookup(self._columns, batch, hashes)
+        new = np.zeros(lookup.rows, np.bool_)
+        if not lookup.rows:
+            return _none(), new
+
+        def give(winners: Rows) -> Slots:
+            new[winners] = True
+            return self._give(winners)
+
+        self._rows_since_rebuild += lookup.rows
+        if not self.slots:
+            self._rebuild(lookup)
+        while True:
+            slots = self._table.find(lookup)
+            if slots is None:
+                self._rebuild(lookup)
+                continue
+            missing = np.flatnonzero(slots < 0)
+            piece = missing[: max(_INSERTED_MIN, self.size)]
+            if not self._table.has_room(len(piece)):
+                self._rebuild(lookup)
+                continue
+            if len(piece):
+                self._table.insert(lookup, piece, slots, give)
+            if len(piece) == len(missing):
+                return slots, new
 
     def lookup(self, batch: pa.RecordBatch, hashes: Hashes | None = None) -> Slots:
         """The slot of each row's key; -1 where it is not present."""
-        return self._find(self._load(batch, hashes))
+        lookup = Lookup(self._columns, batch, hashes)
+        slots = self._table.find(lookup)
+        if slots is None:
+            self._table = self._hashed(0)
+            slots = self._table.find(lookup)
+        return slots
 
     def keys(self, slots: Slots) -> pa.RecordBatch:
         """The keys of `slots`, in that order."""
@@ -64,151 +84,99 @@ class KeyIndex:
 
     def delete(self, slots: Slots) -> None:
         """Forget the keys of `slots`, which are present and named once each."""
-        pending = slots
-        cells = self._home(self._hashes.values[slots])
-        while len(pending):
-            here = self._cells[cells] == pending
-            self._cells[cells[here]] = _DELETED
-            away = ~here
-            pending = pending[away]
-            cells = (cells[away] + 1) & (len(self._cells) - 1)
+        if isinstance(self._table, HashedCells):
+            self._table.delete(slots)
+        else:
+            keys = all_or_none([column.integers(slots) for column in self._columns])
+            assert keys is not None
+            self._table.delete(keys)
         self.size -= len(slots)
 
     @property
     def wasteful(self) -> bool:
         """True when most slots are of deleted keys, so that it is time for `compact`."""
-        return self.slots > 2 * self.size + _CELLS_MIN
+        return self.slots > 2 * self.size + _SLOTS_WASTED_MIN
 
     def compact(self) -> Slots:
         """Renumber the keys present from 0 on, in the order they had; their old slots, in the new order."""
         kept = self._present()
+        hashes = self._table.hashes(kept) if isinstance(self._table, HashedCells) else None
         for column in self._columns:
             column.keep(kept)
-        self._hashes.keep(kept)
         self.slots = len(kept)
-        self._rebuild(len(kept))
+        self._table = self._direct(None) or self._hashed(0, hashes)
         return kept
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._cells.nbytes + self._hashes.bytes + sum(column.bytes for column in self._columns)
+        return self._table.bytes + sum(column.bytes for column in self._columns)
 
     def snapshot(self) -> Snapshot:
         """The keys present, in the order of their slots; `restore` numbers them from 0 on."""
-        present = self._present()
-        keys = pa.Table.from_batches([self.keys(present)])
-        return {"keys": keys, "hashes": pa.table({"hash": self._hashes.values[present]})}
+        return {"keys": pa.Table.from_batches([self.keys(self._present())])}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the index that `snapshot` was taken of, its keys numbered from 0 on."""
         batches = snapshot["keys"].combine_chunks().to_batches()
-        empty = pa.RecordBatch.from_pylist([], schema=self.schema)
-        self.load(batches[0] if batches else empty, snapshot["hashes"]["hash"].to_numpy())
+        if batches:
+            self.load(batches[0])
 
-    def load(self, batch: pa.RecordBatch, hashes: Hashes | None = None) -> None:
+    def load(self, batch: pa.RecordBatch) -> None:
         """Fill an empty index with the keys of `batch`, all different: row i gets slot i."""
         assert not self.slots, "only an empty index can be filled"
-        hashes = self._load(batch, hashes)
-        for column in self._columns:
-            column.append(0, np.arange(len(hashes)))
-        self._hashes.load(hashes)
-        self.slots = self.size = len(hashes)
-        self._rebuild(self.size)
+        lookup = Lookup(self._columns, batch)
+        self._give(np.arange(lookup.rows))
+        self._table = self._direct(None) or self._hashed(0, lookup.hashes)
 
-    def _present(self) -> Slots:
-        if self.size == self.slots:
-            return np.arange(self.slots)
-        return np.sort(self._cells[self._cells >= 0]).astype(np.int64)
-
-    def _load(self, batch: pa.RecordBatch, hashes: Hashes | None) -> Hashes:
-        for column, array in zip(self._columns, batch.columns, strict=True):
-            column.load(array)
-        return hash_columns(batch.columns) if hashes is None else hashes
-
-    def _home(self, hashes: Hashes) -> Rows:
-        """The cell where the search for a hash begins: its leading bits."""
-        return (hashes >> self._shift).astype(np.int64)
-
-    def _find(self, hashes: Hashes, rows: Rows | None = None) -> Slots:
-        """The slots of `rows` of the loaded batch (of all, without `rows`), -1 where the key is not present."""
-        cells = self._home(hashes if rows is None else hashes[rows])
-        slots = self._cells[cells].astype(np.int64)
-        found = self._same(hashes, slots, rows)
-        if found.all():
-            return slots
-        pending = np.flatnonzero(~found & (slots != _FREE))
-        slots[~found] = _FREE
-        cells = cells[pending]
-        while len(pending):
-            cells = (cells + 1) & (len(self._cells) - 1)
-            candidates = self._cells[cells].astype(np.int64)
-            found = self._same(hashes, candidates, pending if rows is None else rows[pending])
-            slots[pending[found]] = candidates[found]
-            going_on = np.flatnonzero(~found & (candidates != _FREE))
-            pending, cells = pending[going_on], cells[going_on]
-        return slots
-
-    def _same(self, hashes: Hashes, slots: Slots, rows: Rows | None) -> Mask:
-        """Where `slots[i]` is a slot and holds the key of row `rows[i]`."""
-        if self._exact:
-            same = slots >= 0
-            for column in self._columns:
-                same &= column.equal(slots, rows)
-            return same
-        same = (self._hashes.values[slots] == (hashes if rows is None else hashes[rows])) & (slots >= 0)
-        if same.all():
-            for column in self._columns:
-                same &= column.equal(slots, rows)
-            return same
-        likely = np.flatnonzero(same)
-        for column in self._columns:
-            same[likely] &= column.equal(slots[likely], likely if rows is None else rows[likely])
-        return same
-
-    def _insert(self, rows: Rows, hashes: Hashes, slots: Slots, new: Mask) -> None:
-        """Give the keys of `rows`, none of them present, a cell and a slot; `slots` and `new` learn of it."""
-        if 2 * (self._occupied + len(rows)) > len(self._cells):
-            self._rebuild(self.size + len(rows))
-        cells = self._home(hashes[rows])
-        while len(rows):
-            free = np.flatnonzero(self._cells[cells] == _FREE)
-            claims = (-3 - free).astype(np.int32)
-            self._cells[cells[free[::-1]]] = claims[::-1]  # of all who write a cell the last has it: the first row
-            winners = free[self._cells[cells[free]] == claims]
-            self._give_slots(rows[winners], cells[winners], hashes, slots, new)
-            candidates = self._cells[cells].astype(np.int64)
-            found = self._same(hashes, candidates, rows)
-            slots[rows[found]] = candidates[found]
-            going_on = np.flatnonzero(~found)
-            rows = rows[going_on]
-            cells = (cells[going_on] + 1) & (len(self._cells) - 1)
-
-    def _give_slots(self, rows: Rows, cells: Rows, hashes: Hashes, slots: Slots, new: Mask) -> None:
-        if not len(rows):
-            return
+    def _give(self, rows: Rows) -> Slots:
+        """New slots for the keys of `rows` of the loaded batch."""
         end = self.slots + len(rows)
-        self._cells[cells] = np.arange(self.slots, end)
-        self._hashes.reserve(end)
-        self._hashes.values[self.slots : end] = hashes[rows]
         for column in self._columns:
             column.append(self.slots, rows)
-        new[rows] = True
+        given = np.arange(self.slots, end)
         self.slots = end
         self.size += len(rows)
-        self._occupied += len(rows)
+        return given
 
-    def _rebuild(self, room: int) -> None:
-        """A table fit for `room` keys, with the present keys in it and no trace of deleted ones."""
+    def _present(self) -> Slots:
+        return np.arange(self.slots) if self.size == self.slots else self._table.present()
+
+    def _rebuild(self, lookup: Lookup) -> None:
+        """A table that can take some new keys of `lookup`."""
+        self._table = self._direct(lookup) or self._hashed(min(lookup.rows, max(_INSERTED_MIN, self.size)))
+        self._rows_since_rebuild = 0
+
+    def _hashed(self, room: int, hashes: Hashes | None = None) -> HashedCells:
+        """A hash table of all keys present, with room for `room` more."""
         present = self._present()
-        bits = max(_CELLS_MIN, 3 * room).bit_length()
-        self._cells = np.full(1 << bits, _FREE, np.int32)
-        self._shift = np.uint64(64 - bits)
-        self._occupied = len(present)
-        cells = self._home(self._hashes.values[present])
-        while len(present):
-            free = self._cells[cells] == _FREE
-            self._cells[cells[free]] = present[free]
-            going_on = np.flatnonzero(self._cells[cells] != present)
-            present = present[going_on]
-            cells = (cells[going_on] + 1) & (len(self._cells) - 1)
+        if hashes is None:
+            if isinstance(self._table, HashedCells):
+                hashes = self._table.hashes(present)
+            else:
+                hashes = hash_columns(self.keys(present).columns)
+        return HashedCells(self._columns, present, hashes, self.size + room)
+
+    def _direct(self, lookup: Lookup | None) -> DirectCells | None:
+        """A direct table of all keys present, with cells for those of `lookup`; None where that is not worth it."""
+        present = self._present()
+        keys = all_or_none([column.integers(present) for column in self._columns])
+        if keys is None or (lookup is not None and lookup.integers is None):
+            return None
+        cells_max = max(_DIRECT_CELLS_MIN, _DIRECT_CELLS_PER_KEY * (self.size + (lookup.rows // 4 if lookup else 0)))
+        needed = box_of(keys) if len(present) else None
+        if lookup is not None and lookup.integers is not None:
+            needed = joined_box(needed, box_of(lookup.integers))
+        if needed is None or box_cells(needed) > cells_max:
+            return None
+        if isinstance(self._table, DirectCells):
+            if self._rows_since_rebuild < self.size // 4:
+                return None
+            roomy = grown_box(self._table.box, needed)
+            if box_cells(roomy) <= cells_max:
+                needed = roomy
+        return DirectCells(needed, keys, present)
+
+
+def _none() -> Slots:
+    return np.zeros(0, np.int64)

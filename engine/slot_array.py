@@ -51,7 +51,7 @@ class SlotArray:
 
 def distinct(slots: Slots, size: int) -> Slots:
     """The slots that occur in `slots`, each once, in ascending order; all are below `size`."""
-    if size <= 4 * len(slots):
+    if size <= 64 * len(slots):
         seen = np.zeros(size, np.bool_)
         seen[slots] = True
         return np.flatnonzero(seen)

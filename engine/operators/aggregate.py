@@ -47,7 +47,7 @@ class Aggregate(ResultHolder):
             return None
         if groups.wasteful:
             groups.compact()
-        slots = groups.find([delta.batch.column(name) for name in self._keys], None, delta.rows)
+        slots = groups.find([delta.batch.column(name) for name in self._keys], delta.rows)
         columns = {name: delta.batch.column(name) for name in groups.columns}
         if not self.emits:
             groups.update(slots, columns, delta.weights)

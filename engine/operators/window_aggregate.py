@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ...storage.hashing import hash_columns, hash_integers
 from ..aggregates import AggregateCall
 from ..delta import Delta
 from ..groups import Change, Groups, change
@@ -73,11 +72,8 @@ class WindowAggregate(ResultHolder):
         columns = {}
         for name in {*self._keys, *groups.columns}:
             columns[name] = batch.column(name) if rows is None else batch.column(name).take(pa.array(rows))
-        hashes = hash_integers(starts)
-        if self._keys:
-            hashes ^= hash_columns([columns[name] for name in self._keys])
         known = groups.slots
-        slots = groups.find([pa.array(starts), *(columns[name] for name in self._keys)], hashes, len(starts))
+        slots = groups.find([pa.array(starts), *(columns[name] for name in self._keys)], len(starts))
         self._add_run(np.arange(known, groups.slots))
         if self._final or not self.emits:
             groups.update(slots, columns, weights)

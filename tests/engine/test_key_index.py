@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.engine import key_columns, key_index
 from headrace.engine.key_index import KeyIndex
 from headrace.storage.hashing import Hashes
 from tests.laws import batch_rows, values
@@ -58,28 +60,41 @@ def batches(draw: st.DrawFn) -> list[pa.RecordBatch]:
     return made
 
 
-def collide(batch: pa.RecordBatch, hashes: str) -> Hashes | None:
-    """None for the real hashes, or ones that are all the same, or hold few bits and those at one end."""
-    if hashes == "real":
-        return None
-    if hashes == "same":
-        return np.full(batch.num_rows, 7, np.uint64)
-    lengths = np.array([len(repr(row)) % 3 for row in batch_rows(batch)], np.uint64)
-    return lengths if hashes == "low" else lengths << np.uint64(62) | np.uint64(3 << 60)
+def colliding(kind: str) -> Callable[[Sequence[pa.Array]], Hashes]:
+    """Hashes that are all the same, or differ in few bits at one end."""
+
+    def hash_columns(columns: Sequence[pa.Array]) -> Hashes:
+        if kind == "same":
+            return np.full(len(columns[0]), 7, np.uint64)
+        batch = pa.RecordBatch.from_arrays(list(columns), names=[str(place) for place in range(len(columns))])
+        lengths = np.array([len(repr(row)) % 3 for row in batch_rows(batch)], np.uint64)
+        return lengths if kind == "low" else lengths << np.uint64(62) | np.uint64(3 << 60)
+
+    return hash_columns
 
 
 @pytest.mark.parametrize("hashes", ["real", "same", "low", "high"])
-@settings(max_examples=60)
+@pytest.mark.parametrize("direct_cells_min", [0, 4096])
+@settings(max_examples=40)
 @given(data=st.data())
-def test_against_a_dictionary(hashes: str, data: st.DataObject) -> None:
+def test_against_a_dictionary(hashes: str, direct_cells_min: int, data: st.DataObject) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if hashes != "real":
+            patch.setattr(key_index, "hash_columns", colliding(hashes))
+            patch.setattr(key_columns, "hash_columns", colliding(hashes))
+        patch.setattr(key_index, "_DIRECT_CELLS_MIN", direct_cells_min)
+        patch.setattr(key_index, "_DIRECT_CELLS_PER_KEY", direct_cells_min)
+        check_against_a_dictionary(data)
+
+
+def check_against_a_dictionary(data: st.DataObject) -> None:
     inputs = data.draw(batches())
     index = KeyIndex(inputs[0].schema)
     model: dict[tuple[Any, ...], int] = {}
     for batch in inputs:
-        given_hashes = collide(batch, hashes)
         keys = batch_rows(batch)
-        assert index.lookup(batch, given_hashes).tolist() == [model.get(key, -1) for key in keys]
-        slots, new = index.lookup_or_insert(batch, given_hashes)
+        assert index.lookup(batch).tolist() == [model.get(key, -1) for key in keys]
+        slots, new = index.lookup_or_insert(batch)
         first_seen = [key not in model and key not in keys[:row] for row, key in enumerate(keys)]
         assert new.tolist() == first_seen
         for key, slot in zip(keys, slots.tolist(), strict=True):

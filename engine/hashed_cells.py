@@ -1,0 +1,150 @@
+"""A hash table of slots: open addressing with linear probing, a whole batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..storage.hashing import Hashes
+from .key_columns import KeyColumn, Lookup, Rows
+from .slot_array import Mask, SlotArray, Slots
+
+FREE = -1
+_DELETED = -2
+_CELLS_MIN = 256
+
+
+class HashedCells:
+    """Where the slot of each key is found by the key's hash; what a slot's key is, `columns` know.
+
+    State: 8 bytes of hash a slot, and 8 to 24 bytes of cells a key.
+    Holds: equal hashes prove nothing, keys are compared; at least half of the cells are free.
+    From: linear probing, Knuth, The Art of Computer Programming 3, section 6.4, algorithm L. All rows probe once, those
+    that met a stranger go on one cell and probe again.
+    """
+
+    def __init__(self, columns: Sequence[KeyColumn], present: Slots, hashes: Hashes, room: int) -> None:
+        """A table fit for `room` keys, with the slots `present` in it, whose hashes are `hashes`."""
+        self._columns = columns
+        self._exact = all(column.exact for column in columns)
+        self._hashes = SlotArray(np.uint64)
+        self._hashes.reserve(int(present.max(initial=-1)) + 1)
+        self._hashes.values[present] = hashes
+        bits = max(_CELLS_MIN, 3 * room).bit_length()
+        self._cells: npt.NDArray[np.int32] = np.full(1 << bits, FREE, np.int32)
+        self._shift = np.uint64(64 - bits)
+        self._occupied = len(present)
+        slots = present.astype(np.int32)
+        cells = self._home(hashes)
+        while len(slots):
+            free = np.flatnonzero(self._cells[cells] == FREE)
+            self._cells[cells[free]] = slots[free]
+            going_on = np.flatnonzero(self._cells[cells] != slots)
+            slots = slots[going_on]
+            cells = self._next(cells[going_on])
+
+    def has_room(self, keys: int) -> bool:
+        """Whether `keys` more can be inserted."""
+        return 2 * (self._occupied + keys) <= len(self._cells)
+
+    def find(self, lookup: Lookup) -> Slots:
+        """The slot of each row's key; -1 where it is not present."""
+        hashes = lookup.hashes
+        cells = self._home(hashes)
+        slots = self._cells[cells].astype(np.int64)
+        pending = np.flatnonzero(~self._same(hashes, slots, None))
+        met = slots[pending]
+        slots[pending] = FREE
+        pending = pending[np.flatnonzero(met != FREE)]
+        cells = cells[pending]
+        while len(pending):
+            cells = self._next(cells)
+            met = self._cells[cells].astype(np.int64)
+            same = self._same(hashes, met, pending)
+            found = np.flatnonzero(same)
+            slots[pending[found]] = met[found]
+            going_on = np.flatnonzero(~same & (met != FREE))
+            pending, cells = pending[going_on], cells[going_on]
+        return slots
+
+    def insert(self, lookup: Lookup, rows: Rows, slots: Slots, give: Callable[[Rows], Slots]) -> None:
+        """Put the keys of `rows`, none of them present, into cells, and into `slots` what `give` made their slots."""
+        hashes = lookup.hashes
+        cells = self._home(hashes[rows])
+        while len(rows):
+            free = np.flatnonzero(self._cells[cells] == FREE)
+            if len(free):
+                winners = free[claim(self._cells, cells[free])]
+                given = give(rows[winners])
+                self._hashes.reserve(int(given[-1]) + 1)
+                self._hashes.values[given] = hashes[rows[winners]]
+                self._cells[cells[winners]] = given
+                self._occupied += len(winners)
+            met = self._cells[cells].astype(np.int64)
+            same = self._same(hashes, met, rows)
+            found = np.flatnonzero(same)
+            slots[rows[found]] = met[found]
+            going_on = np.flatnonzero(~same)
+            rows = rows[going_on]
+            cells = self._next(cells[going_on])
+
+    def delete(self, slots: Slots) -> None:
+        """Take out `slots`, which are in and named once each."""
+        cells = self._home(self._hashes.values[slots])
+        while len(slots):
+            here = self._cells[cells] == slots
+            self._cells[cells[np.flatnonzero(here)]] = _DELETED
+            going_on = np.flatnonzero(~here)
+            slots = slots[going_on]
+            cells = self._next(cells[going_on])
+
+    def present(self) -> Slots:
+        """All slots that are in, in ascending order."""
+        return np.sort(self._cells[self._cells >= 0]).astype(np.int64)
+
+    def hashes(self, slots: Slots) -> Hashes:
+        """The hashes of `slots`."""
+        hashes: Hashes = self._hashes.values[slots]
+        return hashes
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return self._cells.nbytes + self._hashes.bytes
+
+    def _home(self, hashes: Hashes) -> Rows:
+        """The cell where the search for a hash begins: its leading bits."""
+        cells: Rows = (hashes >> self._shift).view(np.int64)
+        return cells
+
+    def _next(self, cells: Rows) -> Rows:
+        following: Rows = (cells + 1) & (len(self._cells) - 1)
+        return following
+
+    def _same(self, hashes: Hashes, slots: Slots, rows: Rows | None) -> Mask:
+        """Where `slots[i]` is a slot and holds the key of row `rows[i]`."""
+        same: Mask = slots >= 0
+        if self._exact:
+            for column in self._columns:
+                same &= column.equal(slots, rows)
+            return same
+        same &= self._hashes.values[slots] == (hashes if rows is None else hashes[rows])
+        if same.all():
+            for column in self._columns:
+                same &= column.equal(slots, rows)
+            return same
+        likely = np.flatnonzero(same)
+        sure = np.ones(len(likely), np.bool_)
+        for column in self._columns:
+            sure &= column.equal(slots[likely], likely if rows is None else rows[likely])
+        same[likely] = sure
+        return same
+
+
+def claim(cells: npt.NDArray[np.int32], wanted: Rows) -> Rows:
+    """The first to want each cell, as places in `wanted`; the cells then hold numbers below -2, to be written over."""
+    claims = np.arange(-3, -3 - len(wanted), -1, dtype=np.int32)
+    cells[wanted[::-1]] = claims[::-1]  # of all who write a cell the last stays
+    return np.flatnonzero(cells[wanted] == claims)
