@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -93,12 +93,18 @@ class Session:
         self.settings: dict[str, bool] = {"allow_recompute": True}
         self._written: dict[str, list[int]] = {}
         self._subscriptions = 0
+        self._notices = list(database.folder.notices)  # what recovery found, told with the first statement
         self.flush_target()
 
     def run(self, statement: Statement, parameters: Parameters = None) -> Outcome:
         """Do what the statement says, whole or not at all."""
         if parameters and not isinstance(statement, Select | Insert):
             raise ProgrammingError("only SELECT and INSERT take parameters", position=statement.start)
+        outcome = self._run(statement, parameters)
+        notices, self._notices = self._notices, []
+        return replace(outcome, notices=[*notices, *outcome.notices]) if notices else outcome
+
+    def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
         match statement:
             case Select(emit=None):
                 rows = select(self.database, statement.query, parameters, self._written)
