@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
-from .fidelity import type_complaint
+from .fidelity import reserved_words, type_complaint
 from .lexer import QUOTED, words
 from .parser_queries import QueryParser, read_expression, read_part, read_query
 from .parser_windows import unexpected
@@ -120,6 +120,13 @@ class Cursor:
 
     def name(self, what: str) -> str:
         """One identifier, in the case it was written."""
+        if self.token is not None and self.word in reserved_words():
+            hint = f'A reserved word needs quotes: "{self.token.text}".'
+            self.unexpected(f"Here should be {what}.", hint=hint)
+        return self._name(what)
+
+    def _name(self, what: str) -> str:
+        """The same, or a word that is reserved where queries are."""
         token = self.token
         if token is None or token.token_type not in _NAME_TOKENS:
             reserved = token is not None and _NAME.fullmatch(token.text)
@@ -191,7 +198,7 @@ class Cursor:
         if self.word in ("TRUE", "ON", "FALSE", "OFF"):
             self.index += 1
             return words(token)[0] in ("TRUE", "ON")
-        return self.name(what)
+        return self._name(what)
 
     def options(self, *, bare: bool) -> dict[str, Option]:
         """( name = value, ... ) with lower-case names; `bare`: the = may be missing, and a lone name is true."""
@@ -221,9 +228,9 @@ class Cursor:
 
     def dotted(self) -> str:
         """a.b.c as one setting's name."""
-        parts = [self.name("the name of an option")]
+        parts = [self._name("the name of an option")]
         while self.accept_mark("."):
-            parts.append(self.name("the rest of the name"))
+            parts.append(self._name("the rest of the name"))
         return ".".join(parts)
 
     def query(self, end: int | None = None) -> exp.Query:

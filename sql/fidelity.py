@@ -100,6 +100,17 @@ def difference(written: Parsed, twin: Parsed) -> Complaint | None:
 
 
 @cache
+def reserved_words() -> frozenset[str]:
+    """The upper-case words that DuckDB takes as a name only in quotes."""
+    connection, lock = _duckdb()
+    with lock:
+        rows = connection.execute(
+            "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')"
+        )
+        return frozenset(name.upper() for (name,) in rows.fetchall())
+
+
+@cache
 def _duckdb() -> tuple[duckdb.DuckDBPyConnection, threading.Lock]:
     return duckdb.connect(":memory:"), threading.Lock()
 

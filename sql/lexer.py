@@ -35,6 +35,8 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 class Tokenizer(DuckDB.Tokenizer):
     """DuckDB's words, with no word that swallows the rest of its statement unread."""
 
+    KEYWORDS: ClassVar[dict[str, TokenType]] = {**DuckDB.Tokenizer.KEYWORDS}
+    KEYWORDS.pop("SESSION")  # also a window
     COMMANDS: ClassVar[set[TokenType]] = set()
 
 

@@ -13,7 +13,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
 from .aggregate_names import AGGREGATE_NAMES
-from .fidelity import Complaint, Parsed, difference, parse
+from .fidelity import Complaint, Parsed, difference, parse, reserved_words
 from .lexer import Tokenizer
 from .parser_windows import SpottedError, WindowParser, unexpected
 from .positions import Source, position_of, position_of_token
@@ -196,7 +196,11 @@ def _confirm(
     offset = start + max(0, (written.start or 0) - len(before))
     token = next((token for token in tokens if token.end >= offset), tokens[-1])
     if written.syntax:
-        raise unexpected(token if offset < end else None, tokens[-1])
+        index = tokens.index(token) if offset < end else len(tokens)
+        names = [near for near in tokens[max(0, index - 1) : index + 1] if near.token_type == TokenType.VAR]
+        reserved = next((name.text for name in names if name.text.upper() in reserved_words()), None)
+        hint = f'A reserved word needs quotes: "{reserved}".' if reserved is not None else None
+        raise unexpected(token if offset < end else None, tokens[-1], hint=hint)
     raise ProgrammingError(written.headline[:1].lower() + written.headline[1:], position=position_of_token(token))
 
 
