@@ -11,6 +11,8 @@ from .hashed_cells import FREE, claim
 from .key_columns import Integers, Lookup, Rows
 from .slot_array import Slots
 
+_LEAST, _GREATEST = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
+
 Box = Sequence[tuple[int, int]]  # the least and the greatest value of each key column
 
 
@@ -98,7 +100,9 @@ def grown_box(old: Box, needed: Box) -> Box:
     grown = []
     for (old_low, old_high), (low, high) in zip(old, needed, strict=True):
         span = high - low + 1
-        grown.append((low - span if low < old_low else low, high + span if high > old_high else high))
+        low = max(low - span, _LEAST) if low < old_low else low
+        high = min(high + span, _GREATEST) if high > old_high else high
+        grown.append((low, high))
     return grown
 
 
