@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,12 @@ def cast(target: pa.DataType, *, safe: bool = True) -> Kernel:
 _is_nan, _and_not, _or, _invert = arrow("is_nan"), arrow("and_not"), arrow("or"), arrow("invert")
 _equal, _less, _less_equal = arrow("equal"), arrow("less"), arrow("less_equal")
 _is_null, _xor, _coalesce, _if_else = arrow("is_null"), arrow("xor"), arrow("coalesce"), arrow("if_else")
-_FALSE = pa.scalar(False)
+
+
+@cache
+def _false() -> pa.Scalar:
+    """Made when first needed: pyarrow imports pandas, if it is there, for its first scalar."""
+    return pa.scalar(False)
 
 
 def float_equal(arguments: list[Datum]) -> Datum:
@@ -93,11 +98,11 @@ def distinct(equal: Kernel) -> Kernel:
 
 
 def is_true(arguments: list[Datum]) -> Datum:
-    return _coalesce([arguments[0], _FALSE])
+    return _coalesce([arguments[0], _false()])
 
 
 def is_false(arguments: list[Datum]) -> Datum:
-    return _coalesce([_invert([arguments[0]]), _FALSE])
+    return _coalesce([_invert([arguments[0]]), _false()])
 
 
 def choose(arguments: list[Datum]) -> Datum:

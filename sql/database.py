@@ -72,7 +72,7 @@ class Database:
     # -- streams --------------------------------------------------------------------------------------------------
 
     def create_stream(self, statement: CreateStream) -> list[str]:
-        """Declare a stream and its topic, all of the statement checked before anything is kept; notices, none so far."""
+        """Declare a stream and its topic, all of it checked before anything is kept; notices, none so far."""
         relation, options = self._stream_relation(statement)
         partitions = statement.partitions or self.default_partitions
         relation = replace(relation, partitions=partitions)
@@ -224,7 +224,7 @@ class Database:
             raise ProgrammingError(
                 "cannot EMIT FINAL without a window that closes",
                 detail="A result is final when the watermark has passed the end of its window.",
-                hint="Group by window_start, window_end of a TUMBLE or HOP over the column with the stream's WATERMARK.",
+                hint="Group by window_start, window_end of a TUMBLE or HOP over the column with the WATERMARK.",
                 position=emit.emit.position if emit is not None and emit.emit is not None else None,
             )
         if names:

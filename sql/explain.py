@@ -8,9 +8,8 @@ from ..engine.aggregates import AggregateCall
 from ..engine.windows import Window
 from . import plan as p
 from .dialect import twin_sql
-from .expressions import compile_map
+from .lower import lower_map
 from .plan import Plan
-from .relations import schema_of
 from .twin import interval
 
 
@@ -55,10 +54,9 @@ def _describe(plan: Plan) -> tuple[str, str]:
         case p.Late():
             return f"late: rows whose {_window(plan.window)} has closed go to system.late_rows", "the watermark"
         case p.Map():
-            operator = compile_map(plan.items, plan.where, schema_of(plan.input.columns), schema_of(plan.columns))
             items = ", ".join(_item(name, twin_sql(item)) for name, item in plan.items)
             where = f" where {twin_sql(plan.where)}" if plan.where is not None else ""
-            return f"map {items}{where} [{operator.describe()}]", "none"
+            return f"map {items}{where} [{lower_map(plan).describe()}]", "none"
         case p.AssignWindow():
             return f"window: {_window(plan.window)} over {plan.time}", "none"
         case p.WindowAggregate():

@@ -122,8 +122,8 @@ least = always(arrow("min_element_wise", pc.ElementWiseAggregateOptions(skip_nul
 
 
 def _joined(nulls: str) -> Build:
-    join, nothing = arrow("binary_join_element_wise", pc.JoinOptions(nulls, "")), pa.scalar("")
-    return always(lambda arguments: join([*arguments, nothing]))
+    join = arrow("binary_join_element_wise", pc.JoinOptions(nulls, ""))
+    return always(lambda arguments: join([*arguments, pa.scalar("")]))
 
 
 join = _joined("emit_null")

@@ -11,6 +11,7 @@ from ..engine.operator import Operator
 from ..engine.operators.aggregate import Aggregate
 from ..engine.operators.assign_window import AssignWindow
 from ..engine.operators.late import Late, LateRows
+from ..engine.operators.map import Map
 from ..engine.operators.recompute import Recompute
 from ..engine.operators.window_aggregate import WindowAggregate
 from . import plan as p
@@ -39,6 +40,13 @@ def lower(plan: Plan, around: Surroundings) -> Dataflow:
     return Dataflow(nodes)
 
 
+def lower_map(plan: p.Map) -> Map:
+    """The operator of a map."""
+    below = plan.input.columns
+    types = [column.type for column in below]
+    return compile_map(plan.items, plan.where, schema_of(below), schema_of(plan.columns), input_types=types)
+
+
 def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -> int:
     """Append the nodes of `plan`; the number of the one that has its result. `root`: the view is read from it."""
     schema = schema_of(plan.columns)
@@ -57,7 +65,7 @@ def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -
             operator = Late(plan.window, plan.time, schema, lambda rows: around.report_late(stream, rows))
             operator.know(around.known_late.get(stream, ()))
         case p.Map():
-            operator = compile_map(plan.items, plan.where, schema_of(plan.input.columns), schema)
+            operator = lower_map(plan)
         case p.AssignWindow():
             operator = AssignWindow(plan.window, plan.time, schema)
         case p.WindowAggregate():
