@@ -12,7 +12,7 @@ from .parser_streams import create_stream
 from .positions import position_of_token
 from .statements import Describe, Drop, Explain, ExplainMode, Reset, Select, Set, Show, Statement, Verify
 
-_SHOW = ("STREAMS", "TABLES", "VIEWS", "MATERIALIZED VIEWS", "QUERIES", "PARTITIONS", "CREATE", "ALL")
+_SHOW = ("STREAMS", "TABLES", "VIEWS", "QUERIES", "PARTITIONS", "CREATE")
 _DROP = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW")
 _NOT_SUPPORTED: dict[str, str | None] = {  # statements that mean something, and what to do instead
     "ALTER": "DROP it and CREATE it again.",

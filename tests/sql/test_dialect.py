@@ -170,13 +170,13 @@ def test_subscribe() -> None:
 
 
 def test_show_describe_drop_verify() -> None:
-    for what in ("STREAMS", "TABLES", "VIEWS", "MATERIALIZED VIEWS", "QUERIES", "PARTITIONS", "ALL"):
+    for what in ("STREAMS", "TABLES", "VIEWS", "QUERIES", "PARTITIONS"):
         assert (one(f"SHOW {what}").what, one(f"show {what.lower()}").name) == (what, None)
     for text in ("SHOW CREATE V", "SHOW CREATE VIEW V", "SHOW CREATE MATERIALIZED VIEW V", "SHOW CREATE STREAM V"):
         assert (one(text).what, one(text).name) == ("CREATE", "V")
     assert one("SHOW CREATE stream").name == "stream"
     assert (one("SHOW PARTITIONS OF s").name, one("SHOW PARTITIONS s").name) == ("s", "s")
-    assert isinstance(one("SHOW ALL"), Show)
+    assert isinstance(one("SHOW VIEWS"), Show)
     assert isinstance(one("DESC v"), Describe)
     assert one('DESCRIBE system."late_rows"').name == "system.late_rows"
     drop = one("DROP MATERIALIZED VIEW IF EXISTS v CASCADE")
