@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from .delta import Weights
 from .extremes import extreme
-from .slot_array import Mask, SlotArray, Slots
-from .sums import Accumulator, FloatSum, IntegerSum, Words, slots_table, table_columns, words_array
+from .slot_array import Mask, SlotArray, Slots, where
+from .sums import Accumulator, FloatSum, IntegerSum, slots_table, table_columns
+from .words import Words, words_array
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Input:
         taken = self._taken(columns)
         if taken is not None:
             self._exclude(slots, ~taken, weights, len(rows))
-            chosen = np.flatnonzero(taken)
+            chosen = where(taken)
             slots = slots[chosen]
             weights = None if weights is None else weights[chosen]
             values = None if values is None or not self._accumulators else values.take(pa.array(chosen))
@@ -78,6 +79,25 @@ class Input:
             counts = rows if self._excluded is None else rows - self._excluded.values[: len(rows)]
             for accumulator in self._accumulators.values():
                 accumulator.update(slots, values, weights, counts)
+
+    def absorb(
+        self, slots: Slots, other: Input, sources: Slots, added: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
+        """Take in what slot `sources[i]` of `other` holds, `added[i]` rows, for each of `slots`; no rows can leave.
+
+        `rows` says by slot how many it holds, these included.
+        """
+        if other._excluded is not None:
+            if self._excluded is None:
+                self._excluded = SlotArray(np.int64)
+                self._excluded.reserve(len(rows))
+            np.add.at(self._excluded.values, slots, other._excluded.values[sources])
+            held = where(other.counts(sources, added) > 0)
+            slots, sources = slots[held], sources[held]
+        counts = rows if self._excluded is None else rows - self._excluded.values[: len(rows)]
+        for name, accumulator in self._accumulators.items():
+            source = other._accumulators[name]
+            accumulator.update(slots, source.to_array(source.read(sources), None), None, counts)
 
     def _taken(self, columns: Mapping[str, pa.Array]) -> Mask | None:
         """The rows looked at; None for all of them."""
@@ -93,7 +113,7 @@ class Input:
         if self._excluded is None:
             self._excluded = SlotArray(np.int64)
             self._excluded.reserve(size)
-        out = np.flatnonzero(mask)
+        out = where(mask)
         np.add.at(self._excluded.values, slots[out], 1 if weights is None else weights[out])
 
     def counts(self, slots: Slots, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from .delta import Delta, Weights
 from .key_index import KeyIndex
 from .operator import Snapshot
-from .slot_array import SlotArray, Slots, distinct
+from .slot_array import SlotArray, Slots, distinct, where
 
 _BATCHES_MAX = 64  # small batches are joined, so that reading does not become a matter of their number
 
@@ -59,7 +59,7 @@ class Arrangement:
         touched = distinct(slots, index.slots)
         left = self._weights.values[touched]
         assert left.min() >= 0, "a row was retracted that is not there"
-        index.delete(touched[np.flatnonzero(left == 0)])
+        index.delete(touched[where(left == 0)])
         if index.wasteful:
             self._weights.keep(index.compact())
 
@@ -86,7 +86,7 @@ class Arrangement:
         return int(self._weights.values[self._present(self._index)].sum())
 
     def _present(self, index: KeyIndex) -> Slots:
-        return np.flatnonzero(self._weights.values[: index.slots] > 0)
+        return where(self._weights.values[: index.slots] > 0)
 
     def snapshot(self) -> Snapshot:
         """All rows; `restore` starts from them as from a first insert."""
@@ -110,7 +110,7 @@ def consolidate(delta: Delta) -> Delta:
     slots, new = index.lookup_or_insert(delta.batch)
     weights = np.zeros(index.slots, np.int64)
     np.add.at(weights, slots, 1 if delta.weights is None else delta.weights)
-    rows = np.flatnonzero(new)
+    rows = where(new)
     summed = weights[slots[rows]]
     rows, summed = rows[summed != 0], summed[summed != 0]
     batch = delta.batch if len(rows) == delta.rows else delta.batch.take(pa.array(rows))

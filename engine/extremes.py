@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from ..storage.hashing import fixed_values
 from .delta import Weights
-from .key_columns import fixed_words, words_to_array
 from .key_index import KeyIndex
-from .slot_array import Mask, SlotArray, Slots, distinct
-from .sums import Accumulator, Words, slots_table, table_columns
+from .slot_array import Mask, SlotArray, Slots, distinct, where
+from .sums import Accumulator, slots_table, table_columns
+from .words import Words, fixed_words, words_array
 
 Side = Literal["min", "max"]
 
@@ -63,7 +63,7 @@ class FixedExtreme(Accumulator):
         return [self._values.values[slots].view(f"i{self._dtype.itemsize}")]
 
     def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
-        return words_to_array(self._kind, words, nulls)
+        return words_array(self._kind, words, nulls)
 
     def keep(self, slots: Slots) -> None:
         self._values.keep(slots)
@@ -106,7 +106,7 @@ class PooledExtreme(Accumulator):
             self._compact(len(counts))
 
     def _compact(self, size: int) -> None:
-        held = np.flatnonzero(self._places.values[:size] >= 0)
+        held = where(self._places.values[:size] >= 0)
         self._pool = self._pool.take(pa.array(self._places.values[held]))
         self._places.values[held] = np.arange(len(held))
 
@@ -223,7 +223,7 @@ class MultisetExtreme(Accumulator):
         places = np.sort(places[self._counts.values[places] > 0])
         owners = self._slots.values[places]
         owners = np.where(owners < len(renumbered), renumbered[np.minimum(owners, len(renumbered) - 1)], -1)
-        kept = np.flatnonzero(owners >= 0)
+        kept = where(owners >= 0)
         self._rebuild(owners[kept], self._values.keys(places[kept])["value"], self._counts.values[places[kept]])
 
     def _compact(self) -> None:

@@ -1,4 +1,4 @@
-"""Groups and their aggregates: rows go in, and out comes what changed, as old rows retracted and new rows inserted."""
+"""Groups and their aggregates: rows go in, and out comes what changed, as old result rows and new ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,25 @@ from .aggregates import AggregateCall, bind
 from .delta import Weights
 from .key_index import KeyIndex
 from .operator import Snapshot
-from .slot_array import Mask, SlotArray, Slots, distinct
-from .sums import Words, slots_table, table_columns
+from .slot_array import Distinct, Mask, SlotArray, Slots, where
+from .sums import slots_table, table_columns, widened
+from .words import Words
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to take in: the columns that aggregates look at, and weights."""
+
+    columns: Mapping[str, pa.Array]
+    weights: Weights | None
+
+
+@dataclass(frozen=True)
+class Partials:
+    """Groups of the same calls that have taken in the rows before: some of them, perhaps repeatedly."""
+
+    groups: Groups
+    sources: Slots
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,28 @@ class Reading:
     def take(self, places: npt.NDArray[np.int64]) -> Reading:
         """The same of the groups at `places` only."""
         return Reading(self.rows[places], [[column[places] for column in words] for words in self.values])
+
+
+@dataclass(frozen=True)
+class Change:
+    """Result rows that go and come.
+
+    Shape: first a row for each of the slots `old`, which goes, then a row for each of `new`, which comes; `reading`
+    says what they hold.
+    """
+
+    old: Slots
+    new: Slots
+    reading: Reading
+
+    @property
+    def weights(self) -> Weights | None:
+        """A weight for each row; None if all come."""
+        if not len(self.old):
+            return None
+        weights = np.ones(len(self.old) + len(self.new), np.int64)
+        weights[: len(self.old)] = -1
+        return weights
 
 
 class Groups:
@@ -44,6 +83,7 @@ class Groups:
         self._append_only = append_only
         self._rows = SlotArray(np.int64)
         self._aggregates, self._inputs = bind(calls, input_schema, append_only=append_only)
+        self._distinct = Distinct()
         self.columns = sorted({name for i in self._inputs for name in (i.argument, i.filter) if name is not None})
 
     @property
@@ -58,81 +98,106 @@ class Groups:
         slots, _ = self.index.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self.index.schema))
         return slots
 
-    def update(self, slots: Slots, columns: Mapping[str, pa.Array], weights: Weights | None) -> None:
-        """Take in one row of `columns` for each of `slots`."""
+    def update(self, slots: Slots, intake: Rows | Partials) -> None:
+        """Take in a row, or a partial group, for each of `slots`."""
         self._reserve()
-        np.add.at(self._rows.values, slots, 1 if weights is None else weights)
-        rows = self._rows.values[: self.slots]
-        for input in self._inputs:
-            input.update(slots, columns, weights, rows)
+        self._take_in(slots, intake)
+        if not self._append_only:
+            self._bury(self._distinct(slots, self.slots))
 
-    def update_and_read(
-        self, slots: Slots, columns: Mapping[str, pa.Array], weights: Weights | None
-    ) -> tuple[Slots, Reading, Reading]:
-        """As `update`; the groups concerned, and what they held before and after."""
-        touched = distinct(slots, self.slots)
+    def change(self, slots: Slots, intake: Rows | Partials, *, shown: bool = True) -> Change | None:
+        """As `update`; what it changes in the groups' result rows.
+
+        Without keys, `shown` says whether the one row has come out before; it comes out now.
+        """
         self._reserve()
-        before = self.read(touched)
-        self.update(slots, columns, weights)
-        return touched, before, self.read(touched)
+        touched = self._distinct(slots, self.slots)
+        before = self._read(touched)
+        self._take_in(slots, intake)
+        after = self._read(touched)
+        if self._keyless:
+            before, after = Reading(np.full(1, int(shown)), before.values), Reading(np.ones(1, np.int64), after.values)
+        elif not self._append_only:
+            self._bury(touched)
+        return _change(touched, before, after, always=self._append_only)
 
     def _reserve(self) -> None:
         self._rows.reserve(self.slots)
         for input in self._inputs:
             input.reserve(self.slots)
 
-    def read(self, slots: Slots) -> Reading:
-        """What `slots` hold now."""
+    def _take_in(self, slots: Slots, intake: Rows | Partials) -> None:
+        if isinstance(intake, Rows):
+            np.add.at(self._rows.values, slots, 1 if intake.weights is None else intake.weights)
+            rows = self._rows.values[: self.slots]
+            for input in self._inputs:
+                input.update(slots, intake.columns, intake.weights, rows)
+        else:
+            added = intake.groups._rows.values[intake.sources]
+            np.add.at(self._rows.values, slots, added)
+            rows = self._rows.values[: self.slots]
+            for input, source in zip(self._inputs, intake.groups._inputs, strict=True):
+                input.absorb(slots, source, intake.sources, added, rows)
+
+    def _read(self, slots: Slots) -> Reading:
         rows = self._rows.values[slots]
         return Reading(rows, [aggregate.read(slots, rows) for aggregate in self._aggregates])
 
-    def bury(self, slots: Slots) -> None:
+    def _bury(self, slots: Slots) -> None:
         """Forget those of `slots`, which are named once each, that have no rows left."""
-        if self._append_only or self._keyless:
-            return
         rows = self._rows.values[slots]
-        assert not len(rows) or rows.min() >= 0, "a row was retracted that is not there"
-        self.remove(slots[rows == 0])
+        assert rows.min(initial=0) >= 0, "a row was retracted that is not there"
+        if not self._keyless:
+            self.index.delete(slots[where(rows == 0)])
 
     def remove(self, slots: Slots) -> None:
-        """Forget `slots`, which are present and named once each."""
+        """Forget `slots`, which are there and named once each."""
         self._rows.values[slots] = 0
         self.index.delete(slots)
 
-    def present(self, slots: Slots) -> Slots:
+    def there(self, slots: Slots) -> Slots:
         """Those of `slots` that are there."""
-        return slots[np.flatnonzero(self._rows.values[slots] > 0)]
+        return slots[where(self._rows.values[slots] > 0)]
 
-    def live(self) -> Slots:
+    def all(self) -> Slots:
         """All groups that are there."""
+        self._reserve()
         if self._keyless:
-            self._reserve()
             return np.zeros(1, np.int64)
-        return np.flatnonzero(self._rows.values[: self.slots] > 0)
+        return where(self._rows.values[: self.slots] > 0)
+
+    def result(self, slots: Slots) -> Change:
+        """The result rows of `slots`, as if they came now."""
+        return Change(slots[:0], slots, self._read(slots))
+
+    def result_columns(self, change: Change) -> list[pa.Array]:
+        """The rows of `change`: a column per key, then one per call."""
+        if change.old is change.new:
+            keys = [pa.concat_arrays([column, column]) for column in self.key_columns(change.new)]
+        else:
+            keys = self.key_columns(np.concatenate([change.old, change.new]))
+        values = zip(self._aggregates, change.reading.values, strict=True)
+        return [*keys, *(aggregate.to_array(words) for aggregate, words in values)]
 
     def key_columns(self, slots: Slots) -> list[pa.Array]:
         """The keys of `slots`, a column each."""
-        return [] if self._keyless else list(self.index.keys(slots).columns)
-
-    def value_columns(self, reading: Reading) -> list[pa.Array]:
-        """What was read, a column per call."""
-        return [aggregate.to_array(words) for aggregate, words in zip(self._aggregates, reading.values, strict=True)]
+        return [] if self._keyless else self.index.key_columns(slots)
 
     @property
     def wasteful(self) -> bool:
         """True when most slots are of groups that are gone, so that it is time for `compact`."""
         return self.index.wasteful
 
-    def compact(self) -> Slots:
-        """Renumber the groups that are there from 0 on; their old slots in the new order."""
+    def compact(self) -> None:
+        """Renumber the groups that are there from 0 on, in the order they had."""
         kept = self.index.compact()
+        self._reserve()
         self._rows.keep(kept)
         for input in self._inputs:
             input.keep(kept)
-        return kept
 
     def snapshot(self) -> dict[str, pa.Table]:
-        """All state, of the groups renumbered from 0 on: see `compact`."""
+        """All state. It renumbers the groups: see `compact`."""
         if self.index.slots != self.index.size:
             self.compact()
         self._reserve()
@@ -155,43 +220,41 @@ class Groups:
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self.index.bytes + self._rows.bytes + sum(input.bytes for input in self._inputs)
+        own = self.index.bytes + self._rows.bytes + self._distinct.bytes
+        return own + sum(input.bytes for input in self._inputs)
 
 
-@dataclass(frozen=True)
-class Change:
-    """Rows of a result: the group, what it held, and whether that goes (-1) or comes (+1); None: all come."""
+def _change(touched: Slots, before: Reading, after: Reading, *, always: bool) -> Change | None:
+    """What turns the result rows of `touched` as they were `before` into what they are `after`.
 
-    slots: Slots
-    reading: Reading
-    weights: Weights | None
-
-
-def change(touched: Slots, before: Reading, after: Reading) -> Change | None:
-    """What turns the result rows of `touched` as they were `before` into what they are `after`."""
-    was, stays = before.rows > 0, after.rows > 0
+    `always` promises that every group is there after.
+    """
+    was = before.rows > 0
     differs = _differing(before, after)
-    old = np.flatnonzero(was & (differs | ~stays))
-    new = np.flatnonzero(stays & (differs | ~was))
+    if always and was.all() and differs.all():
+        return Change(touched, touched, _concat(before, after))
+    stays = after.rows > 0
+    old = where(was & (differs | ~stays))
+    new = where(stays & (differs | ~was))
     if not len(old):
-        return Change(touched[new], after.take(new), None) if len(new) else None
-    weights = np.ones(len(old) + len(new), np.int64)
-    weights[: len(old)] = -1
-    reading = _concat(before.take(old), after.take(new))
-    return Change(np.concatenate([touched[old], touched[new]]), reading, weights)
+        return Change(old, touched[new], after.take(new)) if len(new) else None
+    return Change(touched[old], touched[new], _concat(before.take(old), after.take(new)))
 
 
 def _concat(first: Reading, second: Reading) -> Reading:
-    values = [
-        [np.concatenate(pair) for pair in zip(left, right, strict=True)]
-        for left, right in zip(first.values, second.values, strict=True)
-    ]
+    values = []
+    for left, right in zip(first.values, second.values, strict=True):
+        columns = zip(widened(left, len(right)), right, strict=True)
+        values.append([np.concatenate(pair) for pair in columns])
     return Reading(np.concatenate([first.rows, second.rows]), values)
 
 
 def _differing(before: Reading, after: Reading) -> Mask:
-    differs = np.zeros(len(before.rows), np.bool_)
+    """Where the two say something else about the aggregates."""
+    differs: Mask = np.zeros(len(before.rows), np.bool_)
     for left, right in zip(before.values, after.values, strict=True):
-        for old, new in zip(left, right, strict=True):
+        for old, new in zip(widened(left, len(right)), right, strict=True):
             differs |= old != new
+        if differs.all():
+            break
     return differs

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..storage.hashing import Hashes
 from .key_columns import KeyColumn, Lookup, Rows
-from .slot_array import Mask, SlotArray, Slots
+from .slot_array import Mask, SlotArray, Slots, where
 
 FREE = -1
 _DELETED = -2
@@ -39,9 +39,9 @@ class HashedCells:
         slots = present.astype(np.int32)
         cells = self._home(hashes)
         while len(slots):
-            free = np.flatnonzero(self._cells[cells] == FREE)
+            free = where(self._cells[cells] == FREE)
             self._cells[cells[free]] = slots[free]
-            going_on = np.flatnonzero(self._cells[cells] != slots)
+            going_on = where(self._cells[cells] != slots)
             slots = slots[going_on]
             cells = self._next(cells[going_on])
 
@@ -54,18 +54,18 @@ class HashedCells:
         hashes = lookup.hashes
         cells = self._home(hashes)
         slots = self._cells[cells].astype(np.int64)
-        pending = np.flatnonzero(~self._same(hashes, slots, None))
+        pending = where(~self._same(hashes, slots, None))
         met = slots[pending]
         slots[pending] = FREE
-        pending = pending[np.flatnonzero(met != FREE)]
+        pending = pending[where(met != FREE)]
         cells = cells[pending]
         while len(pending):
             cells = self._next(cells)
             met = self._cells[cells].astype(np.int64)
             same = self._same(hashes, met, pending)
-            found = np.flatnonzero(same)
+            found = where(same)
             slots[pending[found]] = met[found]
-            going_on = np.flatnonzero(~same & (met != FREE))
+            going_on = where(~same & (met != FREE))
             pending, cells = pending[going_on], cells[going_on]
         return slots
 
@@ -74,7 +74,7 @@ class HashedCells:
         hashes = lookup.hashes
         cells = self._home(hashes[rows])
         while len(rows):
-            free = np.flatnonzero(self._cells[cells] == FREE)
+            free = where(self._cells[cells] == FREE)
             if len(free):
                 winners = free[claim(self._cells, cells[free])]
                 given = give(rows[winners])
@@ -84,9 +84,9 @@ class HashedCells:
                 self._occupied += len(winners)
             met = self._cells[cells].astype(np.int64)
             same = self._same(hashes, met, rows)
-            found = np.flatnonzero(same)
+            found = where(same)
             slots[rows[found]] = met[found]
-            going_on = np.flatnonzero(~same)
+            going_on = where(~same)
             rows = rows[going_on]
             cells = self._next(cells[going_on])
 
@@ -95,8 +95,8 @@ class HashedCells:
         cells = self._home(self._hashes.values[slots])
         while len(slots):
             here = self._cells[cells] == slots
-            self._cells[cells[np.flatnonzero(here)]] = _DELETED
-            going_on = np.flatnonzero(~here)
+            self._cells[cells[where(here)]] = _DELETED
+            going_on = where(~here)
             slots = slots[going_on]
             cells = self._next(cells[going_on])
 
@@ -135,7 +135,7 @@ class HashedCells:
             for column in self._columns:
                 same &= column.equal(slots, rows)
             return same
-        likely = np.flatnonzero(same)
+        likely = where(same)
         sure = np.ones(len(likely), np.bool_)
         for column in self._columns:
             sure &= column.equal(slots[likely], likely if rows is None else rows[likely])
@@ -147,4 +147,4 @@ def claim(cells: npt.NDArray[np.int32], wanted: Rows) -> Rows:
     """The first to want each cell, as places in `wanted`; the cells then hold numbers below -2, to be written over."""
     claims = np.arange(-3, -3 - len(wanted), -1, dtype=np.int32)
     cells[wanted[::-1]] = claims[::-1]  # of all who write a cell the last stays
-    return np.flatnonzero(cells[wanted] == claims)
+    return where(cells[wanted] == claims)

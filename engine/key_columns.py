@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..storage.hashing import Hashes, fixed_values, hash_columns
+from ..storage.hashing import Hashes, hash_columns
 from .slot_array import Mask, SlotArray, Slots
+from .words import fixed_words, words_array
 
 Rows = npt.NDArray[np.int64]
 Integers = Sequence[npt.NDArray[np.signedinteger[Any]]]  # one column per key column
@@ -102,25 +103,6 @@ def key_column(kind: pa.DataType) -> KeyColumn:
     return NestedColumn(kind)
 
 
-def fixed_words(array: pa.Array, dtype: np.dtype[Any], words: int) -> list[npt.NDArray[Any]]:
-    """The values of a fixed-width array as `words` integer columns that are equal exactly where the values are."""
-    if pa.types.is_boolean(array.type):
-        array = array.cast(pa.int8())
-    if pa.types.is_floating(array.type):
-        floats = fixed_values(array, array.type.to_pandas_dtype()) + array.type.to_pandas_dtype()(0)
-        floats[floats != floats] = np.nan
-        columns = [floats.view(dtype)]
-    elif words == 1:
-        columns = [fixed_values(array, dtype)]
-    else:
-        matrix = fixed_values(array, np.dtype((dtype, (words,))))
-        columns = [matrix[:, word] for word in range(words)]
-    if array.null_count:
-        nulls = array.is_null().to_numpy(zero_copy_only=False)
-        columns = [np.where(nulls, dtype.type(0), column) for column in columns]
-    return columns
-
-
 class FixedColumn(KeyColumn):
     """Keys of fixed width, as one or more integer words; NULL is zero words and a mark beside them."""
 
@@ -171,7 +153,7 @@ class FixedColumn(KeyColumn):
 
     def take(self, slots: Slots) -> pa.Array:
         nulls = None if self._nulls is None else self._nulls.values[slots]
-        return words_to_array(self._kind, [stored.values[slots] for stored in self._words], nulls)
+        return words_array(self._kind, [stored.values[slots] for stored in self._words], nulls)
 
     def keep(self, slots: Slots) -> None:
         for stored in self._words:
@@ -182,21 +164,6 @@ class FixedColumn(KeyColumn):
     @property
     def bytes(self) -> int:
         return sum(stored.bytes for stored in self._words) + (self._nulls.bytes if self._nulls else 0)
-
-
-def words_to_array(kind: pa.DataType, words: list[npt.NDArray[Any]], nulls: Mask | None) -> pa.Array:
-    """What `fixed_words` was given: an array of type `kind`, from its words and where it is NULL."""
-    validity = None
-    rows = len(words[0])
-    if nulls is not None:
-        validity = pa.py_buffer(np.packbits(~nulls, bitorder="little"))
-    if pa.types.is_boolean(kind):
-        data = np.packbits(words[0].astype(np.bool_), bitorder="little")
-    elif len(words) == 1:
-        data = np.ascontiguousarray(words[0])
-    else:
-        data = np.stack(words, axis=1)
-    return pa.Array.from_buffers(kind, rows, [validity, pa.py_buffer(data)])
 
 
 class TextColumn(KeyColumn):

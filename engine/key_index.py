@@ -14,7 +14,7 @@ from .direct_cells import DirectCells, box_cells, box_of, grown_box, joined_box
 from .hashed_cells import HashedCells
 from .key_columns import KeyColumn, Lookup, Rows, all_or_none, key_column
 from .operator import Snapshot
-from .slot_array import Mask, Slots
+from .slot_array import Mask, Slots, where
 
 _SLOTS_WASTED_MIN = 256
 _INSERTED_MIN = 2048  # many new keys go in piece by piece, so that repeated ones among them do not swell the table
@@ -59,7 +59,7 @@ class KeyIndex:
             if slots is None:
                 self._rebuild(lookup)
                 continue
-            missing = np.flatnonzero(slots < 0)
+            missing = where(slots < 0)
             piece = missing[: max(_INSERTED_MIN, self.size)]
             if not self._table.has_room(len(piece)):
                 self._rebuild(lookup)
@@ -80,7 +80,11 @@ class KeyIndex:
 
     def keys(self, slots: Slots) -> pa.RecordBatch:
         """The keys of `slots`, in that order."""
-        return pa.RecordBatch.from_arrays([column.take(slots) for column in self._columns], schema=self.schema)
+        return pa.RecordBatch.from_arrays(self.key_columns(slots), schema=self.schema)
+
+    def key_columns(self, slots: Slots) -> list[pa.Array]:
+        """The keys of `slots`, a column each."""
+        return [column.take(slots) for column in self._columns]
 
     def delete(self, slots: Slots) -> None:
         """Forget the keys of `slots`, which are present and named once each."""

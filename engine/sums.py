@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +11,8 @@ import pyarrow as pa
 from ..storage.errors import DataError
 from ..storage.hashing import fixed_values
 from .delta import Weights
-from .slot_array import Mask, SlotArray, Slots, distinct
-
-Words = list[npt.NDArray[Any]]  # one value per slot read, over one or more columns; equal values have equal words
+from .slot_array import Mask, SlotArray, Slots, distinct, where
+from .words import Words, words_array
 
 _NARROW_MAX = 1 << 62
 _LIMB = np.int64(0xFFFFFFFF)
@@ -40,7 +38,7 @@ class Accumulator(ABC):
 
     @abstractmethod
     def read(self, slots: Slots) -> Words:
-        """The value of each of `slots`; anything where it holds no rows."""
+        """The value of each of `slots`, in words that are equal where values are; anything where it holds no rows."""
 
     @abstractmethod
     def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
@@ -121,10 +119,9 @@ class IntegerSum(Accumulator):
             above.values[slots] += values >> 32
 
     def read(self, slots: Slots) -> Words:
-        """The low and the high 64 bits."""
+        """The sum, or once it was widened its low and its high 64 bits."""
         if self._limbs is None:
-            low = self._narrow.values[slots]
-            return [low, low >> 63]
+            return [self._narrow.values[slots]]
         limbs = [limb.values[slots] for limb in self._limbs]
         if len(slots) and np.abs(limbs[3]).max() >= 1 << 31:
             raise self._overflow()
@@ -141,10 +138,10 @@ class IntegerSum(Accumulator):
         return floats / 10.0**self._scale if self._scale else floats
 
     def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
-        high = words[1]
-        if self._limbs is not None and len(high) and max(-int(high.min()), int(high.max())) > _DECIMAL_HIGH_MAX:
+        low, high = widened(words, 2)
+        if len(words) == 2 and len(high) and max(-int(high.min()), int(high.max())) > _DECIMAL_HIGH_MAX:
             raise self._overflow()
-        return words_array(pa.decimal128(38, self._scale), words, nulls)
+        return words_array(pa.decimal128(38, self._scale), [low, high], nulls)
 
     def _overflow(self) -> DataError:
         return DataError(
@@ -185,10 +182,15 @@ def integer_words(array: pa.Array) -> Words:
     return [low] if np.array_equal(low >> 63, high) else [low, high]
 
 
+def widened(words: Words, count: int) -> Words:
+    """What was read of a sum, as `count` words; it may have been read before the sum was widened."""
+    return words if len(words) == count else [*words, words[-1] >> 63]
+
+
 def _split(words: Words) -> Words:
     """The four 32-bit limbs of 64-bit or 128-bit integers; all but the last are not negative."""
     low = words[0]
-    high = low >> 63 if len(words) == 1 else words[1]
+    high = widened(words, 2)[1]
     return [low & _LIMB, low >> 32 & _LIMB, high & _LIMB, high >> 32]
 
 
@@ -219,7 +221,7 @@ class FloatSum(Accumulator):
         finite = np.isfinite(floats)
         if not finite.all():
             self._update_specials(slots, floats, weights)
-            rows = np.flatnonzero(finite)
+            rows = where(finite)
             slots, floats = slots[rows], floats[rows]
             weights = None if weights is None else weights[rows]
         touched = distinct(slots, len(counts))
@@ -240,7 +242,7 @@ class FloatSum(Accumulator):
             self.reserve(len(self._sum.values))
         masks = (np.isnan(floats), np.isposinf(floats), np.isneginf(floats))
         for special, mask in zip(self._specials, masks, strict=True):
-            rows = np.flatnonzero(mask)
+            rows = where(mask)
             np.add.at(special.values, slots[rows], 1 if weights is None else weights[rows])
 
     def read(self, slots: Slots) -> Words:
@@ -281,15 +283,6 @@ class FloatSum(Accumulator):
     @property
     def bytes(self) -> int:
         return sum(array.bytes for array in self._arrays())
-
-
-def words_array(kind: pa.DataType, words: Words, nulls: Mask | None) -> pa.Array:
-    """An Arrow array of a type as wide as `words` together, with their bits, NULL at `nulls`."""
-    data = np.ascontiguousarray(words[0]) if len(words) == 1 else np.stack(words, axis=1)
-    validity = None
-    if nulls is not None:
-        validity = pa.py_buffer(np.packbits(~nulls, bitorder="little"))
-    return pa.Array.from_buffers(kind, len(words[0]), [validity, pa.py_buffer(data)])
 
 
 def slots_table(arrays: list[SlotArray], size: int) -> pa.Table:

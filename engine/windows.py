@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ from ..storage import limits
 from ..storage.errors import ProgrammingError
 
 Times = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int64]  # of panes: pane n starts at n * slide + offset
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,50 @@ class Window:
                 hint="Take a larger slide.",
             )
 
-    def last_start(self, times: Times) -> Times:
-        """The start of the latest pane that holds each time, or would if panes had no gaps."""
-        starts: Times = times - (times - self.offset) % self.slide
-        return starts
+    def panes(self, times: Times) -> tuple[npt.NDArray[np.int64], Times]:
+        """Every pair of a row and the start of a pane that holds its time; rows ascend, and in each its panes."""
+        rows, numbers = self.pane_numbers(times)
+        return rows, self.starts(numbers)
+
+    def pane_numbers(self, times: Times) -> tuple[npt.NDArray[np.int64], Numbers]:
+        """As `panes`, with the number of each pane."""
+        last = self.last_numbers(times)
+        if self.slide == self.size:
+            return np.arange(len(times)), last
+        counts = self._counts(times, last)
+        rows = np.repeat(np.arange(len(times)), counts)
+        earlier = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(rows))  # panes from here to the last
+        return rows, last[rows] - earlier
+
+    def last_numbers(self, times: Times) -> Numbers:
+        """The number of the latest pane that holds each time."""
+        since = times - self.offset if self.offset else times
+        if len(since):
+            first, last = int(since.min()) // self.slide, int(since.max()) // self.slide
+            if first == last:
+                return np.full(len(since), first)
+        return since // self.slide
+
+    def starts(self, numbers: Numbers) -> Times:
+        """The start of each pane."""
+        return numbers * self.slide + self.offset
+
+    def ended(self, watermark: int) -> int:
+        """The number of the latest pane that ends at or before `watermark`."""
+        return (watermark - self.size - self.offset) // self.slide
 
     def first_end(self, times: Times) -> Times:
         """The end of the earliest pane that holds each time."""
-        last = self.last_start(times)
-        return last - (last + self.size - times - 1) // self.slide * self.slide + self.size
+        last = self.last_numbers(times)
+        return self.starts(last - self._counts(times, last) + 1) + self.size
 
-    def panes(self, times: Times) -> tuple[npt.NDArray[np.int64], Times]:
-        """Every pair of a row and the start of a pane that holds its time; rows ascend, and in each its panes."""
-        last = self.last_start(times)
-        if self.slide == self.size:
-            return np.arange(len(times)), last
-        counts = (last + self.size - times - 1) // self.slide + 1
-        rows = np.repeat(np.arange(len(times)), counts)
-        earlier = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(rows))  # panes from here to the last
-        return rows, last[rows] - earlier * self.slide
+    def slices(self, times: Times) -> Times:
+        """The start of the slice that holds each time: two times in one slice are in the same panes."""
+        length = math.gcd(self.size, self.slide)
+        slices: Times = (times - self.offset) // length * length + self.offset
+        return slices
+
+    def _counts(self, times: Times, last: Numbers) -> npt.NDArray[np.int64]:
+        """How many panes hold each time, of which the latest is `last`."""
+        counts: npt.NDArray[np.int64] = (self.starts(last) + self.size - times - 1) // self.slide + 1
+        return counts

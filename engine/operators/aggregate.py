@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from ..aggregates import AggregateCall
 from ..delta import Delta
-from ..groups import Change, Groups, Reading, change
+from ..groups import Change, Groups, Rows
 from ..operator import ResultHolder, Snapshot, Time
+from ..slot_array import Slots
+from ..unseen import Unseen
 
 
 class Aggregate(ResultHolder):
@@ -34,33 +35,24 @@ class Aggregate(ResultHolder):
     ) -> None:
         self.schema = output_schema
         self._keys = list(keys)
-        self._groups = Groups(
-            pa.schema([input_schema.field(name) for name in keys]), calls, input_schema, append_only=append_only
-        )
+        key_schema = pa.schema([input_schema.field(name) for name in keys])
+        self._groups = Groups(key_schema, calls, input_schema, append_only=append_only)
+        self._unseen = Unseen({*keys, *self._groups.columns})
         names = [*keys, *(call.name for call in calls)]
         self._order = [names.index(name) for name in output_schema.names]
         self._shown = bool(keys)  # without keys: whether the one row has come out
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
-        groups = self._groups
         if not delta.rows:
             return None
-        if groups.wasteful:
-            groups.compact()
-        slots = groups.find([delta.batch.column(name) for name in self._keys], delta.rows)
-        columns = {name: delta.batch.column(name) for name in groups.columns}
         if not self.emits:
-            groups.update(slots, columns, delta.weights)
-            groups.bury(slots if delta.weights is None else np.unique(slots))
+            if self._unseen.add(delta):
+                self._catch_up()
             return None
-        touched, before, after = groups.update_and_read(slots, columns, delta.weights)
-        if not self._keys:
-            before = Reading(np.full(1, int(self._shown)), before.values)
-            after = Reading(np.ones(1, np.int64), after.values)
-            self._shown = True
-        output = self._output(change(touched, before, after))
-        groups.bury(touched)
-        return output
+        self._catch_up()
+        change = self._groups.change(*self._find(delta), shown=self._shown)
+        self._shown = True
+        return None if change is None else self._output(change)
 
     def advance(self, time: Time) -> Delta | None:
         if self._shown:
@@ -68,16 +60,15 @@ class Aggregate(ResultHolder):
         self._shown = True
         if not self.emits:
             return None
-        slot = self._groups.live()
-        return self._output(Change(slot, self._groups.read(slot), None))
+        self._catch_up()
+        return self._output(self._groups.result(self._groups.all()))
 
     def rows(self) -> pa.Table:
-        slots = self._groups.live()
-        output = self._output(Change(slots, self._groups.read(slots), None))
-        assert output is not None
-        return pa.Table.from_batches([output.batch])
+        self._catch_up()
+        return pa.Table.from_batches([self._output(self._groups.result(self._groups.all())).batch])
 
     def snapshot(self) -> Snapshot:
+        self._catch_up()
         return {**self._groups.snapshot(), "shown": pa.table({"shown": [self._shown]})}
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -87,11 +78,23 @@ class Aggregate(ResultHolder):
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._groups.bytes
+        return self._groups.bytes + self._unseen.bytes
 
-    def _output(self, change: Change | None) -> Delta | None:
-        if change is None:
-            return None
-        columns = [*self._groups.key_columns(change.slots), *self._groups.value_columns(change.reading)]
+    def _find(self, delta: Delta) -> tuple[Slots, Rows]:
+        """The group of each row, and what it brings there."""
+        groups = self._groups
+        if groups.wasteful:
+            groups.compact()
+        slots = groups.find([delta.batch.column(name) for name in self._keys], delta.rows)
+        return slots, Rows({name: delta.batch.column(name) for name in groups.columns}, delta.weights)
+
+    def _catch_up(self) -> None:
+        """Take in what came while nobody looked."""
+        delta = self._unseen.take()
+        if delta is not None:
+            self._groups.update(*self._find(delta))
+
+    def _output(self, change: Change) -> Delta:
+        columns = self._groups.result_columns(change)
         ordered = [columns[place] for place in self._order]
         return Delta(pa.RecordBatch.from_arrays(ordered, schema=self.schema), change.weights)

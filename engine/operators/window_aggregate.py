@@ -10,12 +10,14 @@ import pyarrow as pa
 
 from ..aggregates import AggregateCall
 from ..delta import Delta
-from ..groups import Change, Groups, change
+from ..groups import Change, Groups, Partials, Rows
 from ..operator import NO_WATERMARK, ResultHolder, Snapshot, Time
-from ..slot_array import Slots
-from ..windows import Window
+from ..slot_array import Slots, where
+from ..unseen import Unseen
+from ..windows import Numbers, Times, Window
 
 _WINDOW_TIME_BEFORE_END = 1000  # microseconds: window_time is the last millisecond of the pane
+_SLICED_ROWS_MIN = 1024  # fewer rows are put into each of their panes one by one
 
 
 class WindowAggregate(ResultHolder):
@@ -27,6 +29,7 @@ class WindowAggregate(ResultHolder):
 
     Shape: the columns of `output_schema` are keys, calls and any of window_start, window_end and window_time.
     State: per open pane and group as Aggregate; with `keeps_result` also all rows of closed panes, in Arrow batches.
+    From: Li et al., "No pane, no gain" (SIGMOD Record 2005): rows are aggregated by slice, slices by pane.
     """
 
     def __init__(
@@ -46,75 +49,53 @@ class WindowAggregate(ResultHolder):
         self._window = window
         self._time = time
         self._keys = list(keys)
+        self._append_only = append_only
         self._final = final
         self._watermarked = watermarked
         self._keeps_result = keeps_result
         self._time_type = input_schema.field(time).type
-        key_types = [pa.int64(), *(input_schema.field(name).type for name in keys)]
-        key_schema = pa.schema([(str(place), kind) for place, kind in enumerate(key_types)])
-        self._groups = Groups(key_schema, calls, input_schema, append_only=append_only)
+        key_types = [
+            pa.int64(),
+            *(input_schema.field(name).type for name in keys),
+        ]  # the number of the pane comes first
+        self._key_schema = pa.schema([(str(place), kind) for place, kind in enumerate(key_types)])
+        self._calls = list(calls)
+        self._input_schema = input_schema
+        self._groups = self._new_groups()
+        self._unseen = Unseen({time, *keys, *self._groups.columns})
         names = [*keys, *(call.name for call in calls), "window_start", "window_end", "window_time"]
         self._order = [names.index(name) for name in output_schema.names]
         self._watermark = NO_WATERMARK
-        self._runs: list[tuple[npt.NDArray[np.int64], Slots]] = []  # (pane start, slot), ordered by the first
+        self._runs: list[tuple[Numbers, Slots]] = []  # panes and slots, ordered by pane; the next run is at most half
         self._closed: list[pa.RecordBatch] = []
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
-        if self._groups.wasteful:
-            self._compact()
-        groups = self._groups
-        rows, starts = self._assign(delta)
-        if not len(starts):
+        if not delta.rows:
             return None
-        batch, weights = delta.batch, delta.weights
-        if rows is not None:
-            weights = None if weights is None else weights[rows]
-        columns = {}
-        for name in {*self._keys, *groups.columns}:
-            columns[name] = batch.column(name) if rows is None else batch.column(name).take(pa.array(rows))
-        known = groups.slots
-        slots = groups.find([pa.array(starts), *(columns[name] for name in self._keys)], len(starts))
-        self._add_run(np.arange(known, groups.slots))
         if self._final or not self.emits:
-            groups.update(slots, columns, weights)
-            if weights is not None:
-                groups.bury(np.unique(slots))
+            if self._unseen.add(delta):
+                self._catch_up()
             return None
-        touched, before, after = groups.update_and_read(slots, columns, weights)
-        output = self._output(change(touched, before, after))
-        if weights is not None:
-            groups.bury(touched)
-        return output
-
-    def _assign(self, delta: Delta) -> tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.int64]]:
-        """Row and pane start of each assignment of a row to a pane; for the rows None where they are 0, 1, 2, ..."""
-        column = delta.batch.column(self._time)
-        timed = None
-        if column.null_count:
-            timed = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-            column = column.take(pa.array(timed))
-        times = column.view(pa.int64()).to_numpy()
-        if timed is None and delta.closed is None and self._window.kind == "tumble":
-            return None, self._window.last_start(times)
-        rows, starts = self._window.panes(times)
-        if timed is not None:
-            rows = timed[rows]
-        if delta.closed is not None:
-            in_time = np.flatnonzero(starts + self._window.size > delta.closed[rows])
-            rows, starts = rows[in_time], starts[in_time]
-        return rows, starts
+        self._catch_up()
+        found = self._find(delta)
+        if found is None:
+            return None
+        change = self._groups.change(*found)
+        return None if change is None else self._output(change)
 
     def advance(self, time: Time) -> Delta | None:
         if not self._watermarked or time.watermark <= self._watermark:
             return None
+        if self._window.ended(time.watermark) > self._window.ended(max(self._watermark, -(1 << 62))):
+            self._catch_up()
         self._watermark = time.watermark
-        slots = self._groups.present(self._cut_runs())
+        slots = self._groups.there(self._cut_runs())
         if not len(slots):
             return None
         output = None
         if self._final or self._keeps_result:
-            output = self._output(Change(slots, self._groups.read(slots), None))
-            if output is not None and self._keeps_result:
+            output = self._output(self._groups.result(slots))
+            if self._keeps_result:
                 self._closed.append(output.batch)
         self._groups.remove(slots)
         return output if self._final and self.emits else None
@@ -122,13 +103,14 @@ class WindowAggregate(ResultHolder):
     def rows(self) -> pa.Table:
         batches = list(self._closed)
         if not self._final:
-            slots = self._groups.live()
-            output = self._output(Change(slots, self._groups.read(slots), None))
-            if output is not None:
-                batches.append(output.batch)
+            self._catch_up()
+            slots = self._groups.all()
+            if len(slots):
+                batches.append(self._output(self._groups.result(slots)).batch)
         return pa.Table.from_batches(batches, schema=self.schema)
 
     def snapshot(self) -> Snapshot:
+        self._catch_up()
         self._compact()
         closed = pa.Table.from_batches(self._closed, schema=self.schema)
         return {**self._groups.snapshot(), "closed": closed, "time": pa.table({"watermark": [self._watermark]})}
@@ -142,45 +124,106 @@ class WindowAggregate(ResultHolder):
     @property
     def bytes(self) -> int:
         """Memory in use, closed panes included. Units: bytes."""
-        runs = sum(starts.nbytes + slots.nbytes for starts, slots in self._runs)
-        return self._groups.bytes + runs + sum(int(batch.nbytes) for batch in self._closed)
+        runs = sum(numbers.nbytes + slots.nbytes for numbers, slots in self._runs)
+        closed = sum(int(batch.nbytes) for batch in self._closed)
+        return self._groups.bytes + self._unseen.bytes + runs + closed
+
+    def _new_groups(self) -> Groups:
+        return Groups(self._key_schema, self._calls, self._input_schema, append_only=self._append_only)
+
+    def _catch_up(self) -> None:
+        """Take in what came while nobody looked."""
+        delta = self._unseen.take()
+        found = None if delta is None else self._find(delta)
+        if found is not None:
+            self._groups.update(*found)
+
+    def _find(self, delta: Delta) -> tuple[Slots, Rows | Partials] | None:
+        """What `delta` brings to which groups; None if nothing to any."""
+        if self._groups.wasteful:
+            self._compact()
+        delta, times = self._timed(delta)
+        if not delta.rows:
+            return None
+        if self._window.kind == "tumble" and delta.closed is None:
+            return self._find_rows(delta, None, self._window.last_numbers(times))
+        sliced = self._append_only and delta.weights is None and delta.rows >= _SLICED_ROWS_MIN
+        if sliced and (delta.closed is None or (self._window.first_end(times) > delta.closed).all()):
+            return self._find_partials(delta, times)
+        rows, numbers = self._window.pane_numbers(times)
+        if delta.closed is not None:
+            in_time = where(self._window.starts(numbers) + self._window.size > delta.closed[rows])
+            rows, numbers = rows[in_time], numbers[in_time]
+        return self._find_rows(delta, rows, numbers) if len(rows) else None
+
+    def _timed(self, delta: Delta) -> tuple[Delta, Times]:
+        """The rows that have a time, and their times."""
+        column = delta.batch.column(self._time)
+        if column.null_count:
+            delta = delta.take(where(column.is_valid().to_numpy(zero_copy_only=False)))
+            column = delta.batch.column(self._time)
+        return delta, column.view(pa.int64()).to_numpy()
+
+    def _find_rows(self, delta: Delta, rows: npt.NDArray[np.int64] | None, numbers: Numbers) -> tuple[Slots, Rows]:
+        """The groups of `rows` (of all, without `rows`) in the panes `numbers`, and these rows."""
+        columns = {}
+        for name in {*self._keys, *self._groups.columns}:
+            column = delta.batch.column(name)
+            columns[name] = column if rows is None else column.take(pa.array(rows))
+        weights = delta.weights if rows is None or delta.weights is None else delta.weights[rows]
+        return self._find_groups([pa.array(numbers), *(columns[name] for name in self._keys)]), Rows(columns, weights)
+
+    def _find_partials(self, delta: Delta, times: Times) -> tuple[Slots, Partials]:
+        """The same after the rows of each slice were aggregated, once for all panes that share it."""
+        partials = self._new_groups()
+        columns = {name: delta.batch.column(name) for name in {*self._keys, *partials.columns}}
+        keys = [pa.array(self._window.slices(times)), *(columns[name] for name in self._keys)]
+        partials.update(partials.find(keys, delta.rows), Rows(columns, None))
+        starts, *keys = partials.key_columns(np.arange(partials.slots))
+        sources, numbers = self._window.pane_numbers(starts.to_numpy())
+        slots = self._find_groups([pa.array(numbers), *(key.take(pa.array(sources)) for key in keys)])
+        return slots, Partials(partials, sources)
+
+    def _find_groups(self, keys: list[pa.Array]) -> Slots:
+        known = self._groups.slots
+        slots = self._groups.find(keys, len(keys[0]))
+        self._add_run(np.arange(known, self._groups.slots))
+        return slots
 
     def _add_run(self, slots: Slots) -> None:
-        """Note the panes of new groups, in runs ordered by pane, each at most half as long as the one before."""
+        """Note the panes of new groups."""
         if not len(slots) or not self._watermarked:
             return
-        starts = self._groups.key_columns(slots)[0].to_numpy()
-        while self._runs and len(self._runs[-1][0]) < 2 * len(starts):
-            last_starts, last_slots = self._runs.pop()
-            starts, slots = np.concatenate([last_starts, starts]), np.concatenate([last_slots, slots])
-        order = np.argsort(starts, kind="stable")
-        self._runs.append((starts[order], slots[order]))
+        numbers = self._groups.key_columns(slots)[0].to_numpy()
+        while self._runs and len(self._runs[-1][0]) < 2 * len(numbers):
+            last_numbers, last_slots = self._runs.pop()
+            numbers, slots = np.concatenate([last_numbers, numbers]), np.concatenate([last_slots, slots])
+        if (numbers[1:] < numbers[:-1]).any():
+            order = np.argsort(numbers, kind="stable")
+            numbers, slots = numbers[order], slots[order]
+        self._runs.append((numbers, slots))
 
     def _cut_runs(self) -> Slots:
         """Take out the groups whose panes have ended."""
-        last_start = max(self._watermark - self._window.size, NO_WATERMARK)
-        ended = []
-        for place, (starts, slots) in enumerate(self._runs):
-            end = int(np.searchsorted(starts, last_start, side="right"))
-            ended.append(slots[:end])
-            self._runs[place] = (starts[end:], slots[end:])
+        ended = [np.zeros(0, np.int64)]
+        last = max(self._window.ended(self._watermark), NO_WATERMARK)
+        for place, (numbers, slots) in enumerate(self._runs):
+            if numbers[0] <= last:
+                end = int(np.searchsorted(numbers, last, side="right"))
+                ended.append(slots[:end])
+                self._runs[place] = (numbers[end:], slots[end:])
         self._runs = [run for run in self._runs if len(run[0])]
-        return np.concatenate([np.zeros(0, np.int64), *ended])
+        return np.concatenate(ended)
 
     def _compact(self) -> None:
         self._groups.compact()
         self._runs = []
         self._add_run(np.arange(self._groups.slots))
 
-    def _output(self, change: Change | None) -> Delta | None:
-        if change is None or not len(change.slots):
-            return None
-        starts, *keys = self._groups.key_columns(change.slots)
-        ends = starts.to_numpy() + self._window.size
-        columns = [*keys, *self._groups.value_columns(change.reading)]
-        columns += [self._times(starts.to_numpy()), self._times(ends), self._times(ends - _WINDOW_TIME_BEFORE_END)]
+    def _output(self, change: Change) -> Delta:
+        numbers, *columns = self._groups.result_columns(change)
+        starts = self._window.starts(numbers.to_numpy())
+        ends = starts + self._window.size
+        columns += [pa.array(time).view(self._time_type) for time in (starts, ends, ends - _WINDOW_TIME_BEFORE_END)]
         ordered = [columns[place] for place in self._order]
         return Delta(pa.RecordBatch.from_arrays(ordered, schema=self.schema), change.weights)
-
-    def _times(self, microseconds: npt.NDArray[np.int64]) -> pa.Array:
-        return pa.array(microseconds).view(self._time_type)
