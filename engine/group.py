@@ -95,8 +95,8 @@ class Group:
         """Rows appended and readable that no epoch has taken yet."""
         return sum(
             partition.end_offset - position
-            for name, stream in self.streams.items()
-            for partition, position in zip(stream.topic.partitions, self.positions[name], strict=True)
+            for name, stream in list(self.streams.items())
+            for partition, position in zip(stream.topic.partitions, self.positions.get(name, ()), strict=False)
         )
 
     def reached(self, ends: Mapping[str, list[int]]) -> bool:
@@ -229,4 +229,3 @@ def _highest(stream: Stream, batches: list[pa.RecordBatch], partition: Partition
             return max(highest, default=None)
     bounds: tuple[int, int] | None = partition.event_times(start, end)
     return None if bounds is None else bounds[1]
-

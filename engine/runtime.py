@@ -186,18 +186,17 @@ class Engine:
             return subscription
 
     def watermarks(self) -> dict[str, int | None]:
-        """Per stream with a WATERMARK how far event time has come, None where no row has come yet."""
-        with self._locked():
-            return {
-                name: None if time.watermark == NO_WATERMARK else time.watermark
-                for name, time in self._main.times.items()
-                if self._main.streams[name].event_time is not None
-            }
+        """Per stream with a WATERMARK how far event time has come, None where no row has come yet. Never waits."""
+        marks = {}
+        for name, stream in list(self._main.streams.items()):
+            time = self._main.times.get(name)
+            if time is not None and stream.event_time is not None:
+                marks[name] = None if time.watermark == NO_WATERMARK else time.watermark
+        return marks
 
     def behind(self) -> int:
-        """Rows in the log that the views have not taken yet."""
-        with self._locked():
-            return self._main.behind() + sum(group.behind() for _, group in self._catching_up)
+        """Rows in the log that the views have not taken yet. Never waits: it may be a moment old."""
+        return sum(group.behind() for group in (self._main, *(group for _, group in list(self._catching_up))))
 
     def errors(self) -> dict[str, Exception]:
         """The views that have stopped, and why."""

@@ -10,10 +10,10 @@
 >>> con.close()
 """
 
+from .sql.cursors import Cursor
 from .sql.dbapi import (
     Binary,
     Connection,
-    Cursor,
     Date,
     Status,
     Time,

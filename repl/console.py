@@ -17,7 +17,7 @@ from .theme import PLAIN, theme_for
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..sql.dbapi import Cursor
+    from ..sql.cursors import Cursor
 
 STATUS_LOG_S = 10.0  # between two lines of status where no line can be written anew
 STREAMS = {"csv": "csv", "jsonl": "jsonl", None: "jsonl"}  # format asked for -> format of a live query's changes

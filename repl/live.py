@@ -17,7 +17,8 @@ from .render import COLUMN_WIDTH_MIN, Column, box_text, excerpt, expanded_text, 
 from .text import sql_text
 
 if TYPE_CHECKING:
-    from ..sql.dbapi import Connection, Cursor
+    from ..sql.cursors import Cursor
+    from ..sql.dbapi import Connection
 
 REFRESH_S = 0.1  # a live table is drawn at most this often
 DRAWING_SHARE = 0.2  # and takes at most this part of one core

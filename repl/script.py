@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..sql.dialect import parse_script
-from ..storage.errors import Error
+from ..storage.errors import Error, OperationalError
 from .console import Console
 from .interrupts import kept_apart
 from .live import Progress, follow
@@ -49,6 +49,12 @@ def run_statement(con: Connection, console: Console, statement: Statement, *, id
                 follow(con, cursor, console, idle=idle)
             elif cursor.description is not None:
                 console.show(cursor)
+                if cursor.tag == "VERIFY FAILED":
+                    raise OperationalError(
+                        "a view differs from its twin",
+                        detail="The row with equal = false says by how many rows.",
+                        hint="This is a defect of headrace: please report it with the folder or the script.",
+                    )
             else:
                 console.say(cursor.tag, role="tag")
     except Error as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +93,19 @@ def register(connection: duckdb.DuckDBPyConnection, name: str, columns: Sequence
         connection.register(name, table)
 
 
+def interruptibly(connection: duckdb.DuckDBPyConnection, work: Callable[[], pa.Table]) -> pa.Table:
+    """What `work` returns. On the main thread Ctrl-C ends it, though DuckDB never looks: it works on another thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    with ThreadPoolExecutor(1) as worker:
+        pending = worker.submit(work)
+        try:
+            return pending.result()
+        except BaseException:
+            connection.interrupt()
+            raise
+
+
 def run(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters, node: exp.Expr | None) -> Rows:
     """What DuckDB answers, its errors told as ours."""
     try:
@@ -98,6 +113,6 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters,
         if relation is None:
             return Rows(pa.table({}), ())
         types = tuple(str(kind) for kind in relation.types)
-        return Rows(relation.to_arrow_table(), types)
+        return Rows(interruptibly(connection, relation.to_arrow_table), types)
     except duckdb.Error as error:
         raise translate(error, node) from None

@@ -283,7 +283,7 @@ class Session:
             }
         )
         return Outcome(
-            "VERIFY",
+            "VERIFY" if all(verdict.equal for verdict in verdicts) else "VERIFY FAILED",
             Rows(table, ("VARCHAR", "BOOLEAN", "BIGINT", "BIGINT", "BIGINT", "BIGINT")),
             rowcount=len(verdicts),
         )

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,3 +203,15 @@ def test_watch_runs_until_it_is_told_to_end(tmp_path: Path, headrace: Headrace) 
         run.send_signal(signal.SIGTERM)
         assert run.wait(timeout=30) == 143
     assert headrace("db", "-c", "SELECT total FROM v WHERE k = 'a'", "--format", "csv").stdout == "total\n4\n"
+
+
+def test_ctrl_c_ends_a_long_query_without_a_traceback(tmp_path: Path) -> None:
+    long = "SELECT 1 AS a; SELECT count(*) AS n FROM range(1000000000000) AS t(i) WHERE i % 7 = 3"
+    with process("-c", long, "--format", "csv", folder=tmp_path) as run:
+        assert run.stdout is not None
+        assert [run.stdout.readline(), run.stdout.readline()] == ["a\n", "1\n"]
+        time.sleep(0.5)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=30) == 130
+        assert run.stderr is not None
+        assert run.stderr.read() == ""
