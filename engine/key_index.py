@@ -20,6 +20,7 @@ _SLOTS_WASTED_MIN = 256
 _INSERTED_MIN = 2048  # many new keys go in piece by piece, so that repeated ones among them do not swell the table
 _DIRECT_CELLS_MIN = 4096  # so few cells are always worth it
 _DIRECT_CELLS_PER_KEY = 6
+_DIRECT_CELLS_PER_KEY_KEPT = 24  # a table that is direct stays so while many of its keys go and come
 
 
 class KeyIndex:
@@ -167,7 +168,8 @@ class KeyIndex:
         keys = all_or_none([column.integers(present) for column in self._columns])
         if keys is None or (lookup is not None and lookup.integers is None):
             return None
-        cells_max = max(_DIRECT_CELLS_MIN, _DIRECT_CELLS_PER_KEY * (self.size + (lookup.rows // 4 if lookup else 0)))
+        per_key = _DIRECT_CELLS_PER_KEY_KEPT if isinstance(self._table, DirectCells) else _DIRECT_CELLS_PER_KEY
+        cells_max = max(_DIRECT_CELLS_MIN, per_key * (self.size + (lookup.rows // 4 if lookup else 0)))
         needed = box_of(keys) if len(present) else None
         if lookup is not None and lookup.integers is not None:
             needed = joined_box(needed, box_of(lookup.integers))
@@ -177,7 +179,7 @@ class KeyIndex:
             if self._rows_since_rebuild < self.size // 4:
                 return None
             roomy = grown_box(self._table.box, needed)
-            if box_cells(roomy) <= cells_max:
+            if box_cells(roomy) <= cells_max * _DIRECT_CELLS_PER_KEY // _DIRECT_CELLS_PER_KEY_KEPT:
                 needed = roomy
         return DirectCells(needed, keys, present)
 
