@@ -28,6 +28,7 @@ class HashedCells:
     def __init__(self, columns: Sequence[KeyColumn], present: Slots, hashes: Hashes, room: int) -> None:
         """A table fit for `room` keys, with the slots `present` in it, whose hashes are `hashes`."""
         self._columns = columns
+        self._ends: Rows = np.zeros(0, np.int64)  # where the search for each row of the last lookup ended
         self._exact = all(column.exact for column in columns)
         self._hashes = SlotArray(np.uint64)
         self._hashes.reserve(int(present.max(initial=-1)) + 1)
@@ -52,7 +53,7 @@ class HashedCells:
     def find(self, lookup: Lookup) -> Slots:
         """The slot of each row's key; -1 where it is not present."""
         hashes = lookup.hashes
-        cells = self._home(hashes)
+        cells = self._ends = self._home(hashes)
         slots = self._cells[cells].astype(np.int64)
         pending = where(~self._same(hashes, slots, None))
         met = slots[pending]
@@ -65,30 +66,36 @@ class HashedCells:
             same = self._same(hashes, met, pending)
             found = where(same)
             slots[pending[found]] = met[found]
+            self._ends[pending] = cells
             going_on = where(~same & (met != FREE))
             pending, cells = pending[going_on], cells[going_on]
         return slots
 
     def insert(self, lookup: Lookup, rows: Rows, slots: Slots, give: Callable[[Rows], Slots]) -> None:
-        """Put the keys of `rows`, none of them present, into cells, and into `slots` what `give` made their slots."""
+        """Put the keys of `rows`, none of them present, into cells, and into `slots` what `give` made their slots.
+
+        Holds: `lookup` is the one that `find` was last called with.
+        """
         hashes = lookup.hashes
-        cells = self._home(hashes[rows])
+        cells = self._ends[rows]
         while len(rows):
             free = where(self._cells[cells] == FREE)
-            if len(free):
-                winners = free[claim(self._cells, cells[free])]
-                given = give(rows[winners])
-                self._hashes.reserve(int(given[-1]) + 1)
-                self._hashes.values[given] = hashes[rows[winners]]
-                self._cells[cells[winners]] = given
-                self._occupied += len(winners)
+            winners = free[claim(self._cells, cells[free])]
+            given = give(rows[winners])
+            self._hashes.reserve(int(given[-1]) + 1 if len(given) else 0)
+            self._hashes.values[given] = hashes[rows[winners]]
+            self._cells[cells[winners]] = given
+            self._occupied += len(winners)
+            slots[rows[winners]] = given
+            losers = np.ones(len(rows), np.bool_)
+            losers[winners] = False
+            rows, cells = rows[losers], cells[losers]
             met = self._cells[cells].astype(np.int64)
             same = self._same(hashes, met, rows)
             found = where(same)
             slots[rows[found]] = met[found]
             going_on = where(~same)
-            rows = rows[going_on]
-            cells = self._next(cells[going_on])
+            rows, cells = rows[going_on], self._next(cells[going_on])
 
     def delete(self, slots: Slots) -> None:
         """Take out `slots`, which are in and named once each."""
