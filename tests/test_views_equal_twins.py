@@ -22,7 +22,7 @@ VIEWS = {
     "totals": "SELECT auction, count(*) AS n, count(price) AS priced, sum(price) AS total, avg(price) AS mean, min(price) AS low, max(price) AS high FROM bids GROUP BY auction",
     "scores": "SELECT channel, sum(score) AS s, avg(score) AS a, min(score) AS lo, max(channel) AS hi FROM bids GROUP BY channel",
     "whole": "SELECT count(*) AS n, sum(bidder) AS s, max(ts) AS latest, min(flag) AS f FROM bids",
-    "some": "SELECT channel, flag, count(*) FILTER (WHERE price > 50) AS dear, sum(bidder) FILTER (WHERE flag) AS s FROM bids GROUP BY ALL HAVING count(*) > 1",
+    "partly": "SELECT channel, flag, count(*) FILTER (WHERE price > 50) AS dear, sum(bidder) FILTER (WHERE flag) AS s FROM bids GROUP BY ALL HAVING count(*) > 1",
     "computed": "SELECT auction % 3 AS m, length(channel) AS l, sum(price * bidder) AS s FROM bids WHERE ts IS NOT NULL GROUP BY 1, 2",
     "kinds": "SELECT DISTINCT channel, flag FROM bids",
     "per_window": f"SELECT window_start, window_end, auction, count(*) AS n, sum(price) AS total, max(score) AS top FROM {TUMBLE} GROUP BY window_start, window_end, auction",
