@@ -12,9 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..storage.hashing import Hashes, hash_columns
-from .slot_array import Mask, SlotArray, Slots
+from ..storage.hashing import Hashes, hash_columns, padded_words
+from .slot_array import Mask, SlotArray, Slots, where
 from .words import fixed_words, words_array
+
+_WORDS_COMPARED = 4  # of a string: what is longer than 32 bytes is compared as a whole
 
 Rows = npt.NDArray[np.int64]
 Integers = Sequence[npt.NDArray[np.signedinteger[Any]]]  # one column per key column
@@ -167,57 +169,71 @@ class FixedColumn(KeyColumn):
 
 
 class TextColumn(KeyColumn):
-    """Keys of variable length: all bytes one after the other, and where each key ends."""
+    """Keys of variable length: the first bytes as words and the length, to compare; all bytes one after the other.
+
+    A NULL has length -1.
+    """
+
+    exact = True
 
     def __init__(self, kind: pa.DataType) -> None:
         self._kind = kind
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         self._stored_kind = pa.large_string() if text else pa.large_binary()
+        self._lengths = SlotArray(np.int64)
+        self._words: list[SlotArray] = []
         self._ends = SlotArray(np.int64)  # ends.values[slot + 1]; the first is 0
         self._data = SlotArray(np.uint8)
-        self._nulls: SlotArray | None = None
         self._size = 0
-        self._bytes_used = 0
         self._view: pa.Array | None = None
-        self._batch: pa.Array = pa.nulls(0)
+        self._batch: pa.Array = pa.nulls(0, kind)
+        self._batch_lengths: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._batch_words: npt.NDArray[np.uint64] = np.zeros((0, 0), np.uint64)
 
     def load(self, array: pa.Array) -> None:
-        self._batch = array if array.type == self._stored_kind else array.cast(self._stored_kind)
+        self._batch = array
+        lengths = pc.binary_length(array)
+        self._batch_lengths = (lengths.fill_null(-1) if array.null_count else lengths).to_numpy().astype(np.int64)
+        words = min(-(-int(self._batch_lengths.max(initial=0)) // 8), _WORDS_COMPARED)
+        self._batch_words = padded_words(array, words) if words else np.zeros((len(array), 0), np.uint64)
 
     def equal(self, slots: Slots, rows: Rows | None) -> Mask:
-        batch = self._batch if rows is None else self._batch.take(pa.array(rows))
-        if not self._size:
-            return np.zeros(len(slots), np.bool_)
-        stored = self._stored().take(pa.array(np.maximum(slots, 0)))
-        same = pc.equal(stored, batch)
-        if same.null_count:
-            both = pc.and_(stored.is_null(), batch.is_null())
-            same = same.fill_null(False)
-            same = pc.or_(same, both)
-        mask: Mask = same.to_numpy(zero_copy_only=False)
-        return mask
+        lengths = self._batch_lengths if rows is None else self._batch_lengths[rows]
+        same: Mask = self._lengths.values[slots] == lengths
+        for stored, column in zip(self._words, self._batch_words.T, strict=False):
+            same &= stored.values[slots] == (column if rows is None else column[rows])
+        if self._batch_words.shape[1] == _WORDS_COMPARED:
+            long = where(same & (slots >= 0) & (lengths > 8 * _WORDS_COMPARED))
+            if len(long):
+                batch = self._batch.take(pa.array(long if rows is None else rows[long]))
+                stored_keys = self._stored().take(pa.array(slots[long]))
+                same[long] = pc.equal(stored_keys, batch.cast(self._stored_kind)).to_numpy(zero_copy_only=False)
+        return same
 
     def append(self, size: int, rows: Rows) -> None:
         assert size == self._size
-        self._append(self._batch.take(pa.array(rows)))
-
-    def _append(self, added: pa.Array) -> None:
-        if added.null_count and self._nulls is None:
-            self._nulls = SlotArray(np.bool_, start=False)
-        end = self._size + len(added)
-        if self._nulls is not None:
-            self._nulls.reserve(end)
-            self._nulls.values[self._size : end] = added.is_null().to_numpy(zero_copy_only=False)
-        lengths = pc.binary_length(added).fill_null(0).to_numpy()
-        ends = self._bytes_used + np.cumsum(lengths)
+        if not len(rows):
+            return
+        end = size + len(rows)
+        lengths = self._batch_lengths[rows]
+        self._lengths.reserve(end)
+        self._lengths.values[size:end] = lengths
+        while len(self._words) < self._batch_words.shape[1]:
+            self._words.append(SlotArray(np.uint64))
+        for stored in self._words:
+            stored.reserve(end)
+        for stored, column in zip(self._words, self._batch_words.T, strict=False):
+            stored.values[size:end] = column[rows]
         self._ends.reserve(end + 1)
-        self._ends.values[self._size + 1 : end + 1] = ends
-        if len(added) and ends[-1] > self._bytes_used:
-            start = int(np.frombuffer(added.buffers()[1], np.int64)[added.offset])
+        bytes_used = int(self._ends.values[size])
+        np.cumsum(np.maximum(lengths, 0), out=self._ends.values[size + 1 : end + 1])
+        self._ends.values[size + 1 : end + 1] += bytes_used
+        bytes_added = int(self._ends.values[end]) - bytes_used
+        if bytes_added:
+            added = self._batch.take(pa.array(rows)).cast(self._stored_kind)
             text = np.frombuffer(added.buffers()[2], np.uint8)
-            self._data.reserve(int(ends[-1]))
-            self._data.values[self._bytes_used : ends[-1]] = text[start : start + ends[-1] - self._bytes_used]
-            self._bytes_used = int(ends[-1])
+            self._data.reserve(bytes_used + bytes_added)
+            self._data.values[bytes_used : bytes_used + bytes_added] = text[:bytes_added]
         self._size = end
         self._view = None
 
@@ -225,8 +241,9 @@ class TextColumn(KeyColumn):
         """All keys as one array, over the very bytes; it stays true when keys are appended."""
         if self._view is None:
             validity = None
-            if self._nulls is not None:
-                validity = pa.py_buffer(np.packbits(~self._nulls.values[: self._size], bitorder="little"))
+            present = self._lengths.values[: self._size] >= 0
+            if not present.all():
+                validity = pa.py_buffer(np.packbits(present, bitorder="little"))
             buffers = [validity, pa.py_buffer(self._ends.values), pa.py_buffer(self._data.values)]
             self._view = pa.Array.from_buffers(self._stored_kind, self._size, buffers)
         return self._view
@@ -236,14 +253,16 @@ class TextColumn(KeyColumn):
         return taken if taken.type == self._kind else taken.cast(self._kind)
 
     def keep(self, slots: Slots) -> None:
-        kept = self._stored().take(pa.array(slots))
-        self._ends, self._data, self._nulls = SlotArray(np.int64), SlotArray(np.uint8), None
-        self._size = self._bytes_used = 0
-        self._append(kept)
+        kept = self.take(slots)
+        self._lengths, self._words = SlotArray(np.int64), []
+        self._ends, self._data = SlotArray(np.int64), SlotArray(np.uint8)
+        self._size, self._view = 0, None
+        self.load(kept)
+        self.append(0, np.arange(len(kept)))
 
     @property
     def bytes(self) -> int:
-        return self._ends.bytes + self._data.bytes + (self._nulls.bytes if self._nulls else 0)
+        return sum(array.bytes for array in (self._lengths, self._ends, self._data, *self._words))
 
 
 class NestedColumn(KeyColumn):
