@@ -19,6 +19,8 @@ from .slot_array import Mask, SlotArray, Slots, distinct, where
 from .sums import Accumulator, slots_table, table_columns
 from .words import Words, fixed_words, words_array
 
+_POOL_MIN = 1024  # a pool with more dead values than this, and more than living ones, is cleared of them
+
 Side = Literal["min", "max"]
 
 
@@ -92,6 +94,8 @@ class PooledExtreme(Accumulator):
 
     def reserve(self, size: int) -> None:
         self._places.reserve(size)
+        if len(self._pool) > 2 * size + _POOL_MIN:
+            self._compact(size)
 
     def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
         touched = distinct(slots, len(counts))
@@ -102,8 +106,6 @@ class PooledExtreme(Accumulator):
         best = best[best >= len(known)] - len(known)  # a stored value stands where none is better
         self._places.values[slots[best]] = np.arange(len(self._pool), len(self._pool) + len(best))
         self._pool = pa.concat_arrays([self._pool, values.take(pa.array(best))])
-        if len(self._pool) > 2 * len(counts) + 1024:
-            self._compact(len(counts))
 
     def _compact(self, size: int) -> None:
         held = where(self._places.values[:size] >= 0)
@@ -154,10 +156,10 @@ class MultisetExtreme(Accumulator):
 
     def reserve(self, size: int) -> None:
         self._best.reserve(size)
-
-    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
         if self._values.wasteful:
             self._compact()
+
+    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
         batch = pa.RecordBatch.from_arrays([pa.array(slots), values], schema=self._values.schema)
         places, new = self._values.lookup_or_insert(batch)
         self._counts.reserve(self._values.slots)

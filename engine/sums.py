@@ -27,7 +27,7 @@ class Accumulator(ABC):
 
     @abstractmethod
     def reserve(self, size: int) -> None:
-        """Make room for slots below `size`."""
+        """Make room for slots below `size`, and tidy up: what was read before may no longer become an array."""
 
     @abstractmethod
     def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.engine.aggregates import AggregateCall
+from headrace.engine.delta import Delta
 from headrace.engine.operator import NO_WATERMARK, Time
 from headrace.engine.operators.aggregate import Aggregate
 from headrace.storage.errors import DataError
-from tests.laws import batch_query, changes, check_laws, delta_of, step
+from tests.laws import batch_query, changes, check_incremental, check_laws, delta_of, step
 
 SCHEMA = pa.schema(
     [
@@ -189,3 +190,20 @@ def test_many_groups_that_come_and_go_leave_no_state() -> None:
         step(operator, delta_of(SCHEMA, rows[:-1], [-1] * 199), epoch)
     assert sorted(operator.rows()["b"].to_pylist()) == [epoch * 200 + 199 for epoch in range(1, 30)]
     assert operator.bytes < 200_000
+
+
+@pytest.mark.parametrize("append_only", [True, False])
+def test_extremes_hold_while_thousands_of_values_come_and_go(append_only: bool) -> None:
+    generator = np.random.default_rng(2)
+    calls = ["min(s)", "max(s)", "min(b)", "max(w)"]
+    operator, sql = aggregate(["i"], calls, append_only)
+    inputs: list[Delta] = []
+    kept: list[list[tuple[Any, ...]]] = []
+    for epoch in range(30):
+        numbers = (generator.integers(0, 10_000, 150) + (-1) ** epoch * epoch * 500).tolist()
+        columns = {"i": [n % 20 for n in numbers], "s": [f"{n:06d}" for n in numbers], "b": numbers}
+        kept.append(rows_of(SCHEMA, **columns, w=[Decimal(n) for n in numbers]))
+        gone = [] if append_only or epoch < 2 else kept[epoch - 2]
+        weights = None if append_only else [1] * len(numbers) + [-1] * len(gone)
+        inputs.append(delta_of(SCHEMA, kept[-1] + gone, weights))
+    check_incremental(operator, batch_query(sql), inputs)
