@@ -16,7 +16,7 @@ from ..storage.hashing import fixed_values
 from .delta import Weights
 from .key_index import KeyIndex
 from .slot_array import Mask, SlotArray, Slots, distinct, where
-from .sums import Accumulator, slots_table, table_columns
+from .sums import Accumulator, integer_words, slots_table, table_columns
 from .words import Words, fixed_words, words_array
 
 _POOL_MIN = 1024  # a pool with more dead values than this, and more than living ones, is cleared of them
@@ -102,7 +102,7 @@ class PooledExtreme(Accumulator):
         known = touched[self._places.values[touched] >= 0]
         stored = self._pool.take(pa.array(self._places.values[known]))
         candidates = pa.concat_arrays([stored, values])
-        best = _best_rows(self._side, np.concatenate([known, slots]), candidates)
+        best = _best_rows(self._side, np.concatenate([known, slots]), candidates, len(counts))
         best = best[best >= len(known)] - len(known)  # a stored value stands where none is better
         self._places.values[slots[best]] = np.arange(len(self._pool), len(self._pool) + len(best))
         self._pool = pa.concat_arrays([self._pool, values.take(pa.array(best))])
@@ -169,11 +169,11 @@ class MultisetExtreme(Accumulator):
         touched = distinct(places, self._values.slots)
         left = self._counts.values[touched]
         assert not len(left) or left.min() >= 0, "a value was retracted that is not there"
-        self._choose(distinct(slots, len(counts)), touched[left > 0])
+        self._choose(distinct(slots, len(counts)), touched[left > 0], len(counts))
         self._values.delete(touched[left == 0])
         self._add_run(places[new])
 
-    def _choose(self, slots: Slots, candidates: Slots) -> None:
+    def _choose(self, slots: Slots, candidates: Slots, size: int) -> None:
         """Find the best place of each of `slots` among its old best and `candidates`, or where that died among all."""
         best = self._best.values[slots]
         dead = (best >= 0) & (self._counts.values[best] == 0)
@@ -183,7 +183,8 @@ class MultisetExtreme(Accumulator):
             candidates = np.concatenate([candidates, alive])
         candidates = np.concatenate([best[(best >= 0) & ~dead], candidates])
         self._best.values[slots] = -1
-        rows = _best_rows(self._side, self._slots.values[candidates], self._values.keys(candidates)["value"])
+        values = self._values.key_columns(candidates)[1]
+        rows = _best_rows(self._side, self._slots.values[candidates], values, size)
         self._best.values[self._slots.values[candidates[rows]]] = candidates[rows]
 
     def _places_of(self, slots: Slots) -> Slots:
@@ -214,7 +215,7 @@ class MultisetExtreme(Accumulator):
 
     def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
         places = words[0] if nulls is None else np.where(nulls, 0, words[0])
-        values = self._values.keys(places)["value"] if self._values.slots else pa.nulls(len(places), self._kind)
+        values = self._values.key_columns(places)[1] if self._values.slots else pa.nulls(len(places), self._kind)
         return values if nulls is None else pc.if_else(pa.array(nulls), pa.scalar(None, self._kind), values)
 
     def keep(self, slots: Slots) -> None:
@@ -226,13 +227,13 @@ class MultisetExtreme(Accumulator):
         owners = self._slots.values[places]
         owners = np.where(owners < len(renumbered), renumbered[np.minimum(owners, len(renumbered) - 1)], -1)
         kept = where(owners >= 0)
-        self._rebuild(owners[kept], self._values.keys(places[kept])["value"], self._counts.values[places[kept]])
+        self._rebuild(owners[kept], self._values.key_columns(places[kept])[1], self._counts.values[places[kept]])
 
     def _compact(self) -> None:
         """Forget the values that have gone."""
         places = np.sort(np.concatenate([np.zeros(0, np.int64), *self._runs]))
         places = places[self._counts.values[places] > 0]
-        self._rebuild(self._slots.values[places], self._values.keys(places)["value"], self._counts.values[places])
+        self._rebuild(self._slots.values[places], self._values.key_columns(places)[1], self._counts.values[places])
 
     def _rebuild(self, slots: Slots, values: pa.Array, counts: npt.NDArray[Any]) -> None:
         self._values = KeyIndex(self._values.schema)
@@ -242,14 +243,14 @@ class MultisetExtreme(Accumulator):
         self._runs = []
         self._best.values[:] = -1
         self._add_run(np.arange(len(slots)))
-        rows = _best_rows(self._side, slots, values)
+        rows = _best_rows(self._side, slots, values, int(slots.max(initial=-1)) + 1)
         self._best.values[slots[rows]] = rows
 
     def snapshot(self, size: int) -> dict[str, pa.Table]:
         self._compact()
         places = np.arange(self._values.size)
         columns = {"slot": self._slots.values[places], "count": self._counts.values[places]}
-        return {"values": pa.table({**columns, "value": self._values.keys(places)["value"]})}
+        return {"values": pa.table({**columns, "value": self._values.key_columns(places)[1]})}
 
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
         table = snapshot["values"]
@@ -263,26 +264,35 @@ class MultisetExtreme(Accumulator):
         return self._values.bytes + self._counts.bytes + self._slots.bytes + self._best.bytes + runs
 
 
-def _best_rows(side: Side, slots: Slots, values: pa.Array) -> npt.NDArray[np.int64]:
-    """One row for each of the different `slots`: the first of those with the best value."""
-    if not len(slots):
-        return np.zeros(0, np.int64)
+def _best_rows(side: Side, slots: Slots, values: pa.Array, size: int) -> npt.NDArray[np.int64]:
+    """One row for each of the different `slots`, all below `size`: the first of those with the best value."""
+    if size > 4 * len(slots):
+        different, slots = np.unique(slots, return_inverse=True)
+        size = len(different)
     ranks = _ranks(values)
-    order = np.lexsort((ranks if side == "min" else -ranks, slots))
-    ordered = slots[order]
-    first = np.ones(len(order), np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-    return order[first]
+    if side == "max":
+        ranks = ~ranks
+    best = np.full(size, np.iinfo(np.int64).max)
+    np.minimum.at(best, slots, ranks)
+    rows = where(best[slots] == ranks)[::-1]
+    first = np.full(size, -1)
+    first[slots[rows]] = rows  # of all that write for a slot the last stays: the first row
+    return first[where(first >= 0)]
 
 
 def _ranks(values: pa.Array) -> npt.NDArray[np.int64]:
-    """Integers in the order of the values, equal where these are; none is the least int64."""
+    """Integers in the order of the values, equal where these are."""
     kind = values.type
     if pa.types.is_floating(kind):
         dtype = np.dtype(f"i{kind.bit_width // 8}")
         bits = fixed_words(values, dtype, 1)[0].astype(np.int64)
-        floor = np.iinfo(dtype).min
-        return np.where(bits < 0, floor - bits, bits)
+        return np.where(bits < 0, np.iinfo(dtype).min - bits, bits)
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal128(kind):
+        words = integer_words(values)
+        if len(words) == 1:
+            return words[0]
+    elif pa.types.is_primitive(kind):
+        return fixed_values(values, f"i{kind.bit_width // 8}").astype(np.int64)
     ranks: npt.NDArray[np.int64] = pc.rank(values, tiebreaker="dense").to_numpy().astype(np.int64)
     return ranks
 
