@@ -15,8 +15,7 @@ from .blocks import Scope, Unplannable, function_name, has_aggregate, is_aggrega
 from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
-
-WINDOW_COLUMNS = ("window_start", "window_end", "window_time")
+from .window_checks import WINDOW_COLUMNS
 
 
 def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:

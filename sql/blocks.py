@@ -8,6 +8,7 @@ from functools import cache
 from sqlglot import exp
 
 from . import plan as p
+from .aggregate_names import AGGREGATE_NAMES
 from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
@@ -20,22 +21,14 @@ class Unplannable(Exception):
 
 
 @cache
-def functions_of_kind(kind: str) -> frozenset[str]:
-    """Names of DuckDB's functions: 'aggregate', or 'volatile' for scalars that their arguments do not decide."""
-    where = (
-        "function_type = 'aggregate'"
-        if kind == "aggregate"
-        else "function_type = 'scalar' AND stability <> 'CONSISTENT'"
+def volatile_names() -> frozenset[str]:
+    """Names of DuckDB's scalar functions whose value their arguments do not decide: now(), random() and the like."""
+    rows = connect().sql(
+        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() "
+        "WHERE function_type = 'scalar' AND stability <> 'CONSISTENT'"
     )
-    rows = (
-        connect()
-        .sql(f"SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE {where}")
-        .fetchall()
-    )
-    names = {str(row[0]) for row in rows}
-    return frozenset(
-        names | {"current_timestamp", "current_time", "localtime", "localtimestamp"} if kind == "volatile" else names
-    )
+    keywords = ("current_timestamp", "current_time", "localtime", "localtimestamp")  # written without parentheses
+    return frozenset((*(str(row[0]) for row in rows.fetchall()), *keywords))
 
 
 def function_name(node: exp.Func) -> str:
@@ -45,9 +38,7 @@ def function_name(node: exp.Func) -> str:
 
 def is_aggregate(node: exp.Expr) -> bool:
     """Whether the node is a call of an aggregate function."""
-    return isinstance(node, exp.AggFunc) or (
-        isinstance(node, exp.Anonymous) and function_name(node) in functions_of_kind("aggregate")
-    )
+    return isinstance(node, exp.AggFunc) or (isinstance(node, exp.Anonymous) and function_name(node) in AGGREGATE_NAMES)
 
 
 def has_aggregate(node: exp.Expr) -> bool:

@@ -16,7 +16,7 @@ from ..storage.errors import NotSupportedError, ProgrammingError
 from ..storage.folder import Folder
 from ..storage.topic import Durability, TopicOptions
 from . import plan as p
-from .blocks import functions_of_kind
+from .blocks import volatile_names
 from .dialect import parse_script, position_of
 from .late_rows import LateLog
 from .lower import Surroundings, lower
@@ -26,6 +26,7 @@ from .relations import Column, Relation, Relations, schema_of
 from .statements import CreateStream, CreateView
 from .twin import bind, expand_views, named_tables, refuse_volatile, settle_ties, table_name, twin
 from .types import Binder, quote
+from .window_checks import check_windows
 
 from sqlglot import exp  # isort: skip
 
@@ -96,8 +97,7 @@ class Database:
             if definition.default is not None:
                 refuse_volatile(
                     exp.select(definition.default.copy()),
-                    functions_of_kind("volatile")
-                    - {"now", "uuid", "gen_random_uuid", "current_timestamp", "today", "current_date"},
+                    volatile_names() - {"now", "uuid", "gen_random_uuid", "current_timestamp", "today", "current_date"},
                 )
                 self.binder.bind(
                     f"SELECT CAST(({definition.default.sql(dialect='duckdb')}) AS {column.type})", definition.default
@@ -195,6 +195,7 @@ class Database:
                 )
             planned = None
             query = expand_views(statement.query, self.relations)
+            check_windows(query, self.relations, self.binder)
             columns = self._named(
                 bind(twin(query), self.relations, self.binder, statement.query), statement.columns, statement
             )
@@ -216,7 +217,8 @@ class Database:
                 )
         stateless = {name for name, planned in self.plans.items() if p.stateless(planned.plan)}
         expanded = expand_views(query, self.relations, stateless)
-        refuse_volatile(expanded, functions_of_kind("volatile"))
+        refuse_volatile(expanded, volatile_names())
+        check_windows(expanded, self.relations, self.binder)
         columns = bind(twin(expanded), self.relations, self.binder, query)
         expanded = settle_ties(expanded, lambda part: len(bind(twin(part.copy()), self.relations, self.binder)))
         plan = Planner(self.relations, self._properties, self.binder, final=final).plan(expanded, columns)

@@ -19,8 +19,18 @@ import duckdb
 _TRUE = {"type": "VALUE_CONSTANT", "literal": {"kind": "BOOLEAN", "text": "true"}}
 Node = dict[str, Any]
 _SPELLING = frozenset(  # what may differ between two ways to say the same
-    """class kind syntax_type is_implicit is_operator type_expr null_order qualified_name query_location
-    query_location_length""".split()
+    [
+        "class",
+        "kind",
+        "syntax_type",
+        "is_implicit",
+        "is_operator",
+        "type_expr",
+        "null_order",
+        "qualified_name",
+        "query_location",
+        "query_location_length",
+    ]
 )
 _SAME_FUNCTION = {"**": "power", "^": "power", "@": "abs", "^@": "starts_with", "position": "strpos"}
 _NEGATED = {  # written in one word; sqlglot says NOT and the opposite
@@ -138,7 +148,11 @@ def _plain(value: Any) -> Any:
     if not isinstance(kind, str):
         return value
     if kind in _NEGATED:
-        return {"type": "OPERATOR_NOT", "children": [{**value, "type": _NEGATED[kind], "alias": ""}], "alias": value["alias"]}
+        return {
+            "type": "OPERATOR_NOT",
+            "children": [{**value, "type": _NEGATED[kind], "alias": ""}],
+            "alias": value["alias"],
+        }
     if kind == "FUNCTION":
         return _plain_call(value)
     if value.get("ref_type") == "CROSS":

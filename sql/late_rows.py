@@ -87,7 +87,7 @@ class LateLog:
         """What a view's operators call with the late rows they meet."""
 
         def report(stream: str, late: LateRows) -> None:
-            count = late.batch.num_rows
+            count = len(late.offsets)
             null_time = late.closed == _END_OF_TIME
             watermark = pa.array(late.closed, pa.int64(), mask=null_time).cast(pa.timestamp("us"))
             reason = np.where(null_time, "event time is NULL", "its window had closed").astype(object)
@@ -99,7 +99,7 @@ class LateLog:
                 pa.array(late.offsets, pa.int64()),
                 pa.array(reason, pa.string()),
                 watermark,
-                self._json(late.batch),
+                self._json(self._whole_rows(stream, late)),
             ]
             with self._lock:
                 self._pending.append(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
@@ -119,9 +119,22 @@ class LateLog:
             )
         self._folder.topic(self.NAME).append(batch, wait=False)
 
-    def _json(self, batch: pa.RecordBatch) -> pa.Array:
+    def _whole_rows(self, stream: str, late: LateRows) -> pa.Table:
+        """The late rows with all columns of their stream: the query that met them had read only what it needed."""
+        topic = self._folder.topic(stream)
+        parts, order = [], []
+        for number in np.unique(late.partitions):
+            places = np.flatnonzero(late.partitions == number)
+            offsets = late.offsets[places]
+            start, end = int(offsets.min()), int(offsets.max()) + 1
+            rows = pa.Table.from_batches(topic.partitions[number].read(start, end), schema=topic.schema)
+            parts.append(rows.take(pa.array(offsets - start)))
+            order.append(places)
+        return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
+
+    def _json(self, rows: pa.Table) -> pa.Array:
         if self._connection is None:
             self._connection = connect()
-        self._connection.register("late_batch", batch)
-        table = self._connection.sql("SELECT to_json(late_batch)::VARCHAR AS row FROM late_batch").to_arrow_table()
+        self._connection.register("late_rows", rows)
+        table = self._connection.sql("SELECT to_json(late_rows)::VARCHAR AS row FROM late_rows").to_arrow_table()
         return table.column("row").combine_chunks()

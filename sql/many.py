@@ -35,7 +35,7 @@ def insert_many(session: Session, statement: Insert, rows: Sequence[Sequence[Any
     connection = connect()
     try:
         connection.register("many", pa.table(columns, names=[f"v{i}" for i in range(len(names))]))
-        table = conform(connection, connection.sql("SELECT * FROM many"), target, names)
+        table = conform(connection, "SELECT * FROM many", target, names)
     except duckdb.Error as error:
         raise translate(error) from None
     finally:

@@ -82,7 +82,7 @@ class QueryParser(WindowParser):
             ) from None
         except ParseError as error:
             said = str(error.errors[0].get("description", "")) if error.errors else ""
-            detail = None if "nexpected token" in said or not said else f"{said}."
+            detail = None if "nexpected token" in said or "class 'sqlglot" in said or not said else f"{said}."
             raise unexpected(self._curr or None, self._prev or tokens[-1], detail=detail) from None
 
     def parse_query(self) -> exp.Expr | None:

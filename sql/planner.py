@@ -203,7 +203,7 @@ class Planner:
         else:
             below = self._query(window.this)
         time_column = next((c for c in below.columns if c.name.lower() == time.lower()), None)
-        if time_column is None or not time_column.type.startswith("TIMESTAMP") or time_column.arrow.unit != "us":
+        if time_column is None:
             raise Unplannable(f'window over "{time}"')
         size, slide, offset = window_bounds(window)
         rule = Window("tumble" if slide == size else "hop", size, slide, offset)

@@ -18,7 +18,8 @@ from .dialect import twin_sql
 from .recompute import used_columns
 from .relations import Column, Relation
 from .twin import expand_views, named_tables, twin
-from .types import connect, quote, scan_sql, translate
+from .types import connect, quote, scan_sql, translate, type_name
+from .window_checks import check_windows
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
@@ -35,6 +36,7 @@ class Rows:
 def select(database: Database, query: exp.Query, parameters: Parameters, ends: Mapping[str, list[int]]) -> Rows:
     """The rows of `query` now, at an epoch that covers `ends` (what this connection has written)."""
     expanded = expand_views(query, database.relations)
+    check_windows(expanded, database.relations, database.binder)
     used = relations_of(database, expanded)
     views = [relation.name for relation in used if relation.kind == "MATERIALIZED VIEW"]
     streams = [relation.name for relation in used if relation.kind == "STREAM"]
@@ -112,7 +114,7 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Parameters,
         relation = connection.sql(sql, params=parameters) if parameters else connection.sql(sql)
         if relation is None:
             return Rows(pa.table({}), ())
-        types = tuple(str(kind) for kind in relation.types)
+        types = tuple(type_name(kind) for kind in relation.types)
         return Rows(interruptibly(connection, relation.to_arrow_table), types)
     except duckdb.Error as error:
         raise translate(error, node) from None

@@ -177,7 +177,8 @@ class Session:
                     raise ProgrammingError(
                         f'"{existing.name}" exists already',
                         detail=f"It is a {existing.kind.lower()}.",
-                        hint=f"CREATE {kind} IF NOT EXISTS leaves it, CREATE OR REPLACE {kind} replaces it.",
+                        hint=f"CREATE {kind} IF NOT EXISTS leaves it"
+                        + (f", CREATE OR REPLACE {kind} replaces it." if kind != "STREAM" else "; DROP it first."),
                         position=statement.start,
                         sqlstate="42P07",
                     )
@@ -300,7 +301,7 @@ class Session:
         if str(value).lower() not in words:
             raise ProgrammingError(f"{statement.name} is on or off, not {value!r}", position=statement.start)
         self.settings[statement.name] = words[str(value).lower()]
-        return Outcome("SET")
+        return Outcome("RESET" if isinstance(statement, Reset) else "SET")
 
     def _subscribe(self, query: exp.Query, *, snapshot: bool, weights: bool, final: bool) -> Outcome:
         database = self.database

@@ -42,6 +42,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def type_name(type: object) -> str:
+    """A DuckDB type as SQL writes it; the type of a bare NULL is one that every value fits."""
+    return "INTEGER" if str(type) == '"NULL"' else str(type)
+
+
 def typed_empty(columns: Sequence[Column]) -> str:
     """SQL for a relation without rows that has these columns, to bind against."""
     return "(SELECT " + ", ".join(f"NULL::{c.type} AS {quote(c.name)}" for c in columns) + " WHERE false)"
@@ -74,7 +79,7 @@ class Binder:
                 relation = self._connection.sql(sql)
                 if relation is None:
                     raise ProgrammingError("the statement returns no rows")
-                types = [str(kind) for kind in relation.types]
+                types = [type_name(kind) for kind in relation.types]
                 columns = tuple(Column(n, t, self._arrow_type(t)) for n, t in zip(relation.columns, types, strict=True))
             except duckdb.Error as error:
                 raise translate(error, node) from None
@@ -110,7 +115,7 @@ def translate(error: duckdb.Error, node: exp.Expr | None = None) -> Error:
     kind = match.group(1) if match else ""
     lines = [line for line in (text[match.end() :] if match else text).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("\t")]  # candidate functions, often hundreds
-    body = [line for line in lines if not line.startswith(_NOT_SAID) and line.strip() != "^"]
+    body = [line for line in lines if not line.startswith(_NOT_SAID) and set(line.strip()) != {"^"}]
     headline = (body[0] if body else text).rstrip(" .!")
     headline = headline[:1].lower() + headline[1:] if not headline[:2].isupper() else headline
     hints = [line for line in lines if line.startswith("Did you mean")]

@@ -22,6 +22,7 @@ from .relations import Relation
 from .statements import Copy, Insert
 from .twin import expand_views, twin
 from .types import connect, quote, translate
+from .window_checks import check_windows
 
 Ends = dict[str, list[int]]
 
@@ -46,6 +47,7 @@ def insert(
     target = require_stream(database, statement.name, statement.position)
     names = target_columns(target, statement.columns, statement.position)
     query = expand_views(statement.query, database.relations)
+    check_windows(query, database.relations, database.binder)
     used = relations_of(database, query)
     connection = connect()
     try:
@@ -56,19 +58,16 @@ def insert(
             for relation in used:
                 register(connection, relation.name, relation.columns, relation_rows(database, relation, reading, None))
         try:
-            source = (
-                connection.sql(twin_sql(twin(query)), params=parameters)
-                if parameters
-                else connection.sql(twin_sql(twin(query)))
-            )
-            if len(source.columns) != len(names):
+            sql = twin_sql(twin(query))
+            found = connection.sql(sql, params=parameters) if parameters else connection.sql(sql)
+            if len(found.columns) != len(names):
                 raise ProgrammingError(
-                    f'{len(source.columns)} values for {len(names)} columns of "{target.name}"',
+                    f'{len(found.columns)} values for {len(names)} columns of "{target.name}"',
                     detail=f"The columns are {', '.join(names)}.",
                     position=statement.position,
                     sqlstate="42601",
                 )
-            table = conform(connection, source, target, names)
+            table = conform(connection, sql, target, names, parameters)
         except duckdb.Error as error:
             raise translate(error, statement.query) from None
     finally:
@@ -77,25 +76,24 @@ def insert(
 
 
 def conform(
-    connection: duckdb.DuckDBPyConnection, source: duckdb.DuckDBPyRelation, target: Relation, names: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    target: Relation,
+    names: Sequence[str],
+    parameters: Parameters = None,
 ) -> pa.Table:
-    """The rows of `source` (one column per name, by place) with the target's columns and types; defaults filled in."""
-    places = {name: f"c{i}" for i, name in enumerate(names)}
+    """The rows of the SQL `source` (one column per name, by place) as the target's columns; defaults filled in."""
     items = []
     for column in target.columns:
-        if column.name in places:
-            value = places[column.name]
+        if column.name in names:
+            value = quote(column.name)
         elif column.name in target.defaults:
             value = f"({target.defaults[column.name].sql(dialect='duckdb')})"
         else:
             value = "NULL"
         items.append(f"CAST({value} AS {column.type}) AS {quote(column.name)}")
-    aliased = (
-        source.project(", ".join(f"{quote(name)} AS c{i}" for i, name in enumerate(source.columns)))
-        if len(set(source.columns)) == len(source.columns)
-        else source.select(*[duckdb.ColumnExpression(n).alias(f"c{i}") for i, n in enumerate(source.columns)])
-    )
-    table = aliased.project(", ".join(items)).to_arrow_table()
+    sql = f"SELECT {', '.join(items)} FROM ({source}) AS _source({', '.join(quote(name) for name in names)})"
+    table = (connection.sql(sql, params=parameters) if parameters else connection.sql(sql)).to_arrow_table()
     check_nulls(target, table)
     return table.cast(target.schema)
 
@@ -129,7 +127,7 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
     connection = connect(threads=None)
     try:
         source = _open(connection, statement)
-        found = [name.lower() for name in source.columns]
+        found = connection.sql(source).columns
         if statement.columns:
             names = target_columns(target, statement.columns, statement.start)
             if len(names) != len(found):
@@ -138,7 +136,7 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
                 )
         else:
             names = []
-            for name in source.columns:
+            for name in found:
                 column = target.column(name)
                 if column is None:
                     close = difflib.get_close_matches(name.lower(), [c.name.lower() for c in target.columns], n=1)
@@ -153,9 +151,8 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
         table = conform(connection, source, target, names)
     except duckdb.Error as error:
         translated = translate(error, None)
-        raise DataError(
-            f'could not read "{statement.path}"', detail=f"{translated.headline}.", position=statement.start
-        ) from None
+        said = f"{translated.headline[:1].upper()}{translated.headline[1:]}. {translated.detail or ''}".strip()
+        raise DataError(f'could not read "{statement.path}"', detail=said[:500], position=statement.start) from None
     finally:
         connection.close()
     return table.num_rows, append(database, target, table)
@@ -188,10 +185,11 @@ _CSV_OPTIONS = {
 }
 
 
-def _open(connection: duckdb.DuckDBPyConnection, statement: Copy) -> duckdb.DuckDBPyRelation:
+def _open(connection: duckdb.DuckDBPyConnection, statement: Copy) -> str:
+    """SQL for the rows of the file."""
     if is_dataset(statement.path):
         connection.register("file_rows", open_dataset(statement.path).read_all())
-        return connection.sql("SELECT * FROM file_rows")
+        return "SELECT * FROM file_rows"
     path = Path(statement.path)
     suffixes = [s.lower() for s in path.suffixes if s.lower() not in (".gz", ".zst")]
     format = statement.format or _SUFFIXES.get(suffixes[-1] if suffixes else "")
@@ -207,7 +205,7 @@ def _open(connection: duckdb.DuckDBPyConnection, statement: Copy) -> duckdb.Duck
         )
     if format == "arrow":
         connection.register("file_rows", _read_arrow(path))
-        return connection.sql("SELECT * FROM file_rows")
+        return "SELECT * FROM file_rows"
     options = ""
     for name, value in statement.options.items():
         if format != "csv" or name not in _CSV_OPTIONS:
@@ -218,7 +216,7 @@ def _open(connection: duckdb.DuckDBPyConnection, statement: Copy) -> duckdb.Duck
             )
         options += f", {name} = {exp.convert(value).sql(dialect='duckdb')}"
     text = exp.Literal.string(statement.path).sql(dialect="duckdb")
-    return connection.sql(f"SELECT * FROM {_READERS[format]}({text}{options})")
+    return f"SELECT * FROM {_READERS[format]}({text}{options})"
 
 
 def _read_arrow(path: Path) -> pa.Table:

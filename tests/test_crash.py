@@ -15,7 +15,8 @@ import headrace
 
 con = headrace.connect(sys.argv[1], idle_timeout_s=0.0)
 con.execute('''
-CREATE STREAM IF NOT EXISTS bids (auction BIGINT, price BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND)
+CREATE STREAM IF NOT EXISTS bids
+  (auction BIGINT, price BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '2' SECOND)
   PARTITIONED BY (auction) INTO 2 PARTITIONS;
 CREATE STREAM IF NOT EXISTS auctions (auction BIGINT, title VARCHAR);
 CREATE MATERIALIZED VIEW IF NOT EXISTS totals AS SELECT auction, count(*) AS n, sum(price) AS total, max(price) AS top
@@ -27,13 +28,16 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS rolling AS SELECT window_start, sum(price
 CREATE MATERIALIZED VIEW IF NOT EXISTS closed AS SELECT window_start, count(*) AS n
   FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND) GROUP BY window_start, window_end EMIT FINAL;
 CREATE MATERIALIZED VIEW IF NOT EXISTS best AS SELECT auction, total FROM totals ORDER BY total DESC LIMIT 5;
-CREATE MATERIALIZED VIEW IF NOT EXISTS titled AS SELECT b.auction, a.title, b.price FROM bids b JOIN auctions a ON a.auction = b.auction;
+CREATE MATERIALIZED VIEW IF NOT EXISTS titled AS SELECT b.auction, a.title, b.price
+  FROM bids b JOIN auctions a ON a.auction = b.auction;
 ''')
 start = con.execute('SELECT count(*) FROM bids').fetchone()[0]
 print('ready', start, flush=True)
 step = start
 while True:
-    rows = [(step * 7 % 50, step % 1000, f'2024-01-01 00:{step // 600 % 60:02}:{step // 10 % 60:02}') for step in range(step, step + 20)]
+    def bid(n):
+        return n * 7 % 50, n % 1000, f'2024-01-01 00:{n // 600 % 60:02}:{n // 10 % 60:02}'
+    rows = [bid(n) for n in range(step, step + 20)]
     # Every so often a row that is long late.
     rows[0] = (rows[0][0], rows[0][1], '2023-12-31 23:59:00') if step % 100 == 0 else rows[0]
     con.executemany('INSERT INTO bids VALUES (?, ?, ?)', rows)

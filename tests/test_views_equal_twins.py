@@ -17,44 +17,97 @@ CREATE STREAM people (bidder INTEGER, name VARCHAR, since DATE);
 TUMBLE = "TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND)"
 HOP = "HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '12' SECOND)"
 VIEWS = {
-    "filtered": "SELECT auction, price * 2 AS double_price, upper(channel) AS channel FROM bids WHERE price > 20 AND flag",
+    "filtered": (
+        "SELECT auction, price * 2 AS double_price, upper(channel) AS channel FROM bids WHERE price > 20 AND flag"
+    ),
     "everything": "SELECT * FROM bids",
-    "totals": "SELECT auction, count(*) AS n, count(price) AS priced, sum(price) AS total, avg(price) AS mean, min(price) AS low, max(price) AS high FROM bids GROUP BY auction",
-    "scores": "SELECT channel, sum(score) AS s, avg(score) AS a, min(score) AS lo, max(channel) AS hi FROM bids GROUP BY channel",
+    "totals": (
+        "SELECT auction, count(*) AS n, count(price) AS priced, sum(price) AS total, avg(price) AS mean, "
+        "min(price) AS low, max(price) AS high FROM bids GROUP BY auction"
+    ),
+    "scores": (
+        "SELECT channel, sum(score) AS s, avg(score) AS a, min(score) AS lo, max(channel) AS hi FROM bids "
+        "GROUP BY channel"
+    ),
     "whole": "SELECT count(*) AS n, sum(bidder) AS s, max(ts) AS latest, min(flag) AS f FROM bids",
-    "partly": "SELECT channel, flag, count(*) FILTER (WHERE price > 50) AS dear, sum(bidder) FILTER (WHERE flag) AS s FROM bids GROUP BY ALL HAVING count(*) > 1",
-    "computed": "SELECT auction % 3 AS m, length(channel) AS l, sum(price * bidder) AS s FROM bids WHERE ts IS NOT NULL GROUP BY 1, 2",
+    "partly": (
+        "SELECT channel, flag, count(*) FILTER (WHERE price > 50) AS dear, sum(bidder) FILTER (WHERE flag) AS "
+        "s FROM bids GROUP BY ALL HAVING count(*) > 1"
+    ),
+    "computed": (
+        "SELECT auction % 3 AS m, length(channel) AS l, sum(price * bidder) AS s FROM bids WHERE ts IS NOT "
+        "NULL GROUP BY 1, 2"
+    ),
     "kinds": "SELECT DISTINCT channel, flag FROM bids",
-    "per_window": f"SELECT window_start, window_end, auction, count(*) AS n, sum(price) AS total, max(score) AS top FROM {TUMBLE} GROUP BY window_start, window_end, auction",
-    "per_hop": f"SELECT window_start, channel, count(*) AS n, avg(score) AS a FROM {HOP} WHERE price > 10 GROUP BY window_start, window_end, channel",
-    "closed": f"SELECT window_end, auction, sum(bidder) AS s FROM {TUMBLE} GROUP BY window_start, window_end, auction EMIT FINAL",
-    "closed_hops": f"SELECT window_start, count(*) AS n, min(price) AS low FROM {HOP} GROUP BY window_start, window_end EMIT FINAL",
+    "per_window": (
+        "SELECT window_start, window_end, auction, count(*) AS n, sum(price) AS total, max(score) AS top FROM "
+        f"{TUMBLE} GROUP BY window_start, window_end, auction"
+    ),
+    "per_hop": (
+        f"SELECT window_start, channel, count(*) AS n, avg(score) AS a FROM {HOP} WHERE price > 10 GROUP BY "
+        "window_start, window_end, channel"
+    ),
+    "closed": (
+        f"SELECT window_end, auction, sum(bidder) AS s FROM {TUMBLE} GROUP BY window_start, window_end, "
+        "auction EMIT FINAL"
+    ),
+    "closed_hops": (
+        f"SELECT window_start, count(*) AS n, min(price) AS low FROM {HOP} GROUP BY window_start, window_end EMIT FINAL"
+    ),
     "rows_in_windows": f"SELECT window_start, auction, price FROM {HOP} WHERE flag",
-    "legacy": "SELECT TUMBLE_START(ts, INTERVAL '1' MINUTE) AS minute, count(*) AS n FROM bids GROUP BY TUMBLE(ts, INTERVAL '1' MINUTE)",
+    "legacy": (
+        "SELECT TUMBLE_START(ts, INTERVAL '1' MINUTE) AS minute, count(*) AS n FROM bids GROUP BY TUMBLE(ts, "
+        "INTERVAL '1' MINUTE)"
+    ),
     "of_filtered": "SELECT channel, count(*) AS n, sum(double_price) AS s FROM filtered GROUP BY channel",
-    "of_totals": "SELECT n, count(*) AS auctions, max(total) AS top, min(low) AS low, avg(mean) AS m FROM totals GROUP BY n",
+    "of_totals": (
+        "SELECT n, count(*) AS auctions, max(total) AS top, min(low) AS low, avg(mean) AS m FROM totals GROUP BY n"
+    ),
     "of_windows": "SELECT window_start, max(n) AS busiest, sum(total) AS total FROM per_window GROUP BY window_start",
-    "window_of_closed": "SELECT window_start, sum(s) AS s FROM TUMBLE(TABLE (SELECT window_time AS wt, sum(bidder) AS s FROM "
+    "window_of_closed": (
+        "SELECT window_start, sum(s) AS s FROM TUMBLE(TABLE (SELECT window_time AS wt, sum(bidder) "
+        "AS s FROM "
+    ),
     + TUMBLE
     + " GROUP BY window_start, window_end, window_time), DESCRIPTOR(wt), INTERVAL '1' MINUTE) GROUP BY window_start, window_end",
-    "window_of_filter": "SELECT window_start, count(*) AS n FROM TUMBLE(TABLE everything, DESCRIPTOR(ts), INTERVAL '30' SECOND) GROUP BY window_start, window_end",
-    "joined": "SELECT b.auction, b.price, p.name FROM bids AS b JOIN people AS p ON p.bidder = b.bidder WHERE b.price > 30",
+    "window_of_filter": (
+        "SELECT window_start, count(*) AS n FROM TUMBLE(TABLE everything, DESCRIPTOR(ts), INTERVAL '30' "
+        "SECOND) GROUP BY window_start, window_end"
+    ),
+    "joined": (
+        "SELECT b.auction, b.price, p.name FROM bids AS b JOIN people AS p ON p.bidder = b.bidder WHERE b.price > 30"
+    ),
     "left_joined": "SELECT p.name, b.auction FROM people AS p LEFT JOIN bids AS b ON p.bidder = b.bidder AND b.flag",
     "full_joined": "SELECT t.auction, t.total, p.name FROM totals AS t FULL JOIN people AS p ON t.auction = p.bidder",
-    "join_grouped": "SELECT p.name, count(*) AS n, sum(b.price) AS s FROM bids AS b JOIN people AS p USING (bidder) GROUP BY p.name",
-    "self_joined": "SELECT a.auction, count(*) AS pairs FROM bids AS a JOIN bids AS b ON a.auction = b.auction AND a.price < b.price GROUP BY a.auction",
+    "join_grouped": (
+        "SELECT p.name, count(*) AS n, sum(b.price) AS s FROM bids AS b JOIN people AS p USING (bidder) GROUP BY p.name"
+    ),
+    "self_joined": (
+        "SELECT a.auction, count(*) AS pairs FROM bids AS a JOIN bids AS b ON a.auction = b.auction AND "
+        "a.price < b.price GROUP BY a.auction"
+    ),
     "top": "SELECT auction, total FROM totals ORDER BY total DESC LIMIT 3",
     "top_of_group": "SELECT channel, count(*) AS n FROM bids GROUP BY channel ORDER BY n DESC, channel LIMIT 2",
-    "best": "SELECT auction, price, row_number() OVER (PARTITION BY auction ORDER BY price DESC, ts, bidder, score, channel, flag) AS place FROM bids QUALIFY place <= 2",
+    "best": (
+        "SELECT auction, price, row_number() OVER (PARTITION BY auction ORDER BY price DESC, ts, bidder, "
+        "score, channel, flag) AS place FROM bids QUALIFY place <= 2"
+    ),
     "running": "SELECT bidder, ts, sum(price) OVER (PARTITION BY bidder ORDER BY ts, price) AS so_far FROM bids",
-    "distinct_count": "SELECT channel, count(DISTINCT auction) AS auctions, string_agg(DISTINCT channel) AS c FROM bids GROUP BY channel",
+    "distinct_count": (
+        "SELECT channel, count(DISTINCT auction) AS auctions, string_agg(DISTINCT channel) AS c FROM bids "
+        "GROUP BY channel"
+    ),
     "united": "SELECT auction AS x FROM bids UNION SELECT bidder FROM people",
     "united_all": "SELECT auction AS x FROM bids UNION ALL SELECT n FROM totals",
     "excepted": "SELECT bidder FROM people EXCEPT SELECT bidder FROM bids",
     "in_subquery": "SELECT auction, price FROM bids WHERE bidder IN (SELECT bidder FROM people)",
     "above_mean": "SELECT auction, price FROM bids WHERE price > (SELECT avg(price) FROM bids)",
-    "with_cte": "WITH c AS (SELECT channel, sum(price) AS s FROM bids GROUP BY channel) SELECT channel, s FROM c WHERE s > 50",
-    "derived": "SELECT x.m, count(*) AS n FROM (SELECT auction, max(price) AS m FROM bids GROUP BY auction) AS x GROUP BY x.m",
+    "with_cte": (
+        "WITH c AS (SELECT channel, sum(price) AS s FROM bids GROUP BY channel) SELECT channel, s FROM c WHERE s > 50"
+    ),
+    "derived": (
+        "SELECT x.m, count(*) AS n FROM (SELECT auction, max(price) AS m FROM bids GROUP BY auction) AS x GROUP BY x.m"
+    ),
     "rolled_up": "SELECT channel, flag, count(*) AS n FROM bids GROUP BY ROLLUP (channel, flag)",
     "renamed(a, b)": "SELECT auction, count(*) FROM bids GROUP BY auction",
     "of_renamed": "SELECT sum(b) AS s, max(a) AS a FROM renamed",

@@ -17,12 +17,11 @@ from ..windows import Window
 
 @dataclass(frozen=True)
 class LateRows:
-    """Rows found late in one epoch. Shape: one `partitions`, `offsets`, `closed` per row of `batch`.
+    """Rows found late in one epoch, by where they are in the log. Shape: one value per row in each array.
 
     Units: `closed` in microseconds, the watermark that the row came after; END_OF_TIME where the time is NULL.
     """
 
-    batch: pa.RecordBatch
     partitions: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     closed: npt.NDArray[np.int64]
@@ -72,8 +71,7 @@ class Late(Operator):
         fresh = np.flatnonzero(marked & ~known)
         if len(fresh):
             partitions, offsets = _places(delta)
-            rows = delta.batch.take(pa.array(fresh))
-            self._report(LateRows(rows, partitions[fresh], offsets[fresh], closed[fresh]))
+            self._report(LateRows(partitions[fresh], offsets[fresh], closed[fresh]))
         return Delta(delta.batch, delta.weights, closed, delta.origin)
 
     def advance(self, time: Time) -> Delta | None:

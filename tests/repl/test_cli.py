@@ -52,12 +52,21 @@ def headrace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
     return run
 
 
+# A process started in the background of a shell ignores SIGINT, and so do its children: here it must not.
+LISTENING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from headrace.repl.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def process(*words: str, folder: Path) -> subprocess.Popen[str]:
     """Runs the command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     return subprocess.Popen(
-        [sys.executable, "-m", "headrace", *words],
+        [sys.executable, "-c", LISTENING, *words],
         stdin=nothing, stdout=pipe, stderr=pipe, text=True, cwd=folder, env=environment,
     )  # fmt: skip
 
