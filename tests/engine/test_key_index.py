@@ -75,7 +75,7 @@ def colliding(kind: str) -> Callable[[Sequence[pa.Array]], Hashes]:
 
 @pytest.mark.parametrize("hashes", ["real", "same", "low", "high"])
 @pytest.mark.parametrize("direct_cells_min", [0, 4096])
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_against_a_dictionary(hashes: str, direct_cells_min: int, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from headrace.engine.aggregates import AggregateCall
 from headrace.engine.delta import Delta
 from headrace.engine.operator import END_OF_TIME
+from headrace.engine.operators import window_aggregate
 from headrace.engine.operators.window_aggregate import WindowAggregate
 from headrace.engine.windows import Window
 from tests.laws import (
@@ -83,13 +84,20 @@ def operator(
     return WindowAggregate(window, "t", keys, calls, SCHEMA, schema, append_only, final, True, keeps_result)
 
 
-@pytest.mark.parametrize("append_only", [True, False])
+@pytest.mark.parametrize("rows_are", ["append-only", "append-only and sliced", "retracted"])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4)
 @given(data=st.data())
-def test_laws(append_only: bool, window: Window, data: st.DataObject) -> None:
+def test_laws(rows_are: str, window: Window, data: st.DataObject) -> None:
+    append_only = rows_are != "retracted"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_aggregate, "_SLICED_ROWS_MIN", 1 if "sliced" in rows_are else 1024)
+        check_window_laws(append_only, window, data)
+
+
+def check_window_laws(append_only: bool, window: Window, data: st.DataObject) -> None:
     keys = data.draw(st.sampled_from([(), ("k",), ("k", "p")]))
-    inputs = data.draw(changes(SCHEMA, append_only=append_only))
+    inputs = data.draw(changes(SCHEMA, append_only=append_only, epochs=3))
     check_laws(lambda: operator(window, keys, append_only=append_only), batch_query(sql(window, keys)), inputs)
 
 
@@ -98,7 +106,7 @@ WATERMARKS = [-30_000_000, -10_000_000, 0, 4, 9_999_999, 15_000_000, END_OF_TIME
 
 @pytest.mark.parametrize("final", [True, False])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_panes_close_at_their_end_and_once(final: bool, window: Window, data: st.DataObject) -> None:
     append_only = data.draw(st.booleans())
