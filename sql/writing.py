@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -148,11 +148,16 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
                         position=statement.start,
                     )
                 names.append(column.name)
-        table = conform(connection, source, target, names)
+        # What a file says is read as the declared type: what DuckDB would guess may lose a leading zero.
+        types = {
+            name: next(c.type for c in target.columns if c.name == to) for name, to in zip(found, names, strict=True)
+        }
+        table = conform(connection, _open(connection, statement, types), target, names)
     except duckdb.Error as error:
         translated = translate(error, None)
-        said = f"{translated.headline[:1].upper()}{translated.headline[1:]}. {translated.detail or ''}".strip()
-        raise DataError(f'could not read "{statement.path}"', detail=said[:500], position=statement.start) from None
+        cut = (translated.detail or "").split(" This type was")[0].split(" Possible solutions")[0]
+        said = f"{translated.headline[:1].upper()}{translated.headline[1:]}. {cut}".strip()
+        raise DataError(f'could not read "{statement.path}"', detail=said, position=statement.start) from None
     finally:
         connection.close()
     return table.num_rows, append(database, target, table)
@@ -185,8 +190,8 @@ _CSV_OPTIONS = {
 }
 
 
-def _open(connection: duckdb.DuckDBPyConnection, statement: Copy) -> str:
-    """SQL for the rows of the file."""
+def _open(connection: duckdb.DuckDBPyConnection, statement: Copy, types: Mapping[str, str] | None = None) -> str:
+    """SQL for the rows of the file, its columns read as `types` where text leaves the type open."""
     if is_dataset(statement.path):
         connection.register("file_rows", open_dataset(statement.path).read_all())
         return "SELECT * FROM file_rows"
@@ -215,8 +220,15 @@ def _open(connection: duckdb.DuckDBPyConnection, statement: Copy) -> str:
                 position=statement.start,
             )
         options += f", {name} = {exp.convert(value).sql(dialect='duckdb')}"
-    text = exp.Literal.string(statement.path).sql(dialect="duckdb")
+    if types is not None and format in ("csv", "json"):
+        given = ", ".join(f"{_text(name)}: {_text(type)}" for name, type in types.items())
+        options += f", {'types' if format == 'csv' else 'columns'} = {{{given}}}"
+    text = _text(statement.path)
     return f"SELECT * FROM {_READERS[format]}({text}{options})"
+
+
+def _text(value: str) -> str:
+    return str(exp.Literal.string(value).sql(dialect="duckdb"))
 
 
 def _read_arrow(path: Path) -> pa.Table:

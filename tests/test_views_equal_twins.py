@@ -65,11 +65,10 @@ VIEWS = {
     ),
     "of_windows": "SELECT window_start, max(n) AS busiest, sum(total) AS total FROM per_window GROUP BY window_start",
     "window_of_closed": (
-        "SELECT window_start, sum(s) AS s FROM TUMBLE(TABLE (SELECT window_time AS wt, sum(bidder) "
-        "AS s FROM "
+        "SELECT window_start, sum(s) AS s FROM TUMBLE(TABLE (SELECT window_time AS wt, sum(bidder) AS s "
+        f"FROM {TUMBLE} GROUP BY window_start, window_end, window_time), DESCRIPTOR(wt), INTERVAL '1' MINUTE) "
+        "GROUP BY window_start, window_end"
     ),
-    + TUMBLE
-    + " GROUP BY window_start, window_end, window_time), DESCRIPTOR(wt), INTERVAL '1' MINUTE) GROUP BY window_start, window_end",
     "window_of_filter": (
         "SELECT window_start, count(*) AS n FROM TUMBLE(TABLE everything, DESCRIPTOR(ts), INTERVAL '30' "
         "SECOND) GROUP BY window_start, window_end"
