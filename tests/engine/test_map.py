@@ -111,9 +111,10 @@ def test_nested_expressions_are_duckdbs(items: list[str], where: str | None, dat
     batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
     try:
         output = output_schema([*items, condition or "true"], SCHEMA).remove(len(items))
-        expected = by_duckdb(items, condition, batch)
-    except duckdb.BinderException:
+    except duckdb.Error:  # no such types, or a constant that cannot be folded: no view would be made of it
         assume(False)
+    try:
+        expected = by_duckdb(items, condition, batch)
     except duckdb.Error:
         expected = None
     operator = map_of(items, condition, output=output)
