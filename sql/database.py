@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..engine.dataflow import Dataflow
 from ..engine.group import Stream
 from ..engine.runtime import Engine, Options
 from ..storage import limits
@@ -18,6 +19,7 @@ from ..storage.topic import Durability, TopicOptions
 from . import plan as p
 from .blocks import volatile_names
 from .dialect import parse_script, position_of
+from .explain import unbounded
 from .late_rows import LateLog
 from .lower import Surroundings, lower
 from .plan import Plan
@@ -72,13 +74,18 @@ class Database:
 
     # -- streams --------------------------------------------------------------------------------------------------
 
-    def create_stream(self, statement: CreateStream) -> list[str]:
-        """Declare a stream and its topic, all of it checked before anything is kept; notices, none so far."""
+    def create_stream(self, statement: CreateStream, replaced: Relation | None = None) -> list[str]:
+        """Declare a stream and its topic, all of it checked before anything is kept; notices, none so far.
+
+        A stream that is `replaced` goes first, with its rows.
+        """
         relation, options = self._stream_relation(statement)
         partitions = statement.partitions or self.default_partitions
         relation = replace(relation, partitions=partitions)
         key = [_spelled(relation, name) for name in statement.partition_by]
         properties = {"partitions": partitions, "key": key}
+        if replaced is not None:
+            self.drop([replaced.name])
         self.folder.catalog.put(CatalogEntry(relation.name, "STREAM", statement.text, properties))
         self._open_stream(relation, options, partitions, key)
         return []
@@ -163,22 +170,25 @@ class Database:
 
     # -- views ----------------------------------------------------------------------------------------------------
 
-    def create_view(self, statement: CreateView) -> list[str]:
-        """Declare a view, and start to keep it if it is materialized; notices for the person who asked."""
+    def create_view(self, statement: CreateView, replaced: Relation | None = None) -> list[str]:
+        """Declare a view, and start to keep it if it is materialized; notices for the person who asked.
+
+        A view that is `replaced` goes in the same step: a crash leaves the one or the other.
+        """
+        if replaced is not None and any(_same(table_name(t), replaced.name) for t in named_tables(statement.query)):
+            raise ProgrammingError(f'"{replaced.name}" cannot read itself', position=statement.start)
         relation, planned = self._view_relation(statement)
         view_id = time.time_ns()
-        self.folder.catalog.put(CatalogEntry(relation.name, relation.kind, statement.text, {"id": view_id}))
+        dataflow = None if planned is None else self._lower(relation.name, planned, view_id)
+        entry = CatalogEntry(relation.name, relation.kind, statement.text, {"id": view_id})
+        self.folder.catalog.replace(relation.name if replaced is None else replaced.name, entry)
+        if replaced is not None:
+            self._forget(replaced)
         self.relations.add(relation)
-        if planned is None:
+        if planned is None or dataflow is None:
             return []
-        self._keep(relation.name, view_id, planned)
-        from .explain import unbounded
-
+        self._keep(relation.name, view_id, planned, dataflow)
         return [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
-
-    def check_view(self, statement: CreateView) -> None:
-        """Raise what `create_view` would, and do nothing."""
-        self._view_relation(statement)
 
     def _view_relation(self, statement: CreateView) -> tuple[Relation, ViewPlan | None]:
         if statement.materialized:
@@ -238,28 +248,27 @@ class Database:
             plan = p.Map(plan, items, None, columns)
         return ViewPlan(expanded, columns, plan, final)
 
-    def _keep(self, name: str, view_id: int, planned: ViewPlan) -> None:
+    def _keep(self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow) -> None:
         plan = planned.plan
-        settled = (
-            p.time_columns(plan) if any(isinstance(node, p.WindowAggregate) for node in p.walk(plan)) else frozenset()
-        )
-        self._properties[name.lower()] = ViewProperties(p.append_only(plan), frozenset(settled), p.key(plan))
+        settled = any(isinstance(node, p.WindowAggregate) for node in p.walk(plan))
+        times = p.time_columns(plan) if settled else frozenset()
+        self._properties[name.lower()] = ViewProperties(p.append_only(plan), times, p.key(plan))
         self.plans[name.lower()] = planned
         self.view_ids[name.lower()] = view_id
-        self.start_view(name, planned, view_id)
+        self.engine.add_view(name, dataflow, schema_of(planned.columns))
 
-    def start_view(self, name: str, planned: ViewPlan, view_id: int = 0) -> None:
-        """Let the engine keep the result of a plan under `name`. `view_id` tells its late rows from others'."""
+    def start_unnamed(self, name: str, planned: ViewPlan) -> None:
+        """Let the engine keep the result of a subscription's own query under `name`, which no SQL can say."""
+        self.engine.add_view(name, self._lower(name, planned, view_id=0), schema_of(planned.columns))
+
+    def _lower(self, name: str, planned: ViewPlan, view_id: int) -> Dataflow:
+        kept = [relation.name for relation in self.relations if relation.kind == "MATERIALIZED VIEW"]
         around = Surroundings(
-            {
-                relation.name.lower(): self.streams_of(relation.name)
-                for relation in self.relations
-                if relation.kind == "MATERIALIZED VIEW"
-            },
-            self.late.known(view_id) if view_id else {},
+            {view.lower(): self.streams_of(view) for view in kept},
+            self.late.known(view_id),
             self.late.reporter(name, view_id),
         )
-        self.engine.add_view(name, lower(planned.plan, around), schema_of(planned.columns))
+        return lower(planned.plan, around)
 
     def streams_of(self, name: str) -> frozenset[str]:
         """All streams that a materialized view depends on, through other views too."""
@@ -291,14 +300,17 @@ class Database:
         """Forget relations, given so that none comes before one that reads it; from the catalog all at once."""
         self.folder.catalog.remove(*names)
         for name in names:
-            relation = self.relations.require(name)
-            if relation.kind == "MATERIALIZED VIEW":
-                self.engine.drop_view(relation.name)
-                del self.plans[name.lower()], self._properties[name.lower()], self.view_ids[name.lower()]
-            elif relation.kind == "STREAM":
-                self.engine.drop_stream(relation.name)
-                self.folder.drop_topic(relation.name)
-            self.relations.remove(name)
+            self._forget(self.relations.require(name))
+
+    def _forget(self, relation: Relation) -> None:
+        name = relation.name.lower()
+        if relation.kind == "MATERIALIZED VIEW":
+            self.engine.drop_view(relation.name)
+            del self.plans[name], self._properties[name], self.view_ids[name]
+        elif relation.kind == "STREAM":
+            self.engine.drop_stream(relation.name)
+            self.folder.drop_topic(relation.name)
+        self.relations.remove(name)
 
     def _reopen(self) -> None:
         """Declare again what the catalog holds, in the order it was created."""
@@ -319,7 +331,8 @@ class Database:
                 view, planned = self._view_relation(statement)
                 self.relations.add(view)
                 if planned is not None:
-                    self._keep(view.name, int(entry.properties["id"]), planned)
+                    view_id = int(entry.properties["id"])
+                    self._keep(view.name, view_id, planned, self._lower(view.name, planned, view_id))
 
     def _named(
         self, columns: tuple[Column, ...], names: tuple[str, ...], statement: CreateView | None
@@ -332,6 +345,10 @@ class Database:
                 position=None if statement is None else statement.start,
             )
         return tuple(replace(column, name=name) for column, name in zip(columns, names, strict=True))
+
+
+def _same(left: str, right: str) -> bool:
+    return left.lower() == right.lower()
 
 
 def _spelled(relation: Relation, name: str) -> str:

@@ -13,7 +13,7 @@ from ..engine.changelog import changelog
 from ..engine.delta import Delta
 from ..engine.subscription import Subscription
 from ..storage.errors import NotSupportedError, ProgrammingError
-from ..storage.topic import Appended
+from ..storage.topic import Appended, Topic
 from . import plan as p
 from .database import Database
 from .explain import explain
@@ -91,7 +91,7 @@ class Session:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.settings: dict[str, bool] = {"allow_recompute": True}
-        self._written: dict[str, list[int]] = {}
+        self._written: dict[Topic, list[int]] = {}  # where the rows of this connection end, by partition
         self._subscriptions = 0
         self._notices = list(database.folder.notices)  # what recovery found, told with the first statement
         self.flush_target()
@@ -107,7 +107,7 @@ class Session:
     def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
         match statement:
             case Select(emit=None):
-                rows = select(self.database, statement.query, parameters, self._written)
+                rows = select(self.database, statement.query, parameters, self._ends())
                 return Outcome(f"SELECT {rows.table.num_rows}", rows, rowcount=rows.table.num_rows)
             case Select():
                 assert statement.emit is not None
@@ -120,7 +120,7 @@ class Session:
                     statement.query, snapshot=statement.snapshot, weights=statement.changelog, final=False
                 )
             case Insert():
-                count, appended = insert(self.database, statement, parameters, self._written)
+                count, appended = insert(self.database, statement, parameters, self._ends())
                 self.wrote(statement.name, appended)
                 return Outcome(f"INSERT 0 {count}", rowcount=count)
             case Copy():
@@ -128,10 +128,10 @@ class Session:
                 self.wrote(statement.name, appended)
                 return Outcome(f"COPY {count}", rowcount=count)
             case CreateStream():
-                return self._create(statement, lambda: self.database.create_stream(statement), "STREAM")
+                return self._create(statement, lambda old: self.database.create_stream(statement, old), "STREAM")
             case CreateView():
                 kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
-                return self._create(statement, lambda: self._create_view(statement), kind)
+                return self._create(statement, lambda old: self._create_view(statement, old), kind)
             case Drop():
                 return self._drop(statement)
             case Explain():
@@ -139,7 +139,7 @@ class Session:
             case Verify():
                 return self._verify(statement)
             case Show() | Describe():
-                self.database.engine.wait(self._written)
+                self.database.engine.wait(self._ends())
                 rows = show(self.database, statement)
                 return Outcome(f"SHOW {rows.table.num_rows}", rows, rowcount=rows.table.num_rows)
             case Set() | Reset():
@@ -151,23 +151,31 @@ class Session:
 
     def wrote(self, stream: str, appended: tuple[Appended, ...]) -> None:
         """Remember rows of this connection, so that its reads see them."""
-        relation = self.database.relations.require(stream)
-        ends = self._written.setdefault(relation.name, [0] * relation.partitions)
+        topic = self.database.folder.topic(self.database.relations.require(stream).name)
+        ends = self._written.setdefault(topic, [0] * len(topic.partitions))
         for part in appended:
             ends[part.partition] = max(ends[part.partition], part.end)
 
     def flush_target(self) -> Mapping[str, list[int]]:
         """All that any stream holds now, as what this connection's reads must cover."""
-        for relation in self.database.relations:
+        for relation in list(self.database.relations):
             if relation.kind == "STREAM":
                 topic = self.database.folder.topic(relation.name)
                 topic.sync()
-                self._written[relation.name] = [partition.end_offset for partition in topic.partitions]
-        return self._written
+                self._written[topic] = [partition.end_offset for partition in topic.partitions]
+        return self._ends()
+
+    def _ends(self) -> dict[str, list[int]]:
+        """What reads must cover, by stream; a topic that was dropped since, even if its name lives on, is forgotten."""
+        topics = self.database.folder.topics
+        self._written = {topic: ends for topic, ends in self._written.items() if topics.get(topic.name) is topic}
+        return {topic.name: ends for topic, ends in self._written.items()}
 
     # -- statements -----------------------------------------------------------------------------------------------
 
-    def _create(self, statement: CreateStream | CreateView, create: Callable[[], list[str]], kind: str) -> Outcome:
+    def _create(
+        self, statement: CreateStream | CreateView, create: Callable[[Relation | None], list[str]], kind: str
+    ) -> Outcome:
         with self.database.lock:
             existing = self.database.relations.get(statement.name)
             if existing is not None:
@@ -177,25 +185,22 @@ class Session:
                     raise ProgrammingError(
                         f'"{existing.name}" exists already',
                         detail=f"It is a {existing.kind.lower()}.",
-                        hint=f"CREATE {kind} IF NOT EXISTS leaves it"
-                        + (f", CREATE OR REPLACE {kind} replaces it." if kind != "STREAM" else "; DROP it first."),
+                        hint=f"CREATE {kind} IF NOT EXISTS leaves it, CREATE OR REPLACE {kind} replaces it.",
                         position=statement.start,
                         sqlstate="42P07",
                     )
-                if existing.kind != kind or kind == "STREAM" or self.database.dependents(existing.name):
+                if existing.kind != kind or self.database.dependents(existing.name):
                     raise NotSupportedError(
                         f'cannot replace "{existing.name}"',
-                        detail="Only a view of the same kind that no other view reads can be replaced so far.",
+                        detail=f"Only a {kind.lower()} that no view reads can be replaced by another so far.",
                         hint="DROP it first.",
                         position=statement.start,
                     )
-                self.database.check_view(statement)  # type: ignore[arg-type]
-                self.database.drop([existing.name])
-            return Outcome(f"CREATE {kind}", notices=create())
+            return Outcome(f"CREATE {kind}", notices=create(existing))
 
-    def _create_view(self, statement: CreateView) -> list[str]:
+    def _create_view(self, statement: CreateView, replaced: Relation | None) -> list[str]:
         self._refuse_recompute(statement.query, final=False) if statement.materialized else None
-        return self.database.create_view(statement)
+        return self.database.create_view(statement, replaced)
 
     def _refuse_recompute(self, query: exp.Query, *, final: bool) -> None:
         if self.settings["allow_recompute"]:
@@ -235,8 +240,6 @@ class Session:
                     sqlstate="2BP01",
                 )
             self.database.drop(order)
-            for name in order:
-                self._written.pop(name, None)
             return Outcome(f"DROP {statement.kind}", notices=[f'also dropped "{name}"' for name in order[:-1]])
 
     def _explain(self, statement: Explain) -> list[str]:
@@ -272,7 +275,7 @@ class Session:
             names = [relation.name]
         else:
             names = [relation.name for relation in self.database.relations if relation.kind == "MATERIALIZED VIEW"]
-        verdicts = [verify(self.database, name, self._written) for name in names]
+        verdicts = [verify(self.database, name, self._ends()) for name in names]
         table = pa.table(
             {
                 "view": pa.array([v.view for v in verdicts], pa.string()),
@@ -317,9 +320,9 @@ class Session:
                 self._subscriptions += 1
                 view = f"(subscription {id(self)}.{self._subscriptions})"
                 columns, key = planned.columns, p.key(planned.plan)
-                database.start_view(view, planned)
+                database.start_unnamed(view, planned)
                 close = _once(lambda: database.engine.drop_view(view))
-        database.engine.wait(self._written, [view])
+        database.engine.wait(self._ends(), [view])
         subscription = database.engine.subscribe(view, snapshot=snapshot)
         first = [("epoch", pa.int64()), ("weight", pa.int64()) if weights else ("op", pa.string())]
         schema = pa.schema([*first, *((c.name, c.arrow) for c in columns)])

@@ -46,6 +46,10 @@ class Catalog:
         """None of `names` is there any more; all go at once."""
         self._save({name: entry for name, entry in self._entries.items() if name not in names})
 
+    def replace(self, name: str, entry: CatalogEntry) -> None:
+        """The entry is last and that of `name` gone, in one step."""
+        self._save({**{key: value for key, value in self._entries.items() if key != name}, entry.name: entry})
+
     def _save(self, entries: dict[str, CatalogEntry]) -> None:
         content = {"entries": [asdict(entry) for entry in entries.values()]}
         save_document(self._path, content, durable=self._durable)
