@@ -189,11 +189,13 @@ class Session:
                         position=statement.start,
                         sqlstate="42P07",
                     )
-                if existing.kind != kind or self.database.dependents(existing.name):
+                readers = ", ".join(f'"{reader.name}"' for reader in self.database.dependents(existing.name))
+                if existing.kind != kind or readers:
+                    other = f"It is a {existing.kind.lower()}, and only another one can take its place."
                     raise NotSupportedError(
                         f'cannot replace "{existing.name}"',
-                        detail=f"Only a {kind.lower()} that no view reads can be replaced by another so far.",
-                        hint="DROP it first.",
+                        detail=other if existing.kind != kind else f"Read by {readers}, which would lose its rows.",
+                        hint=f"DROP {existing.kind} {existing.name} first" + (" with CASCADE." if readers else "."),
                         position=statement.start,
                     )
             return Outcome(f"CREATE {kind}", notices=create(existing))

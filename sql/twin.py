@@ -256,3 +256,18 @@ def refuse_volatile(query: exp.Query, volatile: Collection[str]) -> None:
                 hint="Compute the value when the row is inserted, or call it in the SELECT that reads the view.",
                 position=position_of(node),
             )
+
+
+def refuse_outside(query: exp.Query) -> None:
+    """Raise at a table function that reads files or the like: no change of them would ever be noticed."""
+    for table in query.find_all(exp.Table):
+        source = table.this
+        if isinstance(source, exp.Func) and not isinstance(source, exp.GenerateSeries | exp.Unnest):
+            name = (source.name if isinstance(source, exp.Anonymous) else source.sql_name()).lower()
+            if name not in ("range", "generate_series", "unnest"):
+                raise NotSupportedError(
+                    f"cannot keep a view over {name}() up to date",
+                    detail="What it reads may change without any row being appended to a stream.",
+                    hint="COPY the rows into a stream, or call it in a plain SELECT.",
+                    position=position_of(source) or position_of(table),
+                )
