@@ -51,7 +51,7 @@ class Engine:
         self._main = self._group()
         self._catching_up: list[tuple[View, Group]] = []
         self._views: dict[str, View] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a connection may be collected, and so closed, anywhere
         self._progress = threading.Condition(self._lock)
         self._wake = threading.Event()
         self._waiting = 0
@@ -77,14 +77,12 @@ class Engine:
             self._closed = True
             for view in self._views.values():
                 for subscription in list(view.subscriptions):
-                    subscription.closed = True
-                    with subscription._ready:
-                        subscription._ready.notify_all()
+                    subscription.end()
             self._progress.notify_all()
         self._wake.set()
         for unlisten in self._unlisten.values():
             unlisten()
-        if self._thread is not None:
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     # -- what it runs ---------------------------------------------------------------------------------------------

@@ -52,11 +52,14 @@ class Subscription:
                 raise self._error
             return None
 
-    def close(self) -> None:
-        """End it; from any thread, more than once without harm."""
+    def end(self) -> None:
+        """Called by the engine as it stops: whoever waits gets None."""
         with self._ready:
-            if self.closed:
-                return
             self.closed = True
             self._ready.notify_all()
-        self._on_close(self)
+
+    def close(self) -> None:
+        """End it; from any thread, more than once without harm."""
+        if not self.closed:
+            self.end()
+            self._on_close(self)

@@ -315,7 +315,7 @@ class Session:
         with database.lock:
             if relation is not None and relation.kind == "MATERIALIZED VIEW" and not final:
                 view, columns, key = relation.name, relation.columns, database.properties(relation.name).key
-                close = lambda: None  # noqa: E731
+                close = _nothing
             else:
                 self._refuse_recompute(query, final=final)
                 planned = database.plan(query, final=final)
@@ -324,8 +324,12 @@ class Session:
                 columns, key = planned.columns, p.key(planned.plan)
                 database.start_unnamed(view, planned)
                 close = _once(lambda: database.engine.drop_view(view))
-        database.engine.wait(self._ends(), [view])
-        subscription = database.engine.subscribe(view, snapshot=snapshot)
+        try:
+            database.engine.wait(self._ends(), [view])
+            subscription = database.engine.subscribe(view, snapshot=snapshot)
+        except BaseException:  # Ctrl-C while history is read leaves no view behind
+            close()
+            raise
         first = [("epoch", pa.int64()), ("weight", pa.int64()) if weights else ("op", pa.string())]
         schema = pa.schema([*first, *((c.name, c.arrow) for c in columns)])
         types = ("BIGINT", "BIGINT" if weights else "VARCHAR", *(c.type for c in columns))
@@ -366,6 +370,10 @@ def _with_dependents(database: Database, relation: Relation) -> list[str]:
 
 def _text(lines: list[str], name: str) -> Rows:
     return Rows(pa.table({name: pa.array(lines, pa.string())}), ("VARCHAR",))
+
+
+def _nothing() -> None:
+    """A view that stays has nothing to close."""
 
 
 def _once(act: Callable[[], None]) -> Callable[[], None]:

@@ -44,12 +44,14 @@ class Late(Operator):
         self._window = window
         self._time = time
         self._report = report
-        self._known: dict[int, dict[int, int]] = {}
+        self._known: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}  # offsets (sorted), closed
 
     def know(self, rows: Iterable[tuple[int, int, int]]) -> None:
         """Take over (partition, offset, closed) of rows found late before a restart."""
-        for partition, offset, closed in rows:
-            self._known.setdefault(partition, {})[offset] = closed
+        table = np.array(sorted(rows), dtype=np.int64).reshape(-1, 3)
+        for partition in np.unique(table[:, 0]):
+            part = table[table[:, 0] == partition]
+            self._known[int(partition)] = (part[:, 1], part[:, 2])
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         times = delta.batch.column(self._time)
@@ -89,13 +91,14 @@ class Late(Operator):
         found = np.zeros(len(closed), dtype=np.bool_)
         start = 0
         for part in delta.origin or ():
-            known = self._known.get(part.partition)
-            if known:
-                hits = [offset for offset in known if part.offset <= offset < part.offset + part.rows]
-                for offset in hits:
-                    closed[start + offset - part.offset] = known.pop(offset)
-                    found[start + offset - part.offset] = True
-                if not known:
+            if part.partition in self._known:
+                offsets, marks = self._known[part.partition]
+                first, end = np.searchsorted(offsets, [part.offset, part.offset + part.rows])
+                places = start + offsets[first:end] - part.offset
+                closed[places] = marks[first:end]
+                found[places] = True
+                self._known[part.partition] = (offsets[end:], marks[end:])
+                if end == len(offsets):
                     del self._known[part.partition]
             start += part.rows
         return found
