@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pyarrow as pa
 from sqlglot import exp
 
 from .blocks import has_aggregate
@@ -74,10 +75,22 @@ def partition_columns(query: exp.Expr, inputs: Mapping[str, Plan]) -> tuple[tupl
         classes = [c for c in classes if all(_partitioned_by(window, c, sources) for window in windows)]
         if len(sources) == 1:
             classes = _window_partitions(windows, sources[0], inputs[sources[0].name])
+    classes = [c for c in classes if _comparable([_type(inputs[s.name], c[s.alias_or_name.lower()]) for s in sources])]
     by_input = {source.name: tuple(c[source.alias_or_name.lower()] for c in classes) for source in sources}
     if not classes:
         return ()
     return tuple(by_input[name] for name in inputs)
+
+
+def _type(plan: Plan, name: str) -> pa.DataType:
+    return next(column.arrow for column in plan.columns if column.name == name)
+
+
+def _comparable(types: list[pa.DataType]) -> bool:
+    """Whether values of these types are equal just when they are the same value, and can be told apart by Arrow."""
+    if all(pa.types.is_integer(type) for type in types):
+        return True
+    return len(set(types)) == 1 and not pa.types.is_nested(types[0]) and not pa.types.is_interval(types[0])
 
 
 _Class = dict[str, str]  # alias (lower case) -> column: columns of all inputs that any result row has equal
