@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..engine.operator import END_OF_TIME
 from ..engine.operators.late import LateRows
 from ..storage.folder import Folder
 from ..storage.topic import TopicOptions
@@ -17,7 +18,6 @@ from .lower import KnownLate
 from .relations import Relation
 from .types import Binder, connect
 
-_END_OF_TIME = int(np.iinfo(np.int64).max)
 _TYPES = {
     "view": "VARCHAR",
     "view_id": "BIGINT",
@@ -76,7 +76,7 @@ class LateLog:
         """Per stream the (partition, offset, closed) of rows that were late for the view of that id."""
         rows = self.rows()
         rows = rows.filter(pc.equal(rows.column("view_id"), view_id))
-        marks = rows.column("watermark").cast(pa.int64()).fill_null(_END_OF_TIME).to_pylist()
+        marks = rows.column("watermark").cast(pa.int64()).fill_null(END_OF_TIME).to_pylist()
         places = (rows.column(name).to_pylist() for name in ("stream", "partition", "offset"))
         found: dict[str, list[tuple[int, int, int]]] = {}
         for stream, partition, offset, closed in zip(*places, marks, strict=True):
@@ -88,7 +88,7 @@ class LateLog:
 
         def report(stream: str, late: LateRows) -> None:
             count = len(late.offsets)
-            null_time = late.closed == _END_OF_TIME
+            null_time = late.closed == END_OF_TIME
             watermark = pa.array(late.closed, pa.int64(), mask=null_time).cast(pa.timestamp("us"))
             reason = np.where(null_time, "event time is NULL", "its window had closed").astype(object)
             columns = [

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..delta import Delta
-from ..operator import NO_WATERMARK, Operator, Snapshot, Time
+from ..operator import END_OF_TIME, NO_WATERMARK, Operator, Snapshot, Time
 from ..windows import Window
 
 
@@ -65,7 +65,7 @@ class Late(Operator):
             late = self._window.first_end(values) <= self.watermark
             closed[late] = self.watermark
         if times.null_count:
-            closed[times.is_null().to_numpy(zero_copy_only=False)] = np.iinfo(np.int64).max
+            closed[times.is_null().to_numpy(zero_copy_only=False)] = END_OF_TIME
         known = self._recall(delta, closed)
         marked = closed > NO_WATERMARK
         if not marked.any():
