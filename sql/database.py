@@ -26,7 +26,17 @@ from .plan import Plan
 from .planner import Planner, ViewProperties
 from .relations import Column, Relation, Relations, schema_of
 from .statements import CreateStream, CreateView
-from .twin import bind, expand_views, named_tables, refuse_outside, refuse_volatile, settle_ties, table_name, twin
+from .twin import (
+    bind,
+    expand_views,
+    inline_ctes,
+    named_tables,
+    refuse_outside,
+    refuse_volatile,
+    settle_ties,
+    table_name,
+    twin,
+)
 from .types import Binder, quote
 from .window_checks import check_windows
 
@@ -227,7 +237,7 @@ class Database:
                 )
         refuse_outside(query)
         stateless = {name for name, planned in self.plans.items() if p.stateless(planned.plan)}
-        expanded = expand_views(query, self.relations, stateless)
+        expanded = inline_ctes(expand_views(query, self.relations, stateless))
         refuse_volatile(expanded, volatile_names())
         check_windows(expanded, self.relations, self.binder)
         columns = bind(twin(expanded), self.relations, self.binder, query)

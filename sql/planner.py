@@ -78,7 +78,7 @@ class Planner:
 
     def _select(self, select: exp.Select) -> Plan:
         if select.args.get("with_"):
-            return self._select(_inline_ctes(select))
+            raise Unplannable("recursive CTE")
         if select.args.get("limit") or select.args.get("offset"):
             return self._limit(select)
         for clause, reason in _NOT_INCREMENTAL.items():
@@ -127,17 +127,23 @@ class Planner:
             raise Unplannable("ORDER BY ... LIMIT over " + below.reason)
         names = [column.name for column in below.columns]
         texts = {twin_sql(item.unalias()).lower(): i for i, item in enumerate(select.expressions)}
+        plain = not any(isinstance(item, exp.Alias) for item in select.expressions)
         order = []
         for key in select.args["order"].expressions if select.args.get("order") else ():
             target = key.this
             text = twin_sql(target).lower()
-            if not (isinstance(target, exp.Literal) and target.is_int):
-                if text in texts and not select.is_star:
-                    target = exp.Literal.number(texts[text] + 1)
-                elif isinstance(target, exp.Column) and any(n.lower() == target.name.lower() for n in names):
-                    target = exp.column(target.name, quoted=True)
-                else:
-                    raise Unplannable("ORDER BY ... LIMIT by a value that is not selected")
+            if isinstance(target, exp.Literal) and target.is_int:
+                pass
+            elif (  # the name of a result column comes before that of a column below
+                isinstance(target, exp.Column)
+                and (plain or not target.table)
+                and any(n.lower() == target.name.lower() for n in names)
+            ):
+                target = _column(target.name)
+            elif text in texts and not select.is_star:
+                target = exp.Literal.number(texts[text] + 1)
+            else:
+                raise Unplannable("ORDER BY ... LIMIT by a value that is not selected")
             order.append(
                 exp.Ordered(this=target.copy(), desc=key.args.get("desc"), nulls_first=key.args.get("nulls_first"))
             )
@@ -309,29 +315,3 @@ def _own_sources(query: exp.Expr) -> list[exp.Subquery]:
     return [
         item for item in items if isinstance(item, exp.Subquery) and isinstance(item.this, exp.Query) and item.alias
     ]
-
-
-def _inline_ctes(select: exp.Select) -> exp.Select:
-    """`select` with each reference to one of its own CTEs replaced by the CTE's query."""
-    clause = select.args["with_"]
-    if clause.args.get("recursive"):
-        raise Unplannable("recursive CTE")
-    bodies: dict[str, exp.Expr] = {}
-
-    def inline(node: exp.Expr) -> exp.Expr:
-        for table in list(node.find_all(exp.Table)):
-            body = bodies.get(table.name.lower()) if isinstance(table.this, exp.Identifier) and not table.db else None
-            if body is not None:
-                alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name))
-                table.replace(exp.Subquery(this=body.copy(), alias=alias.copy(), joins=table.args.get("joins")))
-        return node
-
-    for cte in clause.expressions:
-        if cte.args["alias"].args.get("columns") or not isinstance(cte.this, exp.Query):
-            raise Unplannable("CTE with column names")
-        bodies[cte.alias.lower()] = inline(cte.this.copy())
-    rest = select.copy()
-    rest.set("with_", None)
-    inlined = inline(rest)
-    assert isinstance(inlined, exp.Select)
-    return inlined

@@ -14,11 +14,8 @@ from .plan import Plan
 def used_columns(query: exp.Expr) -> frozenset[str] | None:
     """Names (lower case) of all columns that `query` could read, or None where a star or the like reads every one."""
     stars = [star for star in query.find_all(exp.Star) if not isinstance(star.parent, exp.Count)]
-    if stars or (
-        query.find(exp.Anonymous, exp.Pivot)
-        and any(call.name.lower() == "columns" for call in query.find_all(exp.Anonymous))
-    ):
-        return None
+    if stars or query.find(exp.Pivot) or any(call.name.lower() == "columns" for call in query.find_all(exp.Anonymous)):
+        return None  # PIVOT groups by all columns that it does not name
     names = {column.parts[i].name.lower() for column in query.find_all(exp.Column) for i in range(len(column.parts))}
     for join in query.find_all(exp.Join):
         if join.method.upper() == "NATURAL":

@@ -15,6 +15,7 @@ from .dialect import WindowFunction, position_of, twin_sql
 from .relations import Column, Relation, Relations
 from .types import Binder, quote, typed_empty
 
+_RELATION = "relation"  # marks in a tree what is no CTE, wherever it is moved
 LATE_SUFFIX = "+closed"  # a stream's rows with, per row, `_closed`: windows ending up to then do not count it
 _DAYS_1970_TO_2000_US = 10_959 * 86_400 * 1_000_000  # DuckDB's time_bucket starts at Monday 2000-01-03
 _UNITS = [
@@ -34,20 +35,51 @@ def table_name(table: exp.Table) -> str:
 def named_tables(query: exp.Expr) -> list[exp.Table]:
     """Every reference to a relation of the database: not window or table functions, not CTEs."""
     return [
-        table for table in query.find_all(exp.Table) if isinstance(table.this, exp.Identifier) and not _is_cte(table)
+        table
+        for table in query.find_all(exp.Table)
+        if isinstance(table.this, exp.Identifier) and _cte_of(table) is None
     ]
 
 
-def _is_cte(table: exp.Table) -> bool:
-    if table.db:
-        return False
-    node: exp.Expr | None = table
+def _cte_of(table: exp.Table) -> exp.CTE | None:
+    """The CTE that a table reference means. One sees those before it, and itself only if WITH is RECURSIVE."""
+    if table.db or table.meta.get(_RELATION):
+        return None
+    below: exp.Expr = table
+    node = table.parent
+    inside: exp.Expr | None = None  # the CTE of the clause just passed, if the way up led out of its body
     while node is not None:
+        if isinstance(node, exp.CTE):
+            inside = node
         clause = node.args.get("with_")
-        if clause is not None and any(cte.alias.lower() == table.name.lower() for cte in clause.expressions):
-            return True
-        node = node.parent
-    return False
+        if clause is not None:
+            seen = clause.expressions
+            if below is clause and not clause.args.get("recursive"):
+                seen = seen[: next(i for i, cte in enumerate(seen) if cte is inside)]
+            for cte in reversed(seen):
+                if isinstance(cte, exp.CTE) and cte.alias.lower() == table.name.lower():
+                    return cte
+        below, node = node, node.parent
+    return None
+
+
+def inline_ctes(query: exp.Query) -> exp.Query:
+    """`query` (views expanded) with each reference to a CTE replaced by the CTE's query; recursive ones stay."""
+    query = query.copy()
+    for node in list(query.find_all(exp.Query, bfs=True)):  # outermost first, so that no body falls into another scope
+        clause = node.args.get("with_")
+        if clause is None or clause.args.get("recursive"):
+            continue
+        if not all(isinstance(cte.this, exp.Query) for cte in clause.expressions):
+            continue
+        for cte in clause.expressions:
+            for table in [t for t in node.find_all(exp.Table) if _cte_of(t) is cte]:
+                alias = (table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name))).copy()
+                if not alias.args.get("columns"):
+                    alias.set("columns", [name.copy() for name in cte.args["alias"].args.get("columns") or ()])
+                table.replace(exp.Subquery(this=cte.this.copy(), alias=alias, joins=table.args.get("joins")))
+        node.set("with_", None)
+    return query
 
 
 def expand_views(query: exp.Query, relations: Relations, stateless: Collection[str] = ()) -> exp.Query:
@@ -71,7 +103,7 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
             replacement = exp.Subquery(this=wrapped, alias=alias.copy())
         else:
             replacement = exp.Table(this=exp.to_identifier(relation.name, quoted=True), alias=alias.copy())
-            replacement.meta.update(table.meta)
+            replacement.meta.update({**table.meta, _RELATION: True})
         for name in ("joins", "pivots", "sample"):
             if table.args.get(name):
                 replacement.set(name, table.args[name])

@@ -111,7 +111,7 @@ class Recompute(ResultHolder):
             self._connection.register(f"{name}_rows", rows)
             if touched is not None:
                 match = " AND ".join(
-                    f'_r."{c}" IS NOT DISTINCT FROM _t._k{j}' for j, c in enumerate(self._partition[i])
+                    f"_r.{_quoted(c)} IS NOT DISTINCT FROM _t._k{j}" for j, c in enumerate(self._partition[i])
                 )
                 read = f"SELECT * FROM ({read}) AS _r SEMI JOIN _touched AS _t ON {match}"
             ctes.append(f'"{name}" AS ({read})')
