@@ -12,7 +12,8 @@ import google_crc32c
 from .errors import CorruptionError, NotSupportedError
 from .files import read_file, save_file
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, FORMAT)  # those that can be read; what a format added has a default in those before
 
 
 def save_document(path: Path, content: Mapping[str, Any], *, durable: bool) -> None:
@@ -38,10 +39,10 @@ def load_document(path: Path) -> dict[str, Any]:
             detail="The file was changed or damaged after headrace wrote it.",
             hint="Restore it from a copy of the folder.",
         )
-    if stated != FORMAT:
+    if stated not in FORMATS:
         raise NotSupportedError(
             f'cannot read "{path}": it has format {stated}',
-            detail=f"This headrace knows format {FORMAT}.",
+            detail=f"This headrace knows formats up to {FORMAT}.",
             hint="Open the folder with a later headrace.",
         )
     return dict(content)

@@ -120,3 +120,17 @@ class FolderLockedError(OperationalError):
     """Another process owns the folder; names it."""
 
     sqlstate = "55006"
+
+
+class OffsetOutOfRangeError(DataError):
+    """Rows were asked for that retention or a DELETE has removed; `start_offset` is where the log begins now."""
+
+    sqlstate = "22003"
+
+    def __init__(self, offset: int, start_offset: int) -> None:
+        super().__init__(
+            f"cannot read offset {offset}: the log begins at {start_offset}",
+            detail="The rows before were deleted, by the topic's retention or by DELETE ... BEFORE.",
+            hint=f"Read from offset {start_offset} on.",
+        )
+        self.start_offset = start_offset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,8 +24,12 @@ from .files import (
     sync_folder,
 )
 from .flusher import Flusher
+from .frame import NO_MARK, Mark
 from .limits import TOPIC_NAME_BYTES_MAX
-from .topic import Durability, Topic, TopicOptions
+from .partition import Partition
+from .topic import Appended, Durability, Placing, Surroundings, Topic, TopicOptions
+from .transactions import Part, Transactions
+from .writers import Writers
 
 _DEFAULTS = TopicOptions()
 
@@ -41,17 +45,22 @@ class Folder:
         self.temporary = temporary
         self._lock = lock
         self._durability = durability
-        self._flusher = Flusher()
-        self._cleanup = weakref.finalize(self, _release, path if temporary else None, self._flusher)
-        self.catalog = Catalog(path / "catalog.json", durable=durability != "none")
+        durable = durability != "none"
+        flusher = Flusher()
+        self._cleanup = weakref.finalize(self, _release, path if temporary else None, flusher)
+        self.transactions = Transactions(path / "transactions", durable=durable, published=not temporary)
+        self.writers = Writers(path / "writers.json", durable=durable)
+        self._around = Surroundings(durability, temporary, flusher, self.transactions)
+        self.catalog = Catalog(path / "catalog.json", durable=durable)
         self._topics: dict[str, Topic] = {}
         for name in list_folder(path / "topics"):
             folder = path / "topics" / name
             if exists(folder / "topic.json"):
-                topic = Topic.load(folder, durability=durability, flusher=self._flusher)
+                topic = Topic.load(folder, surroundings=self._around)
                 self._topics[topic.name] = topic
             else:
                 remove_folder(folder)  # a crash came between the steps of making or dropping it
+        self.transactions.recovered()
 
     @classmethod
     def open(cls, path: Path | None, *, durability: Durability | None = None) -> Folder:
@@ -104,8 +113,7 @@ class Folder:
             partitions=partitions,
             key=key,
             options=options,
-            durability=self._durability,
-            flusher=self._flusher,
+            surroundings=self._around,
         )
         self._topics = {**self._topics, name: topic}
         return topic
@@ -121,6 +129,35 @@ class Folder:
             sync_folder(folder)
         remove_folder(folder)
 
+    def append_atomic(
+        self, appends: Sequence[tuple[Topic, pa.RecordBatch, Placing]], mark: Mark = NO_MARK
+    ) -> tuple[tuple[Topic, Appended], ...]:
+        """All these rows, of several topics and partitions, are durable and readable in one moment; or none ever is.
+
+        Each comes with its topic and, as in `Topic.append`, the partition it goes to.
+        """
+        parts: dict[Partition, Part] = {}
+        topics: dict[Partition, tuple[Topic, int]] = {}
+        for topic, batch, placing in appends:
+            schema = topic.version
+            for number, frames in topic.place(batch, placing, schema):
+                partition = topic.partitions[number]
+                known = parts.get(partition)
+                assert known is None or known.schema is schema, "the schema changed between two batches of one append"
+                parts[partition] = Part(partition, schema, [*(known.frames if known is not None else ()), *frames])
+                topics[partition] = (topic, number)
+        if not parts:
+            return ()
+        placed = self.transactions.append(list(parts.values()), mark)
+        return tuple(
+            (topics[one.partition][0], Appended(topics[one.partition][1], one.start, one.end)) for one in placed
+        )
+
+    def cut(self, names: Iterable[str]) -> dict[str, list[int]]:
+        """The end offsets of the partitions of these topics, which never show a part of an atomic append alone."""
+        with self.transactions.visibility:
+            return {name: [partition.end_offset for partition in self._topics[name].partitions] for name in names}
+
     def close(self) -> None:
         """All rows are durable and the lock is free; a temporary folder is removed. Closing twice is harmless.
 
@@ -128,13 +165,14 @@ class Folder:
         """
         if not self._cleanup.alive:
             return
-        self._flusher.stop()
+        self._around.flusher.stop()
         errors = []
         for topic in self._topics.values():
             try:
                 topic.close()
             except Error as error:
                 errors.append(error)
+        self.transactions.close()
         self._lock.close()
         self._cleanup()
         if errors:

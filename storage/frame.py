@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -16,12 +16,14 @@ from .limits import FRAME_BYTES_MAX
 MAGIC = b"SLF1"
 VERSION = 1
 HEADER_BYTES = 96
-NO_TIME = int(np.iinfo(np.int64).min)  # no event time, or no watermark, is recorded
+NO_TIME = int(np.iinfo(np.int64).min)  # no event time is recorded
+NO_TRANSACTION = NO_TIME
 
 _CONTINUATION = 0xFFFFFFFF
-_ATTRIBUTES_REFUSED = 0xFF00  # bits 8-15: what changes the meaning of a frame; bits 0-7 may be ignored
+_IN_TRANSACTION = 0x0100  # the frame counts only if its transaction was committed
+_ATTRIBUTES_REFUSED = 0xFE00  # bits 8-15 change the meaning of a frame: refuse those unknown; ignore bits 0-7
 _PREFIX = struct.Struct("<Ii")
-_HEADER = struct.Struct("<4sHHqIIqqIIqqqqQI")  # all of the header but its own checksum
+_HEADER = struct.Struct("<4sHHqIIqIIqqqqqQI")  # all of the header but its own checksum
 _CHECKSUM = struct.Struct("<I")
 
 
@@ -33,6 +35,22 @@ class Times(NamedTuple):
     maximum: int = NO_TIME
 
 
+class Mark(NamedTuple):
+    """Who wrote a frame, so that a retry is known as one, and the transaction that decides whether it counts.
+
+    Writer 0 has no name and no sequence. A named one numbers what it appends to a topic; sequences only rise.
+    """
+
+    writer: int = 0
+    epoch: int = 0
+    sequence: int = 0
+    transaction: int = NO_TRANSACTION
+
+
+NO_MARK = Mark()
+Compression = Literal["zstd", "lz4"]
+
+
 class Frame(NamedTuple):
     """Where a frame lies and what its header says."""
 
@@ -42,6 +60,7 @@ class Frame(NamedTuple):
     rows: int
     schema_id: int
     times: Times
+    mark: Mark
     durable_offset: int
     body_size: int
     body_checksum: int
@@ -56,10 +75,20 @@ class Frame(NamedTuple):
 
 
 def encode_frame(
-    batch: pa.RecordBatch, *, base_offset: int, schema_id: int, times: Times, durable_offset: int
+    batch: pa.RecordBatch,
+    *,
+    base_offset: int,
+    schema_id: int,
+    times: Times,
+    mark: Mark = NO_MARK,
+    durable_offset: int,
+    compression: Compression | None = None,
 ) -> tuple[bytes, pa.Buffer]:
-    """The two pieces of a frame: Arrow's metadata with the header in its padding, and Arrow's body, not copied."""
-    message = batch.serialize()
+    """The two pieces of a frame: Arrow's metadata with the header in its padding, and Arrow's body, not copied.
+
+    With `compression`, Arrow compresses each buffer of the body, and any Arrow reader takes it apart again.
+    """
+    message = batch.serialize() if compression is None else _compressed(batch, compression)
     metadata_end = 8 + int(_PREFIX.unpack_from(message)[1])
     body = message.slice(metadata_end)
     head = b"".join(
@@ -67,9 +96,10 @@ def encode_frame(
             _PREFIX.pack(_CONTINUATION, metadata_end - 8 + HEADER_BYTES),
             message.slice(8, metadata_end - 8),
             _HEADER.pack(
-                MAGIC, VERSION, 0, base_offset, batch.num_rows, schema_id, times.append,
-                0, 0, 0,  # writer id, sequence and epoch: no writer asked for idempotence
-                times.minimum, times.maximum, NO_TIME, durable_offset,
+                MAGIC, VERSION, 0 if mark.transaction == NO_TRANSACTION else _IN_TRANSACTION,
+                base_offset, batch.num_rows, schema_id, times.append,
+                mark.writer, mark.epoch, mark.sequence,
+                times.minimum, times.maximum, mark.transaction, durable_offset,
                 body.size, google_crc32c.value(body),
             ),
         )
@@ -94,8 +124,8 @@ def decode_frame(buffer: pa.Buffer, position: int) -> Frame | None:
     header = metadata_end - HEADER_BYTES
     (
         magic, version, attributes, base_offset, rows, schema_id, append_time,
-        _writer_id, _writer_sequence, _writer_epoch,
-        minimum, maximum, _watermark, durable_offset,
+        writer, epoch, sequence,
+        minimum, maximum, transaction, durable_offset,
         body_size, body_checksum,
     ) = _HEADER.unpack_from(buffer, header)  # fmt: skip
     (head_checksum,) = _CHECKSUM.unpack_from(buffer, metadata_end - _CHECKSUM.size)
@@ -109,18 +139,24 @@ def decode_frame(buffer: pa.Buffer, position: int) -> Frame | None:
         )
     size = metadata_end + body_size - position
     times = Times(append_time, minimum, maximum)
-    return Frame(position, size, base_offset, rows, schema_id, times, durable_offset, body_size, body_checksum)
+    mark = Mark(writer, epoch, sequence, transaction)
+    return Frame(position, size, base_offset, rows, schema_id, times, mark, durable_offset, body_size, body_checksum)
 
 
-def scan_frames(buffer: pa.Buffer, position: int, base_offset: int) -> Iterator[Frame]:
-    """The frames from `position` on, up to the first place where no intact frame continues at the next offset."""
+def scan_frames(buffer: pa.Buffer, position: int, base_offset: int, *, sparse: bool = False) -> Iterator[Frame]:
+    """The frames from `position` on, up to the first place where no intact frame continues at the next offset.
+
+    In a `sparse` segment a frame may also begin at a later offset.
+    """
     while True:
         frame = decode_frame(buffer, position)
-        if frame is None or frame.base_offset != base_offset or not frame.intact(buffer):
+        if frame is None or not frame.intact(buffer):
+            return
+        if frame.base_offset < base_offset if sparse else frame.base_offset != base_offset:
             return
         yield frame
         position += frame.size
-        base_offset += frame.rows
+        base_offset = frame.base_offset + frame.rows
 
 
 def find_frames(buffer: pa.Buffer, position: int) -> list[Frame]:
@@ -139,3 +175,14 @@ def find_frames(buffer: pa.Buffer, position: int) -> list[Frame]:
     candidates = starts[np.isin(expected, headers)]
     frames = (decode_frame(buffer, 8 * (first + int(start))) for start in candidates)
     return [frame for frame in frames if frame is not None and frame.intact(buffer)]
+
+
+def _compressed(batch: pa.RecordBatch, compression: Compression) -> pa.Buffer:
+    """The batch as one encapsulated message with compressed buffers."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_batch(batch)
+        end = sink.tell()
+    stream = sink.getvalue()
+    start = 8 + int(_PREFIX.unpack_from(stream)[1])  # behind the schema message, which has no body
+    return stream.slice(start, end - start)

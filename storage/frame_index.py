@@ -46,6 +46,17 @@ class FrameIndex:
         self.end_position += size
         self.end_offset += rows
 
+    def jump(self, offset: int) -> None:
+        """The next frame begins at `offset`, or the segment ends there: no rows are at the offsets in between."""
+        assert offset >= self.end_offset, "offsets only rise"
+        self.end_offset = offset
+
+    def drop_last(self, frames: int, end_offset: int, end_position: int) -> None:
+        """The last frames are not there any more, which no reader has seen yet."""
+        for column in (self.offsets, self.positions, self.append_times, self.minimums, self.maximums):
+            del column[len(column) - frames :]
+        self.end_offset, self.end_position = end_offset, end_position
+
     def find(self, start: int, end: int) -> range:
         """The numbers of the frames that hold a row of [start, end)."""
         first = bisect_right(self.offsets, start) - 1
@@ -62,6 +73,11 @@ class FrameIndex:
     def ends(self) -> npt.NDArray[np.int64]:
         """The offset where each frame ends."""
         return np.append(np.frombuffer(self.offsets[1:], np.int64), np.int64(self.end_offset))[: len(self.offsets)]
+
+    def offset_at(self, append_time: int) -> int:
+        """The offset of the first frame appended at `append_time` (microseconds) or later; the end if there is none."""
+        later = np.flatnonzero(np.array(self.append_times, np.int64) >= append_time)
+        return self.offsets[int(later[0])] if len(later) else self.end_offset
 
     def event_times(self, start: int, end: int) -> tuple[int, int] | None:
         """The least and the greatest event time of the frames that hold a row of [start, end)."""

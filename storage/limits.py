@@ -7,6 +7,9 @@ ALLOCATION_BYTES = 64 << 10  # the first piece of disk a segment asks for; it do
 ALLOCATION_BYTES_MAX = 64 << 20
 TOPIC_NAME_BYTES_MAX = 240  # of a topic's folder name, where most characters take one byte and others up to 12
 PARTITIONS_MAX = 1024
+TOMBSTONE_RETENTION_MS = 86_400_000  # how long compaction keeps a deletion for consumers that are behind
+TRANSACTION_RECORDS_MAX = 1 << 16  # in the file of committed transactions, before it is written anew
+WRITERS_MAX = 10_000  # named producers of a database
 LINGER_S = 0.001  # how long group commit waits for company
 UNFLUSHED_BYTES_MAX = 256 << 20  # appended, not yet durable: beyond it append() waits
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .document import load_document, save_document
 from .errors import CorruptionError
@@ -12,21 +14,36 @@ from .files import exists, read_file, remove_file, save_file
 
 @dataclass(frozen=True)
 class SegmentEntry:
-    """A segment file. `end_offset` and `size_bytes` are None for the active one, which is always the last."""
+    """A segment file. What follows `base_offset` is not known of the active one, which is always the last.
+
+    Shape: `append_times` and `event_times` are the least and the greatest. A `sparse` segment has an `_offset` column.
+    Units: times in microseconds since 1970-01-01 UTC; `crc32c` of the whole file, None where nobody has taken it.
+    """
 
     file: str
     schema_id: int
     base_offset: int
     end_offset: int | None = None
     size_bytes: int | None = None
+    rows: int | None = None
+    append_times: tuple[int, int] | None = None
+    event_times: tuple[int, int] | None = None
+    crc32c: int | None = None
+    sparse: bool = False
+    remote: bool = False
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The segments of a partition in order of offsets; `number` counts the manifests it has had."""
+    """The segments of a partition in order of offsets; `number` counts the manifests it has had.
+
+    Rows before `start_offset` are deleted. `writers` has the last sequence of each named writer in sealed segments.
+    """
 
     number: int
     segments: tuple[SegmentEntry, ...]
+    start_offset: int = 0
+    writers: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
@@ -49,12 +66,27 @@ def load_manifest(folder: Path) -> Manifest | None:
             hint="Restore the partition's folder from a copy.",
         )
     content = load_document(folder / name)
-    return Manifest(content["number"], tuple(SegmentEntry(**entry) for entry in content["segments"]))
+    return Manifest(
+        content["number"],
+        tuple(_entry(entry) for entry in content["segments"]),
+        content.get("start_offset", 0),
+        {int(writer): sequence for writer, sequence in content.get("writers", {}).items()},
+    )
 
 
 def save_manifest(folder: Path, manifest: Manifest, *, durable: bool) -> None:
     """From now on the partition has these segments; the manifest before is removed."""
-    content = {"number": manifest.number, "segments": [asdict(entry) for entry in manifest.segments]}
+    content = {
+        "number": manifest.number,
+        "segments": [asdict(entry) for entry in manifest.segments],
+        "start_offset": manifest.start_offset,
+        "writers": {str(writer): sequence for writer, sequence in manifest.writers.items()},
+    }
     save_document(folder / manifest.file, content, durable=durable)
     save_file(folder / "CURRENT", f"{manifest.file}\n".encode(), durable=durable)
     remove_file(folder / Manifest(manifest.number - 1, ()).file)
+
+
+def _entry(content: dict[str, Any]) -> SegmentEntry:
+    times = {name: tuple(content[name]) for name in ("append_times", "event_times") if content.get(name) is not None}
+    return SegmentEntry(**{**content, **times})

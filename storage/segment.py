@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import struct
+from bisect import bisect_left
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from .errors import CorruptionError
-from .files import File, map_file
+from .files import File, map_file, remove_file
 from .footer import encode_footer
-from .frame import Times, decode_frame, encode_frame, scan_frames
+from .frame import NO_MARK, Compression, Mark, Times, decode_frame, encode_frame, scan_frames
 from .frame_index import FrameIndex
 from .limits import ALLOCATION_BYTES, ALLOCATION_BYTES_MAX
+from .manifest import SegmentEntry
+from .schema import SegmentSchema
 
-_FILE_START = b"ARROW1\0\0"
-
-
-@dataclass(frozen=True)
-class SegmentSchema:
-    """One version of a topic's schema, and the bytes that each of its segments begins with."""
-
-    id: int
-    schema: pa.Schema
-    message: bytes
-
-    @property
-    def file_start(self) -> bytes:
-        """Everything before the first frame."""
-        return _FILE_START + self.message
+_LENGTH = struct.Struct("<i")
+Offsets = Callable[[], pa.Array]  # the offset of each row of a batch, int64
 
 
 class Segment:
-    """Frames of one schema at consecutive offsets.
+    """Frames of one schema at rising offsets; at consecutive ones, unless the segment is sparse.
 
+    `entry` is what the manifest says of it, None while it is active.
     Holds: what `index` shows is written; bytes behind `index.end_position` are zeros, or what a failed write left.
     Readers need no lock; whoever appends or seals has the partition's.
     """
 
     def __init__(self, path: Path, schema: SegmentSchema, index: FrameIndex, *, base_offset: int) -> None:
+        self.entry: SegmentEntry | None = None
         self.path = path
         self.schema = schema
         self.base_offset = base_offset
@@ -77,11 +69,14 @@ class Segment:
         return segment
 
     @classmethod
-    def sealed(cls, path: Path, schema: SegmentSchema, *, base_offset: int, end_offset: int, size: int) -> Segment:
+    def sealed(cls, path: Path, schema: SegmentSchema, entry: SegmentEntry) -> Segment:
         """A sealed segment; its frames are verified when they are first read.
 
         Raises: CorruptionError if the file is not as long as the manifest says, or frames are missing.
         """
+        size, end_offset = entry.size_bytes, entry.end_offset
+        assert size is not None
+        assert end_offset is not None
         file = File(path)
         actual_size = file.size()
         file.close()
@@ -89,13 +84,17 @@ class Segment:
             raise damaged(path, f"It has {actual_size} bytes where its manifest says {size}.")
         index_path = path.with_suffix(".idx")
         index = FrameIndex.load(index_path)
-        if index is None or (index.end_offset, index.offsets[0]) != (end_offset, base_offset):
-            index = scan(map_file(path, size), schema, base_offset)
+        fits = index is not None and (entry.sparse or index.offsets[0] == entry.base_offset)
+        if index is None or not fits or index.end_offset != end_offset:
+            index = scan(map_file(path, size), schema, entry.base_offset, sparse=entry.sparse)
+            if entry.sparse and _frames_end(path, size) == index.end_position:
+                index.jump(end_offset)
             if index.end_offset != end_offset:
                 lost = f"Offsets {index.end_offset} to {end_offset} cannot be read."
                 raise damaged(path, f"A frame does not match its checksum at byte {index.end_position}. {lost}")
             index.save(index_path, durable=False)
-        segment = cls(path, schema, index, base_offset=base_offset)
+        segment = cls(path, schema, index, base_offset=entry.base_offset)
+        segment.entry = entry
         segment._unverified = bytearray(b"\1") * len(index.offsets)
         return segment
 
@@ -112,7 +111,20 @@ class Segment:
         """Bytes up to the end of the last frame."""
         return self.index.end_position
 
-    def append(self, batch: pa.RecordBatch, times: Times, *, durable_offset: int) -> None:
+    @property
+    def sparse(self) -> bool:
+        """Whether rows between the first offset and the last may be gone."""
+        return self.entry is not None and self.entry.sparse
+
+    def append(
+        self,
+        batch: pa.RecordBatch,
+        times: Times,
+        *,
+        durable_offset: int,
+        mark: Mark = NO_MARK,
+        compression: Compression | None = None,
+    ) -> None:
         """The batch is the last frame; not yet on the medium. On an error nothing has changed."""
         file = self._file
         assert file is not None, "a sealed segment takes no frames"
@@ -121,7 +133,9 @@ class Segment:
             base_offset=self.index.end_offset,
             schema_id=self.schema.id,
             times=times,
+            mark=mark,
             durable_offset=durable_offset,
+            compression=compression,
         )
         size = len(head) + body.size
         end = self.index.end_position + size
@@ -133,27 +147,47 @@ class Segment:
         file.write((head, body), size, self.index.end_position)
         self.index.add(batch.num_rows, size, times)
 
-    def read(self, start: int, end: int, columns: Sequence[str] | None) -> list[pa.RecordBatch]:
-        """The rows of [start, end), one batch per frame, without copying them."""
-        batches = []
+    def read(self, start: int, end: int) -> list[tuple[pa.RecordBatch, Offsets]]:
+        """The rows of [start, end) and their offsets, one batch per frame, without copying them."""
+        found: list[tuple[pa.RecordBatch, Offsets]] = []
         for number in self.index.find(start, end):
             first, last, position, end_position = self.index.place(number)
             buffer = self._mapped(end_position)
             if self._unverified is not None and self._unverified[number]:
                 self._verify(number, buffer)
             message = pa.ipc.read_message(buffer.slice(position, end_position - position))
+            if self.sparse:
+                batch = pa.ipc.read_record_batch(message, self.schema.sparse())
+                offsets = batch.column(0)
+                values = offsets.to_numpy()
+                low, high = bisect_left(values, start), bisect_left(values, end)
+                if low < high:
+                    rows = batch.slice(low, high - low)
+                    found.append((rows.select(self.schema.schema.names), lambda rows=rows: rows.column(0)))  # type: ignore[misc]
+                continue
             batch = pa.ipc.read_record_batch(message, self.schema.schema)
-            if columns is not None:
-                batch = batch.select(columns)
-            if first < start or last > end:
-                batch = batch.slice(max(start - first, 0), min(end, last) - max(start, first))
-            batches.append(batch)
-        return batches
+            low, high = max(start, first), min(end, last)
+            if (low, high) != (first, last):
+                batch = batch.slice(low - first, high - low)
+            found.append((batch, lambda low=low, high=high: pa.array(np.arange(low, high))))  # type: ignore[misc]
+        return found
+
+    def event_times(self, start: int, end: int) -> tuple[int, int] | None:
+        """The least and the greatest event time of the frames that hold a row of [start, end)."""
+        return self.index.event_times(start, end)
+
+    def offset_at(self, append_time: int) -> int:
+        """The offset of the first frame appended at `append_time` or later; the end if there is none."""
+        return self.index.offset_at(append_time)
 
     def sync(self) -> None:
         """Returns when all frames are on the medium."""
-        if self._file is not None:
-            self._file.sync()
+        file = self._file if self._file is not None else File(self.path)
+        file.sync()
+
+    def take_back(self, frames: int, *, end_offset: int, end_position: int) -> None:
+        """The last frames were never appended; nobody has seen them."""
+        self.index.drop_last(frames, end_offset, end_position)
 
     def seal(self) -> int:
         """The file has its footer, though not on the medium yet; returns its size. May be repeated after an error."""
@@ -174,6 +208,12 @@ class Segment:
             self._file.truncate(self.size)
             self._allocated = self.size
 
+    def remove(self) -> None:
+        """The file is gone; who holds the segment can still read it."""
+        self._mapped(self.size)
+        remove_file(self.path)
+        remove_file(self.path.with_suffix(".idx"))
+
     def close(self) -> None:
         """No more writing; what has been read stays readable."""
         if self._file is not None:
@@ -190,18 +230,35 @@ class Segment:
         assert self._unverified is not None
         first, last, position, _ = self.index.place(number)
         frame = decode_frame(buffer, position)
-        if frame is None or (frame.base_offset, frame.rows) != (first, last - first) or not frame.intact(buffer):
+        if (
+            frame is None
+            or frame.base_offset != first
+            or (frame.rows > last - first if self.sparse else frame.rows != last - first)
+            or not frame.intact(buffer)
+        ):
             lost = f"Offsets {first} to {last} cannot be read."
             raise damaged(self.path, f"A frame does not match its checksum at byte {position}. {lost}")
         self._unverified[number] = 0
 
 
-def scan(buffer: pa.Buffer, schema: SegmentSchema, base_offset: int) -> FrameIndex:
+def scan(buffer: pa.Buffer, schema: SegmentSchema, base_offset: int, *, sparse: bool = False) -> FrameIndex:
     """The index of all intact frames that follow each other from the first on."""
-    index = FrameIndex(base_offset, len(schema.file_start))
-    for frame in scan_frames(buffer, index.end_position, base_offset):
+    index = FrameIndex(base_offset, frames_start(buffer) if sparse else len(schema.file_start))
+    for frame in scan_frames(buffer, index.end_position, base_offset, sparse=sparse):
+        index.jump(frame.base_offset)
         index.add(frame.rows, frame.size, frame.times)
     return index
+
+
+def frames_start(buffer: pa.Buffer) -> int:
+    """Where the first frame begins: behind the schema message, as long as that says."""
+    return 16 + int(_LENGTH.unpack_from(buffer, 12)[0])
+
+
+def _frames_end(path: Path, size: int) -> int:
+    """Where the frames of a sealed segment end, as its footer says."""
+    buffer = map_file(path, size)
+    return size - 10 - int(_LENGTH.unpack_from(buffer, size - 10)[0]) - 8
 
 
 def damaged(path: Path, detail: str) -> CorruptionError:

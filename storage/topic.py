@@ -1,42 +1,65 @@
-"""A topic: a named log of rows with one schema, cut into partitions by key."""
+"""A topic: a named log of rows with one schema at a time, cut into partitions by key."""
 
 from __future__ import annotations
 
-import base64
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from .document import load_document, save_document
-from .errors import DataError, Error, NotSupportedError, ProgrammingError
+from .errors import DataError, Error, ProgrammingError
 from .files import make_folder
 from .flusher import Flusher
-from .frame import NO_TIME, Times
-from .limits import FRAME_BYTES_MAX, PARTITIONS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX
+from .frame import NO_MARK, NO_TIME, Compression, Mark, Times
+from .limits import FRAME_BYTES_MAX, PARTITIONS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX, TOMBSTONE_RETENTION_MS
 from .partition import Durability, Partition
 from .partitioning import partition_numbers, split
-from .segment import SegmentSchema
+from .schema import Change, RenameColumn, SegmentSchema, changed, check_column
+from .transactions import Transactions
 
-__all__ = ["Appended", "Durability", "Partition", "Topic", "TopicOptions"]
+__all__ = ["Appended", "Durability", "Partition", "Surroundings", "Topic", "TopicOptions"]
 
+Placing = int | npt.NDArray[np.uint16] | None  # the partition of all rows, of each row, or as the key says
 _FILE = "topic.json"
 _FRAME_MARGIN_BYTES = 1 << 20  # what metadata and padding may add to the bytes of the columns
 
 
 @dataclass(frozen=True)
 class TopicOptions:
-    """How a topic is kept. `event_time` names the timestamp column whose bounds each frame records."""
+    """How a topic is kept. `event_time` names the timestamp column whose bounds each frame records.
+
+    Rows are deleted, a segment at a time, `retention_ms` after they were appended, and the oldest once all segments
+    together pass `retention_bytes`. With `cleanup` 'compact' the last row of each key stays for ever instead, and a
+    deletion `tombstone_retention_ms`.
+    """
 
     durability: Durability = "group"
     event_time: str | None = None
     segment_bytes: int = SEGMENT_BYTES
+    retention_ms: int | None = None
+    retention_bytes: int | None = None
+    cleanup: Literal["delete", "compact"] = "delete"
+    tombstone_retention_ms: int = TOMBSTONE_RETENTION_MS
+    compression: Compression | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the topics of a folder share. `durability` overrides theirs where it is not None."""
+
+    durability: Durability | None
+    temporary: bool
+    flusher: Flusher
+    transactions: Transactions
 
 
 @dataclass(frozen=True)
@@ -60,26 +83,33 @@ class Topic:
         partitions: int,
         options: TopicOptions,
         *,
-        durability: Durability | None,
-        flusher: Flusher,
+        surroundings: Surroundings,
     ) -> None:
         self.name = name
-        self.schema: pa.Schema = schemas[-1].schema
+        self.folder = folder
         self.key = key
         self.options = options
-        self.durability: Durability = options.durability if durability is None else durability
-        self._flusher = flusher
+        self.visibility = surroundings.transactions.visibility
+        self._schemas = list(schemas)
+        present = self._schemas[-1]
+        event_time = options.event_time
+        self._event_field = None if event_time is None else present.fields[present.schema.names.index(event_time)]
+        self._around = surroundings
         self._batches = itertools.count()  # batches without a key or a partition, which go round
+        self._changing = threading.Lock()
         self._listening = threading.Lock()
         self._listeners: tuple[Callable[[], None], ...] = ()
-        self._event_time_index = -1 if options.event_time is None else self.schema.get_field_index(options.event_time)
+        durability = self.durability
         self.partitions = tuple(
             Partition(
                 folder / f"p-{number:04d}",
-                schemas,
-                durability=self.durability,
+                self._schemas,
+                durability=durability,
                 segment_bytes=options.segment_bytes,
+                compression=options.compression,
                 durable_folder=durability != "none",
+                published=not surroundings.temporary,
+                committed=surroundings.transactions.committed,
                 grown=self._notify,
             )
             for number in range(partitions)
@@ -95,62 +125,119 @@ class Topic:
         partitions: int,
         key: Sequence[str],
         options: TopicOptions,
-        durability: Durability | None,
-        flusher: Flusher,
+        surroundings: Surroundings,
     ) -> Topic:
-        """A new topic on disk, all of it or nothing. `durability` overrides the topic's own where it is not None."""
-        _check(name, schema, partitions, options)
+        """A new topic on disk, all of it or nothing."""
+        _check(name, schema, key, partitions, options)
         assert set(key) <= set(schema.names), "a key of columns that do not exist"
-        message = schema.serialize().to_pybytes()
-        content = {
-            "name": name,
-            "schemas": [{"id": 0, "message": base64.b64encode(message).decode()}],
-            "key": list(key),
-            "partitions": partitions,
-            "options": asdict(options),
-        }
-        make_folder(folder, durable=durability != "none")
-        save_document(folder / _FILE, content, durable=durability != "none")
-        schemas = (SegmentSchema(0, schema, message),)
-        return cls(folder, name, schemas, tuple(key), partitions, options, durability=durability, flusher=flusher)
+        topic = cls(
+            folder, name, [SegmentSchema.first(schema)], tuple(key), partitions, options, surroundings=surroundings
+        )
+        make_folder(folder, durable=topic.durability != "none")
+        topic._save(topic._schemas, topic.key, options)
+        return topic
 
     @classmethod
-    def load(cls, folder: Path, *, durability: Durability | None, flusher: Flusher) -> Topic:
+    def load(cls, folder: Path, *, surroundings: Surroundings) -> Topic:
         """The topic as `create` left it, with all rows that were acknowledged since."""
         content = load_document(folder / _FILE)
-        schemas = [_schema_of(entry["id"], base64.b64decode(entry["message"])) for entry in content["schemas"]]
         return cls(
             folder,
             content["name"],
-            schemas,
+            [SegmentSchema.from_json(entry) for entry in content["schemas"]],
             tuple(content["key"]),
             content["partitions"],
             TopicOptions(**content["options"]),
-            durability=durability,
-            flusher=flusher,
+            surroundings=surroundings,
         )
 
-    def append(self, batch: pa.RecordBatch, *, partition: int | None = None, wait: bool = True) -> tuple[Appended, ...]:
+    @property
+    def schema(self) -> pa.Schema:
+        """The present version."""
+        return self._schemas[-1].schema
+
+    @property
+    def durability(self) -> Durability:
+        """The policy in force: the topic's own, or what the whole folder was opened with."""
+        return self.options.durability if self._around.durability is None else self._around.durability
+
+    def append(
+        self, batch: pa.RecordBatch, *, partition: Placing = None, wait: bool = True, mark: Mark = NO_MARK
+    ) -> tuple[Appended, ...]:
         """Where the rows are now: in the partitions of their keys, or else batch by batch in each partition in turn.
 
+        `partition` is one for all rows, or an array with one for each.
         Shape: one entry per frame; a batch over the limit for frames is cut.
         Holds: with `wait`, the rows are durable as the topic's policy says; without, `sync` waits for them.
         """
-        if batch.num_rows == 0:
-            return ()
-        batch = self._conform(batch)
+        schema = self._schemas[-1]
         appended = []
-        for number, rows in self._placed(batch, partition):
-            for piece in _cut(rows):
-                start, end = self.partitions[number].append(piece, self._times_of(piece))
+        for number, pieces in self.place(batch, partition, schema):
+            for rows, times in pieces:
+                start, end = self.partitions[number].append(rows, times, schema, mark)
                 appended.append(Appended(number, start, end))
         if self.durability == "group":
             for place in appended:
                 if wait:
                     self.partitions[place.partition].commit(place.end)
                 else:
-                    self._flusher.request(self.partitions[place.partition])
+                    self._around.flusher.request(self.partitions[place.partition])
         return tuple(appended)
+
+    def place(
+        self, batch: pa.RecordBatch, partition: Placing, schema: SegmentSchema
+    ) -> Iterator[tuple[int, list[tuple[pa.RecordBatch, Times]]]]:
+        """For each partition that gets rows of `batch`, these as frames, each with its times."""
+        if batch.num_rows:
+            batch = _conform(batch, schema.schema)
+            for number, rows in self._placed(batch, partition):
+                yield number, [(piece, self._times_of(piece, schema)) for piece in _cut(rows)]
+
+    @property
+    def version(self) -> SegmentSchema:
+        """The present version of the schema, by which batches are placed."""
+        return self._schemas[-1]
+
+    @property
+    def versions(self) -> Sequence[SegmentSchema]:
+        """All versions the schema has had, by their ids."""
+        return self._schemas
+
+    def evolve(self, change: Change) -> None:
+        """The schema is another from now on; rows that are there are read by it. On disk, all of it or nothing.
+
+        Raises: ProgrammingError, NotSupportedError if rows that are there could not be read then.
+        """
+        with self._changing:
+            event_time = self.options.event_time
+            kept = [*self.key, *([event_time] if event_time is not None else [])]
+            new = changed(self._schemas, change, kept=kept, keys=self.key)
+            key, options = self.key, self.options
+            if isinstance(change, RenameColumn):
+                key = tuple(change.new if name == change.old else name for name in key)
+                if event_time == change.old:
+                    options = replace(options, event_time=change.new)
+            self._save([*self._schemas, new], key, options)
+            self._schemas.append(new)
+            self.key, self.options = key, options
+
+    def set_options(self, options: TopicOptions) -> None:
+        """How the topic is kept from now on; on disk, and then in force."""
+        with self._changing:
+            _check(self.name, self.schema, self.key, len(self.partitions), options)
+            self._save(self._schemas, self.key, options)
+            self.options = options
+            for partition in self.partitions:
+                partition.configure(
+                    durability=self.durability,
+                    durable_folder=self.durability != "none",
+                    segment_bytes=options.segment_bytes,
+                    compression=options.compression,
+                )
+
+    def delete_before(self, partition: int, offset: int) -> None:
+        """The partition begins at `offset` from now on; for good, when this returns."""
+        self.partitions[partition].delete_before(offset)
 
     def sync(self) -> None:
         """Returns when all rows appended so far are durable, as the topic's policy says."""
@@ -189,29 +276,44 @@ class Topic:
         for listener in self._listeners:
             listener()
 
-    def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if batch.schema.equals(self.schema, check_metadata=False):
-            return batch
-        assert batch.schema.names == self.schema.names, "a batch with other columns than its topic"
-        return pa.RecordBatch.from_arrays(batch.columns, schema=self.schema)
+    def _save(self, schemas: Sequence[SegmentSchema], key: tuple[str, ...], options: TopicOptions) -> None:
+        content = {
+            "name": self.name,
+            "schemas": [schema.to_json() for schema in schemas],
+            "key": list(key),
+            "partitions": len(self.partitions),
+            "options": asdict(options),
+        }
+        save_document(self.folder / _FILE, content, durable=self.durability != "none")
 
-    def _placed(self, batch: pa.RecordBatch, partition: int | None) -> Sequence[tuple[int, pa.RecordBatch]]:
+    def _placed(self, batch: pa.RecordBatch, partition: Placing) -> Sequence[tuple[int, pa.RecordBatch]]:
         count = len(self.partitions)
-        if partition is not None or count == 1:
-            return [(partition or 0, batch)]
+        if isinstance(partition, int):
+            return [(partition, batch)]
+        if count == 1:
+            return [(0, batch)]
+        if partition is not None:
+            return split(batch, partition, count)
         if not self.key:
             return [(next(self._batches) % count, batch)]
         return split(batch, partition_numbers([batch.column(name) for name in self.key], count), count)
 
-    def _times_of(self, batch: pa.RecordBatch) -> Times:
+    def _times_of(self, batch: pa.RecordBatch, schema: SegmentSchema) -> Times:
         append_time = time.time_ns() // 1000
-        if self._event_time_index < 0:
+        if self._event_field is None:
             return Times(append_time)
-        minimum, maximum = _bounds(batch.column(self._event_time_index))
+        minimum, maximum = _bounds(batch.column(schema.fields.index(self._event_field)))
         return Times(append_time, minimum, maximum)
 
 
-def _check(name: str, schema: pa.Schema, partitions: int, options: TopicOptions) -> None:
+def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    if batch.schema.equals(schema, check_metadata=False):
+        return batch
+    assert batch.schema.names == schema.names, "a batch with other columns than its topic"
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+def _check(name: str, schema: pa.Schema, key: Sequence[str], partitions: int, options: TopicOptions) -> None:
     if not 1 <= partitions <= PARTITIONS_MAX:
         raise ProgrammingError(
             f'cannot make "{name}" with {partitions} partitions',
@@ -222,30 +324,17 @@ def _check(name: str, schema: pa.Schema, partitions: int, options: TopicOptions)
             f'cannot make "{name}" with segments of {options.segment_bytes} bytes',
             hint=f"Give a number from 1 to {SEGMENT_BYTES_MAX}.",
         )
+    if options.cleanup == "compact" and not key:
+        raise ProgrammingError(
+            f'cannot compact "{name}": it has no key',
+            detail="Compaction keeps the last row of each key.",
+            hint="Declare the stream with PARTITIONED BY.",
+        )
     assert len(schema) > 0, "a topic without columns"
     for field in schema:
-        if not _is_plain(field.type):
-            raise NotSupportedError(
-                f'cannot store column "{field.name}" of type {field.type}',
-                detail="Dictionaries, views and run ends cannot be appended to an Arrow file.",
-                hint="Store the plain values, such as VARCHAR instead of ENUM.",
-            )
+        check_column(field)
     if options.event_time is not None:
         assert pa.types.is_timestamp(schema.field(options.event_time).type), "an event time that is no timestamp"
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    encoded = (
-        pa.types.is_dictionary(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_run_end_encoded(kind)
-    )
-    return not encoded and all(_is_plain(kind.field(number).type) for number in range(kind.num_fields))
-
-
-def _schema_of(number: int, message: bytes) -> SegmentSchema:
-    return SegmentSchema(number, pa.ipc.read_schema(pa.py_buffer(message)), message)
 
 
 def _bounds(times: pa.Array) -> tuple[int, int]:

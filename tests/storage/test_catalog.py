@@ -74,6 +74,6 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "catalog.json"
     Catalog(path, durable=False).put(entry("a"))
     document = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**document, "format": 2}))
-    with pytest.raises(NotSupportedError, match="format 2"):
+    path.write_text(json.dumps({**document, "format": 3}))
+    with pytest.raises(NotSupportedError, match="format 3"):
         Catalog(path, durable=False)

@@ -18,12 +18,13 @@ from headrace.storage.folder import Folder
 from headrace.storage.frame import scan_frames
 from headrace.storage.manifest import load_manifest
 from headrace.storage.recovery import recover
-from headrace.storage.segment import SegmentSchema
+from headrace.storage.schema import SegmentSchema
+from headrace.storage.segment import Segment
 from headrace.storage.topic import TopicOptions
 
 from .logs import FRAME_SEGMENTS, SMALL_SCHEMA, make_log, numbered, numbers_of, read_log
 
-SEGMENT_SCHEMA = SegmentSchema(0, SMALL_SCHEMA, SMALL_SCHEMA.serialize().to_pybytes())
+SEGMENT_SCHEMA = SegmentSchema.first(SMALL_SCHEMA)
 FIRST_FRAME = len(SEGMENT_SCHEMA.file_start)
 FIRST_SEGMENT = "00000000000000000000.arrow"
 
@@ -62,8 +63,16 @@ class Log:
         put(self.segment, content)
         try:
             known = self.control if control else None
-            segments = recover(self.folder, self.manifest, [SEGMENT_SCHEMA], known, durable=False).segments
-            batches = [batch for part in segments for batch in part.read(part.base_offset, part.end_offset, None)]
+            segments = recover(
+                self.folder,
+                self.manifest,
+                lambda entry: Segment.sealed(self.folder / entry.file, SEGMENT_SCHEMA, entry),
+                [SEGMENT_SCHEMA],
+                known,
+                lambda transaction: False,
+                durable=False,
+            ).segments
+            batches = [batch for part in segments for batch, _ in part.read(part.base_offset, part.end_offset)]
         except CorruptionError as error:
             assert FIRST_SEGMENT in str(error)  # noqa: PT017 - both outcomes are right
             return error
@@ -218,7 +227,7 @@ def test_power_loss_keeps_what_was_acknowledged(tmp_path: Path, seed: int) -> No
                 topic.append(batch)
                 acknowledged = end
             else:
-                topic.partitions[0].append(batch, topic._times_of(batch))
+                topic.partitions[0].append(batch, topic._times_of(batch, topic.version), topic.version)
     before = dict(synced)
     shutil.copytree(tmp_path / "log", tmp_path / "crashed")
     folder.close()

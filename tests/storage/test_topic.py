@@ -45,7 +45,7 @@ def test_any_range_is_read_back(sizes: list[int], segment_bytes: int, again: boo
         if again:
             for partition in topic.partitions:
                 partition.close()
-            topic = Topic.load(folder.path / "topics" / "log", durability="none", flusher=folder._flusher)
+            topic = Topic.load(folder.path / "topics" / "log", surroundings=folder._around)
         (partition,) = topic.partitions
         assert (partition.start_offset, partition.end_offset) == (0, end)
         first, last = sorted(data.draw(st.tuples(st.integers(0, end), st.integers(0, end))))
@@ -134,7 +134,7 @@ def test_event_times_come_from_the_headers(folder: Folder, unit: str) -> None:
     def seconds(pair: tuple[int, int] | None) -> tuple[int, int] | None:
         return None if pair is None else (pair[0] // 1_000_000, pair[1] // 1_000_000)
 
-    for log in (topic, Topic.load(folder.path / "topics" / "log", durability="none", flusher=folder._flusher)):
+    for log in (topic, Topic.load(folder.path / "topics" / "log", surroundings=folder._around)):
         (partition,) = log.partitions
         assert seconds(partition.event_times(0, 9)) == (-7, 9)
         assert seconds(partition.event_times(2, 4)) == (3, 5)
@@ -187,7 +187,8 @@ def test_only_durable_rows_are_readable(tmp_path: Path, durability: Durability, 
 
         with faults(fault):
             for start in range(1, 6):
-                partition.append(numbered(start, start + 1), topic._times_of(numbered(start, start + 1)))
+                rows = numbered(start, start + 1)
+                partition.append(rows, topic._times_of(rows, topic.version), topic.version)
             topic.sync()
         assert len(seen) == syncs
         assert seen == list(range(1, syncs + 1))
