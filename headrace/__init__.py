@@ -23,6 +23,7 @@ from .sql.dbapi import (
     paramstyle,
     threadsafety,
 )
+from .storage.deliveries import Delivery
 from .storage.errors import (
     CorruptionError,
     DatabaseError,
@@ -33,11 +34,13 @@ from .storage.errors import (
     InterfaceError,
     InternalError,
     NotSupportedError,
+    OffsetOutOfRangeError,
     OperationalError,
     Position,
     ProgrammingError,
     Warning,
 )
+from .storage.producer import Producer
 
 __version__ = "0.1.0"
 
@@ -49,14 +52,17 @@ __all__ = [
     "DataError",
     "DatabaseError",
     "Date",
+    "Delivery",
     "Error",
     "FolderLockedError",
     "IntegrityError",
     "InterfaceError",
     "InternalError",
     "NotSupportedError",
+    "OffsetOutOfRangeError",
     "OperationalError",
     "Position",
+    "Producer",
     "ProgrammingError",
     "Status",
     "Time",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import datetime
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,16 @@ import pyarrow as pa
 from ..engine.runtime import Options
 from ..storage import limits
 from ..storage.errors import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
+from ..storage.partitioners import Partitioner
+from ..storage.producer import Producer
 from ..storage.topic import Durability
+from .arrow_rows import batch_of, conformed
 from .cursors import Cursor
 from .database import Database
 from .relations import Kind
 from .session import Session
 from .statements import Statement
-from .writing import append, check_nulls, require_stream
+from .writing import append, require_stream
 
 apilevel = "2.0"
 threadsafety = 2
@@ -103,6 +107,7 @@ class Connection:
         self._database = database
         self._folder = folder
         self._session = Session(database)
+        self._producers: list[Producer] = []
         self._closed = False
 
     def cursor(self) -> Cursor:
@@ -125,26 +130,13 @@ class Connection:
         return cursor
 
     def append(self, stream: str, rows: pa.Table | pa.RecordBatch, *, wait: bool = True) -> int:
-        """Append Arrow rows whose columns are the stream's by name; how many. `wait`: until they are durable."""
+        """Append Arrow rows whose columns are the stream's by name; how many. `wait`: until they are durable.
+
+        Columns that are left out have their defaults.
+        """
         self._check()
-        target = require_stream(self._database, stream, None)
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        extra = set(table.schema.names) - set(target.schema.names)
-        if extra:
-            raise ProgrammingError(f'stream "{target.name}" has no column "{min(extra)}"')
-        missing = [name for name in target.schema.names if name not in table.schema.names]
-        for name in missing:
-            if name in target.defaults:
-                raise ProgrammingError(
-                    f'column "{name}" of "{target.name}" is not given',
-                    hint="append() fills in no defaults; INSERT does.",
-                )
-            table = table.append_column(name, pa.nulls(table.num_rows, target.schema.field(name).type))
-        try:
-            table = table.select(target.schema.names).cast(target.schema)
-        except pa.ArrowException as error:
-            raise ProgrammingError(f'rows do not fit stream "{target.name}"', detail=f"{error}.") from None
-        check_nulls(target, table)
+        target, table = conformed(self._database, stream, table)
         if wait:
             self._session.wrote(target.name, append(self._database, target, table))
         else:
@@ -152,6 +144,68 @@ class Connection:
             for batch in table.combine_chunks().to_batches(max_chunksize=limits.ROWS_PER_FRAME):
                 self._session.wrote(target.name, topic.append(batch, wait=False))
         return int(table.num_rows)
+
+    def producer(
+        self,
+        *streams: str,
+        name: str | None = None,
+        partitioner: str | Partitioner | None = None,
+        key: str | Sequence[str] = (),
+        durability: Durability | None = None,
+        linger_s: float = limits.PRODUCER_LINGER_S,
+        batch_bytes: int = limits.PRODUCER_BATCH_BYTES,
+        buffer_bytes: int = limits.PRODUCER_BUFFER_BYTES,
+    ) -> Producer:
+        """A producer for these streams: it gathers what is sent for `linger_s` and appends it together.
+
+        With a `name` it never appends twice what it sends again after a crash. `durability` 'none' does not wait for
+        the disk, 'each' syncs for each send. The docs of `Producer` and docs/log.md say the rest.
+        """
+        self._check()
+        if not streams:
+            raise ProgrammingError("a producer needs a stream to append to", hint='Say con.producer("clicks").')
+        database = self._database
+        names = [require_stream(database, stream, None).name for stream in streams]
+
+        def prepare(stream: str, table: pa.Table) -> pa.RecordBatch:
+            return batch_of(conformed(database, stream, table)[1])
+
+        producer = Producer(
+            database.folder,
+            names,
+            prepare,
+            self._session.wrote,
+            name=name,
+            partitioner=partitioner,
+            key=[key] if isinstance(key, str) else key,
+            durability=durability,
+            linger_s=linger_s,
+            batch_bytes=batch_bytes,
+            buffer_bytes=buffer_bytes,
+        )
+        self._producers.append(producer)
+        return producer
+
+    @contextmanager
+    def atomic(self) -> Iterator[Callable[[str, pa.Table | pa.RecordBatch], None]]:
+        """Within the block, what is given to `append(stream, rows)` is gathered; at its end all of it is appended.
+
+        Readers see the rows of all streams in one moment, or none ever; after a crash too. An exception in the block
+        appends nothing.
+        """
+        self._check()
+        gathered: dict[str, list[pa.Table]] = {}
+
+        def append(stream: str, rows: pa.Table | pa.RecordBatch) -> None:
+            table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
+            target, table = conformed(self._database, stream, table)
+            gathered.setdefault(target.name, []).append(table)
+
+        yield append
+        folder = self._database.folder
+        appends = [(folder.topic(name), batch_of(pa.concat_tables(tables)), None) for name, tables in gathered.items()]
+        for topic, place in folder.append_atomic(appends):
+            self._session.wrote(topic.name, (place,))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Return when every view has caught up with every stream. Raises: OperationalError after `timeout_s`."""
@@ -182,6 +236,12 @@ class Connection:
         if self._closed:
             return
         self._closed = True
+        with ExitStack() as closing:
+            closing.callback(self._release)
+            for producer in self._producers:
+                closing.callback(producer.close)
+
+    def _release(self) -> None:
         with _open_lock:
             _users[self._database] -= 1
             if _users[self._database]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -149,7 +149,7 @@ class Session:
 
     # -- what was written -----------------------------------------------------------------------------------------
 
-    def wrote(self, stream: str, appended: tuple[Appended, ...]) -> None:
+    def wrote(self, stream: str, appended: Sequence[Appended]) -> None:
         """Remember rows of this connection, so that its reads see them."""
         topic = self.database.folder.topic(self.database.relations.require(stream).name)
         ends = self._written.setdefault(topic, [0] * len(topic.partitions))
@@ -162,7 +162,8 @@ class Session:
             if relation.kind == "STREAM":
                 topic = self.database.folder.topic(relation.name)
                 topic.sync()
-                self._written[topic] = [partition.end_offset for partition in topic.partitions]
+                ends = self._written.setdefault(topic, [0] * len(topic.partitions))
+                ends[:] = map(max, ends, [partition.end_offset for partition in topic.partitions])
         return self._ends()
 
     def _ends(self) -> dict[str, list[int]]:

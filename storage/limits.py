@@ -11,6 +11,10 @@ TOMBSTONE_RETENTION_MS = 86_400_000  # how long compaction keeps a deletion for 
 TRANSACTION_RECORDS_MAX = 1 << 16  # in the file of committed transactions, before it is written anew
 WRITERS_MAX = 10_000  # named producers of a database
 LINGER_S = 0.001  # how long group commit waits for company
+PRODUCER_LINGER_S = 0.002  # how long a producer waits for more rows before it appends those it has
+PRODUCER_BATCH_BYTES = 8 << 20  # as much it appends at once
+PRODUCER_BUFFER_BYTES = 64 << 20  # as much it holds; beyond it send() waits
+PRODUCER_ROW_BYTES = 256  # what a row given as a mapping counts for in its buffer
 UNFLUSHED_BYTES_MAX = 256 << 20  # appended, not yet durable: beyond it append() waits
 
 ROWS_PER_EPOCH = 1 << 18  # rows one epoch takes of each stream when it is behind

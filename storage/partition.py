@@ -9,13 +9,15 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from .errors import OperationalError
-from .frame import NO_MARK, NO_TRANSACTION, Mark, Times
+from .frame import NO_MARK, Mark, Times
 from .limits import UNFLUSHED_BYTES_MAX
 from .owned_log import Durability, OwnedLog
 from .schema import SegmentSchema, project
 from .segment import Segment
 
-__all__ = ["Durability", "Partition", "Written"]
+__all__ = ["Durability", "Frames", "Partition", "Written"]
+
+Frames = Sequence[tuple[pa.RecordBatch, Times]]
 
 
 class Written(NamedTuple):
@@ -32,17 +34,19 @@ class Partition(OwnedLog):
 
     # -- appending ------------------------------------------------------------------------------------------------
 
-    def append(
-        self, batch: pa.RecordBatch, times: Times, schema: SegmentSchema, mark: Mark = NO_MARK
-    ) -> tuple[int, int]:
-        """The offsets [start, end) that the rows have from now on; `commit(end)` waits until they are durable."""
+    def append(self, frames: Frames, schema: SegmentSchema, mark: Mark = NO_MARK) -> tuple[int, int]:
+        """The offsets [start, end) that the rows have from now on; `commit(end)` waits until they are durable.
+
+        Shape: batches of the version `schema`, a frame each. On an error in writing none of them is there.
+        """
         if self.durability == "group" and self._unflushed() > UNFLUSHED_BYTES_MAX:
             self.commit(self._appended)
         with self._changed:
             self._check_writable()
             readable = self._readable
             segment = self._writable_segment()
-            start, end = self._write(segment, project(batch, schema, segment.schema), times, mark)
+            before = self._write_all(segment, frames, schema, mark)
+            start, end = before.offset, self._note_times(before)
             if self.durability == "each":
                 self._sync_now(segment)
             self._acknowledge()
@@ -112,21 +116,13 @@ class Partition(OwnedLog):
         """The partition's lock: while it is held nobody else appends."""
         return self._changed
 
-    def write(self, batches: Sequence[tuple[pa.RecordBatch, Times]], schema: SegmentSchema, mark: Mark) -> Written:
-        """The batches are appended, to be taken back or held and decided: what these need.
+    def write(self, frames: Frames, schema: SegmentSchema, mark: Mark) -> Written:
+        """The frames are appended, to be taken back or held and decided: what these need.
 
         The lock is held. On an error nothing has changed.
         """
         self._check_writable()
-        segment = self._segments[-1]
-        before = Written(self._appended, segment.size, len(segment.index.offsets), self.writers.get(mark.writer))
-        try:
-            for batch, times in batches:
-                self._write(segment, project(batch, schema, segment.schema), times, mark)
-        except BaseException:
-            self.take_back(before, mark)
-            raise
-        return before
+        return self._write_all(self._segments[-1], frames, schema, mark)
 
     def take_back(self, before: Written, mark: Mark) -> None:
         """What was written since `before` never was. The lock is held, as it was since then."""
@@ -143,11 +139,7 @@ class Partition(OwnedLog):
     def hold(self, before: Written) -> int:
         """Nobody reads what was written after `before` until that is decided; the end of it. The lock is held."""
         self._undecided.append(before.offset)
-        index = self._segments[-1].index
-        for frame in range(before.frames, len(index.offsets)):
-            _, end, _, _ = index.place(frame)
-            self._earliest.add(end, index.minimums[frame])
-        return self._appended
+        return self._note_times(before)
 
     def decide(self, before: Written) -> None:
         """The transaction that wrote after `before` is committed; its rows are readable, if none before it is open."""
@@ -166,14 +158,30 @@ class Partition(OwnedLog):
             self._failure = error
             self._changed.notify_all()
 
-    def _write(self, segment: Segment, batch: pa.RecordBatch, times: Times, mark: Mark) -> tuple[int, int]:
-        start = self._appended
-        segment.append(
-            batch, times, durable_offset=min(self._synced, self._readable), mark=mark, compression=self.compression
-        )
-        end = self._appended = start + batch.num_rows
-        if mark.transaction == NO_TRANSACTION:
-            self._earliest.add(end, times.minimum)
+    def _write_all(self, segment: Segment, frames: Frames, schema: SegmentSchema, mark: Mark) -> Written:
+        before = Written(self._appended, segment.size, len(segment.index.offsets), self.writers.get(mark.writer))
+        acknowledged = min(self._synced, self._readable)
+        try:
+            for batch, times in frames:
+                segment.append(
+                    project(batch, schema, segment.schema),
+                    times,
+                    durable_offset=acknowledged,
+                    mark=mark,
+                    compression=self.compression,
+                )
+        except BaseException:
+            self.take_back(before, mark)
+            raise
+        self._appended = segment.end_offset
         if mark.writer:
             self.writers[mark.writer] = mark.sequence
-        return start, end
+        return before
+
+    def _note_times(self, before: Written) -> int:
+        """Remembers the event times of the frames written after `before`; the end of them."""
+        index = self._segments[-1].index
+        for frame in range(before.frames, len(index.offsets)):
+            _, end, _, _ = index.place(frame)
+            self._earliest.add(end, index.minimums[frame])
+        return self._appended

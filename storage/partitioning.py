@@ -21,13 +21,18 @@ def partition_numbers(columns: Sequence[pa.Array], partitions: int) -> npt.NDArr
     Holds: a single string or binary key goes where Kafka's default partitioner puts it, so that topics mirror Kafka's
     partition for partition; NULL, which Kafka places at random, goes to partition 0. Other keys go by `hash_columns`.
     """
-    if len(columns) == 1 and _has_bytes(columns[0].type):
-        hashes = murmur2(columns[0]) & np.uint32(0x7FFFFFFF)
-        numbers = (hashes % np.uint32(partitions)).astype(np.uint16)
-        if columns[0].null_count:
-            numbers[columns[0].is_null().to_numpy(zero_copy_only=False)] = 0
-        return numbers
+    if len(columns) == 1 and has_bytes(columns[0].type):
+        return murmured(columns[0], partitions)
     return (hash_columns(columns) % np.uint64(partitions)).astype(np.uint16)
+
+
+def murmured(keys: pa.Array, partitions: int) -> npt.NDArray[np.uint16]:
+    """The partition of each string or binary key, as Kafka's default partitioner has it; of NULL 0."""
+    hashes = murmur2(keys) & np.uint32(0x7FFFFFFF)
+    numbers = (hashes % np.uint32(partitions)).astype(np.uint16)
+    if keys.null_count:
+        numbers[keys.is_null().to_numpy(zero_copy_only=False)] = 0
+    return numbers
 
 
 def split(batch: pa.RecordBatch, numbers: npt.NDArray[np.uint16], partitions: int) -> list[tuple[int, pa.RecordBatch]]:
@@ -70,7 +75,8 @@ def murmur2(array: pa.Array) -> npt.NDArray[np.uint32]:
     return hashes
 
 
-def _has_bytes(kind: pa.DataType) -> bool:
+def has_bytes(kind: pa.DataType) -> bool:
+    """Whether values of this type are strings of bytes or characters."""
     return bool(
         pa.types.is_string(kind)
         or pa.types.is_binary(kind)

@@ -21,7 +21,7 @@ from .files import make_folder
 from .flusher import Flusher
 from .frame import NO_MARK, NO_TIME, Compression, Mark, Times
 from .limits import FRAME_BYTES_MAX, PARTITIONS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX, TOMBSTONE_RETENTION_MS
-from .partition import Durability, Partition
+from .partition import Durability, Frames, Partition
 from .partitioning import partition_numbers, split
 from .schema import Change, RenameColumn, SegmentSchema, changed, check_column
 from .transactions import Transactions
@@ -39,7 +39,7 @@ class TopicOptions:
 
     Rows are deleted, a segment at a time, `retention_ms` after they were appended, and the oldest once all segments
     together pass `retention_bytes`. With `cleanup` 'compact' the last row of each key stays for ever instead, and a
-    deletion `tombstone_retention_ms`.
+    deletion `tombstone_retention_ms`. `headers` names the column of each row's headers: map<string, binary>.
     """
 
     durability: Durability = "group"
@@ -50,6 +50,7 @@ class TopicOptions:
     cleanup: Literal["delete", "compact"] = "delete"
     tombstone_retention_ms: int = TOMBSTONE_RETENTION_MS
     compression: Compression | None = None
+    headers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,15 +168,14 @@ class Topic:
         """Where the rows are now: in the partitions of their keys, or else batch by batch in each partition in turn.
 
         `partition` is one for all rows, or an array with one for each.
-        Shape: one entry per frame; a batch over the limit for frames is cut.
+        Shape: one entry per partition; a batch over the limit for frames is cut into several.
         Holds: with `wait`, the rows are durable as the topic's policy says; without, `sync` waits for them.
         """
         schema = self._schemas[-1]
         appended = []
         for number, pieces in self.place(batch, partition, schema):
-            for rows, times in pieces:
-                start, end = self.partitions[number].append(rows, times, schema, mark)
-                appended.append(Appended(number, start, end))
+            start, end = self.partitions[number].append(pieces, schema, mark)
+            appended.append(Appended(number, start, end))
         if self.durability == "group":
             for place in appended:
                 if wait:
@@ -184,14 +184,19 @@ class Topic:
                     self._around.flusher.request(self.partitions[place.partition])
         return tuple(appended)
 
-    def place(
-        self, batch: pa.RecordBatch, partition: Placing, schema: SegmentSchema
-    ) -> Iterator[tuple[int, list[tuple[pa.RecordBatch, Times]]]]:
+    def place(self, batch: pa.RecordBatch, partition: Placing, schema: SegmentSchema) -> Iterator[tuple[int, Frames]]:
         """For each partition that gets rows of `batch`, these as frames, each with its times."""
         if batch.num_rows:
             batch = _conform(batch, schema.schema)
             for number, rows in self._placed(batch, partition):
                 yield number, [(piece, self._times_of(piece, schema)) for piece in _cut(rows)]
+
+    def partitions_of(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint16]:
+        """The partition of each row, by its key; without a key, one for all of them."""
+        count = len(self.partitions)
+        if not self.key:
+            return np.full(batch.num_rows, next(self._batches) % count, np.uint16)
+        return partition_numbers([batch.column(name) for name in self.key], count)
 
     @property
     def version(self) -> SegmentSchema:
@@ -292,11 +297,7 @@ class Topic:
             return [(partition, batch)]
         if count == 1:
             return [(0, batch)]
-        if partition is not None:
-            return split(batch, partition, count)
-        if not self.key:
-            return [(next(self._batches) % count, batch)]
-        return split(batch, partition_numbers([batch.column(name) for name in self.key], count), count)
+        return split(batch, self.partitions_of(batch) if partition is None else partition, count)
 
     def _times_of(self, batch: pa.RecordBatch, schema: SegmentSchema) -> Times:
         append_time = time.time_ns() // 1000

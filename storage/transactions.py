@@ -11,13 +11,12 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
-import pyarrow as pa
 
 from .errors import CorruptionError, OperationalError
 from .files import File, exists, read_file, save_file
-from .frame import Mark, Times
+from .frame import Mark
 from .limits import TRANSACTION_RECORDS_MAX
-from .partition import Partition, Written
+from .partition import Frames, Partition, Written
 from .schema import SegmentSchema
 
 _MAGIC = b"SLT1"
@@ -42,7 +41,7 @@ class Part:
 
     partition: Partition
     schema: SegmentSchema
-    frames: Sequence[tuple[pa.RecordBatch, Times]]
+    frames: Frames
 
 
 class Transactions:

@@ -1,0 +1,358 @@
+"""A producer: rows gathered for a moment, appended together, and known to be durable one by one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .deliveries import Delivery, Flush
+from .errors import Error, InterfaceError, OperationalError, ProgrammingError
+from .folder import Folder
+from .frame import NO_MARK, Mark
+from .limits import PRODUCER_BATCH_BYTES, PRODUCER_BUFFER_BYTES, PRODUCER_LINGER_S
+from .partitioners import Partitioner, partitioner_of
+from .sending import Rows, Sent, alike, as_table, with_headers
+from .topic import Appended, Durability, Topic
+
+Noted = Callable[[str, Sequence[Appended]], None]  # told of each stream where rows have been appended
+Prepare = Callable[[str, pa.Table], pa.RecordBatch]  # rows as given, by column names -> as the stream's topic has them
+
+
+class Producer:
+    """Appends to some streams of a folder. Methods may be called from any thread; rows keep the order of the calls.
+
+    With a `name`, what it sends is numbered, and a number that is in the log already is not appended again: a program
+    that died takes up the name, asks for `last_sequence`, and sends again from the next on. All rows between two
+    flushes of such a producer are appended together or not at all.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        streams: Sequence[str],
+        prepare: Prepare,
+        noted: Noted,
+        *,
+        name: str | None = None,
+        partitioner: str | Partitioner | None = None,
+        key: Sequence[str] = (),
+        durability: Durability | None = None,
+        linger_s: float = PRODUCER_LINGER_S,
+        batch_bytes: int = PRODUCER_BATCH_BYTES,
+        buffer_bytes: int = PRODUCER_BUFFER_BYTES,
+    ) -> None:
+        self.name = name
+        self.streams = tuple(streams)
+        self._folder = folder
+        self._prepare = prepare
+        self._noted = noted
+        self._partitioner = partitioner_of(partitioner, key, [folder.topic(stream) for stream in streams])
+        self._durability = durability
+        self._linger_s = 0.0 if durability == "each" else linger_s
+        self._batch_bytes = batch_bytes
+        self._buffer_bytes = buffer_bytes
+        self._mark = NO_MARK if name is None else folder.writers.open(name)
+        self._changed = threading.Condition()
+        self._queue: deque[Sent] = deque()
+        self._buffered = 0  # bytes in the queue
+        self._hurry = False
+        self._appending = False
+        self._last_sent = self.last_sequence
+        self._failure: Error | None = None
+        self._first_error: Error | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="headrace-producer", daemon=True)
+        self._thread.start()
+
+    @property
+    def last_sequence(self) -> int:
+        """The greatest number under which this name has rows in its streams; 0 if none, or for no name."""
+        topics = [self._folder.topic(stream) for stream in self.streams]
+        partitions = [partition for topic in topics for partition in topic.partitions]
+        return max((partition.writers.get(self._mark.writer, 0) for partition in partitions), default=0)
+
+    def send(
+        self,
+        rows: Rows,
+        *,
+        stream: str | None = None,
+        partition: int | None = None,
+        headers: Mapping[str, bytes] | None = None,
+        sequence: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Delivery:
+        """Rows to append: an Arrow batch or table, a mapping, or a list of mappings, by column names.
+
+        Returns at once unless the buffer is full; then it waits for room, at most `timeout_s`. What the delivery says
+        becomes known when they are appended, and durable as the stream is kept.
+        Raises: OperationalError after `timeout_s`, or if a producer with a name could not append what came before.
+        """
+        stream = self._stream(stream)
+        if partition is not None and not 0 <= partition < len(self._folder.topic(stream).partitions):
+            raise ProgrammingError(f'stream "{stream}" has no partition {partition}')
+        if sequence is not None and self.name is None:
+            raise ProgrammingError(
+                "cannot number what a producer without a name sends",
+                detail="A retry is known by the producer's name and its sequence.",
+                hint="Give the producer a name.",
+            )
+        with self._changed:
+            self._wait_for_room(timeout_s)
+            self._check()
+            number = 0 if self.name is None else self._last_sent + 1 if sequence is None else sequence
+            delivery = Delivery(self._changed)
+            if self.name is not None and number <= self._last_sent:
+                if number > self.last_sequence:
+                    raise ProgrammingError(
+                        f"cannot send sequence {number} after {self._last_sent}", detail="Sequences only rise."
+                    )
+                delivery.settle(Flush.duplicate(), 0, 0)
+                return delivery
+            self._last_sent = max(self._last_sent, number)
+            sent = Sent(stream, rows, partition, headers, number, delivery)
+            self._queue.append(sent)
+            self._buffered += sent.size
+            if len(self._queue) == 1 or self._buffered >= self._batch_bytes:
+                self._changed.notify_all()
+            return delivery
+
+    @contextmanager
+    def atomic(self, *, sequence: int | None = None) -> Iterator[Callable[..., None]]:
+        """Within the block, what is given to `append(stream, rows)` is gathered; at its end all of it is appended.
+
+        All streams show it in one moment, or none ever does. An exception in the block appends nothing.
+        """
+        gathered: list[tuple[str, Rows]] = []
+
+        def append(stream: str, rows: Rows) -> None:
+            gathered.append((self._stream(stream), rows))
+
+        yield append
+        self.flush()
+        with self._changed:
+            while self._appending:
+                self._changed.wait()
+            self._check()
+            number = 0 if self.name is None else self._last_sent + 1 if sequence is None else sequence
+            if self.name is not None and number <= self.last_sequence:
+                return
+            self._last_sent = max(self._last_sent, number)
+            self._appending = True
+        try:
+            appends = []
+            for stream in dict(gathered):
+                topic = self._folder.topic(stream)
+                batches = [
+                    self._prepare(stream, as_table(rows, topic.schema)) for name, rows in gathered if name == stream
+                ]
+                batch = pa.concat_batches(batches)
+                appends.append((topic, batch, self._numbers(topic, batch, None)))
+            self._guard()
+            for topic, place in self._folder.append_atomic(appends, self._mark._replace(sequence=number)):
+                self._noted(topic.name, (place,))
+        finally:
+            with self._changed:
+                self._appending = False
+                self._changed.notify_all()
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Returns when everything sent so far is appended, and durable as its stream is kept.
+
+        Raises: the first error since the last flush; OperationalError after `timeout_s`.
+        """
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: not self._queue and not self._appending, timeout_s):
+                raise OperationalError(f"could not append within {timeout_s:g} s what was sent", sqlstate="57014")
+            error, self._first_error = self._first_error, None
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Everything sent is appended, as by `flush`; nothing can be sent any more. Closing twice is harmless."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._hurry = True
+            self._changed.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        if self._first_error is not None:
+            error, self._first_error = self._first_error, None
+            raise error
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the caller's side --------------------------------------------------------------------------------------------
+
+    def _stream(self, stream: str | None) -> str:
+        if stream is None:
+            if len(self.streams) > 1:
+                raise ProgrammingError(
+                    "which stream the rows go to is not said", hint=f"Name one of {', '.join(self.streams)}."
+                )
+            return self.streams[0]
+        found = [name for name in self.streams if name.lower() == stream.lower()]
+        if not found:
+            raise ProgrammingError(
+                f'this producer does not append to "{stream}"', hint=f"It was made for {', '.join(self.streams)}."
+            )
+        return found[0]
+
+    def _wait_for_room(self, timeout_s: float | None) -> None:
+        if self._buffered >= self._buffer_bytes and not self._changed.wait_for(
+            lambda: self._buffered < self._buffer_bytes or self._closed, timeout_s
+        ):
+            raise OperationalError(
+                f"could not send within {timeout_s:g} s: the producer's buffer is full",
+                detail=f"It holds {self._buffered} bytes that are not appended yet.",
+                hint="Send more slowly, or give the producer a larger buffer_bytes.",
+                sqlstate="53000",
+            )
+
+    def _check(self) -> None:
+        if self._closed:
+            raise InterfaceError("the producer is closed")
+        if self._failure is not None:
+            raise OperationalError(
+                f'could not send: producer "{self.name}" could not append what came before',
+                detail=f"It was: {self._failure.headline}.",
+                hint="Open it again under its name, and send again from last_sequence + 1 on.",
+                sqlstate=self._failure.sqlstate,
+            )
+
+    def _guard(self) -> None:
+        if self.name is not None:
+            self._folder.writers.check(self.name, self._mark)
+
+    # -- the thread's side --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue and not self._closed:
+                    self._hurry = False
+                    self._changed.wait()
+                if not self._queue:
+                    return
+                deadline = time.monotonic() + self._linger_s
+                while not self._hurry and self._buffered < self._batch_bytes:
+                    rest = deadline - time.monotonic()
+                    if rest <= 0 or not self._changed.wait(rest):
+                        break
+                while self._appending:
+                    self._changed.wait()
+                taken = self._take()
+                self._appending = True
+            try:
+                self._append(taken)
+            finally:
+                with self._changed:
+                    self._appending = False
+                    self._changed.notify_all()
+
+    def _take(self) -> list[Sent]:
+        """The next sends, in order, as much as one batch holds."""
+        taken = [self._queue.popleft()]
+        size = taken[0].size
+        while self._queue and size + self._queue[0].size <= self._batch_bytes and self._durability != "each":
+            taken.append(self._queue.popleft())
+            size += taken[-1].size
+        self._buffered -= size
+        self._changed.notify_all()
+        return taken
+
+    def _append(self, taken: Sequence[Sent]) -> None:
+        """Appends what was sent, stream by stream; with a name all of it at once."""
+        versions = [self._folder.topic(stream).version for stream in self.streams]
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._guard()
+            flushes = [
+                self._gather(stream, [sent for sent in taken if sent.stream == stream])
+                for stream in dict.fromkeys(sent.stream for sent in taken)
+            ]
+            self._place(flushes, self._mark._replace(sequence=taken[-1].sequence))
+        except Exception as caught:  # whatever it is, it belongs to who sent the rows
+            if versions != [self._folder.topic(stream).version for stream in self.streams]:
+                self._append(taken)  # the schema changed in the middle
+            elif len(taken) > 1 and not isinstance(caught, OperationalError):
+                for sent in taken:  # one of them does not fit: the others need not suffer
+                    self._append([sent])
+            elif isinstance(caught, Error):
+                self._fail(taken, caught)
+            else:
+                self._fail(taken, OperationalError("could not append", detail=f"{type(caught).__name__}: {caught}."))
+
+    def _place(self, flushes: Sequence[Flush], mark: Mark) -> None:
+        topics = [self._folder.topic(flush.stream) for flush in flushes]
+        if self.name is None or (len(topics) == 1 and len(topics[0].partitions) == 1):
+            for topic, flush in zip(topics, flushes, strict=True):
+                wait = self._durability != "none"
+                self._settle(flush, topic.append(flush.batch, partition=flush.numbers, wait=wait, mark=mark))
+            return
+        appends = [(topic, flush.batch, flush.numbers) for topic, flush in zip(topics, flushes, strict=True)]
+        placed = self._folder.append_atomic(appends, mark)
+        for topic, flush in zip(topics, flushes, strict=True):
+            self._settle(flush, [place for other, place in placed if other is topic])
+
+    def _settle(self, flush: Flush, placed: Sequence[Appended]) -> None:
+        self._noted(flush.stream, placed)
+        flush.place(placed)
+
+    def _gather(self, stream: str, sends: Sequence[Sent]) -> Flush:
+        """The rows of all these sends in one batch, and the partition of each if that is not for the topic to say."""
+        topic = self._folder.topic(stream)
+        batches, counts = [], []
+        for group in alike(sends):
+            one = len(group) == 1
+            table = as_table(group[0].rows if one else [sent.rows for sent in group], topic.schema)
+            counts += [table.num_rows] if one else [1] * len(group)
+            headers = [None if sent.headers is None else list(sent.headers.items()) for sent in group]
+            batches.append(self._prepare(stream, with_headers(table, headers, topic)))
+        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+        chosen = [sent.partition for sent in sends]
+        explicit = None
+        if any(partition is not None for partition in chosen):
+            explicit = np.repeat([-1 if partition is None else partition for partition in chosen], counts)
+        flush = Flush(stream, batch, self._numbers(topic, batch, explicit))
+        for sent, count, end in zip(sends, counts, np.cumsum(counts).tolist(), strict=True):
+            sent.delivery.settle(flush, end - count, end)
+        return flush
+
+    def _numbers(
+        self, topic: Topic, batch: pa.RecordBatch, explicit: npt.NDArray[np.int64] | None
+    ) -> npt.NDArray[np.uint16] | None:
+        """The partition of each row; None where it is the same for all of them."""
+        count = len(topic.partitions)
+        if count == 1:
+            return None
+        chosen = topic.partitions_of(batch) if self._partitioner is None else self._partitioner(batch, count)
+        numbers = np.asarray(chosen)
+        if len(numbers) != batch.num_rows or (len(numbers) and not 0 <= numbers.min() <= numbers.max() < count):
+            raise ProgrammingError(f"a partitioner must give each row a number from 0 to {count - 1}")
+        return (numbers if explicit is None else np.where(explicit >= 0, explicit, numbers)).astype(np.uint16)
+
+    def _fail(self, taken: Sequence[Sent], error: Error) -> None:
+        with self._changed:
+            if self._first_error is None:
+                self._first_error = error
+            if self.name is not None and isinstance(error, OperationalError) and self._failure is None:
+                self._failure = error
+        flush = Flush.failed(error)
+        for sent in taken:
+            sent.delivery.settle(flush, 0, 0)
