@@ -69,7 +69,7 @@ class LateLog:
         if self.NAME in self._folder.topics:
             self._folder.topic(self.NAME).sync()
             for partition in self._folder.topic(self.NAME).partitions:
-                batches += partition.read(partition.start_offset, partition.end_offset)
+                batches += partition.read_all(partition.end_offset)
         return pa.Table.from_batches(batches + pending, schema=_SCHEMA)
 
     def known(self, view_id: int) -> KnownLate:

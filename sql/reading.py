@@ -74,7 +74,7 @@ def relation_rows(database: Database, relation: Relation, reading: Reading, want
         for partition, end in zip(
             database.folder.topic(relation.name).partitions, reading.streams[relation.name], strict=True
         )
-        for batch in partition.read(partition.start_offset, end, columns)
+        for batch in partition.read_all(end, columns)
     ]
     return pa.Table.from_batches(batches, schema=pa.schema([relation.schema.field(name) for name in columns]))
 

@@ -65,6 +65,15 @@ class Log:
                 batches.append(rows)
         return batches
 
+    def read_all(self, end: int, columns: Sequence[str] | None = None) -> list[pa.RecordBatch]:
+        """The rows before offset `end` that are there, from the present start on, whatever is deleted meanwhile."""
+        while True:
+            start = self._start
+            try:
+                return self.read(start, end, columns) if start < end else []
+            except OffsetOutOfRangeError:
+                continue
+
     def event_times(self, start: int, end: int) -> tuple[int, int] | None:
         """The least and the greatest event time (microseconds) of the frames that hold rows of [start, end).
 
