@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..storage.errors import Error, InternalError, OperationalError
-from ..storage.partition import Partition
-from ..storage.topic import Topic
+from ..storage.errors import Error, InternalError, OffsetOutOfRangeError, OperationalError
+from ..storage.log import Log
+from ..storage.readable import ReadableTopic
+from ..storage.schema import OFFSET_COLUMN
 from .dataflow import Dataflow, Result
 from .delta import Delta, Slice
 from .operator import NO_WATERMARK, Time
@@ -23,7 +26,7 @@ class Stream:
     """A topic as the engine sees it. Units: `delay_us` microseconds."""
 
     name: str
-    topic: Topic
+    topic: ReadableTopic
     event_time: str | None
     delay_us: int = 0
 
@@ -117,8 +120,8 @@ class Group:
         """Run one epoch over what has arrived (up to `limits`); the rows taken."""
         deltas: dict[tuple[str, bool], Delta] = {}
         taken = 0
-        for name, stream in self.streams.items():
-            delta, rows = self._take(stream, clock, None if limits is None else limits.get(name))
+        for name, ends in self._readable(limits).items():
+            delta, rows = self._take(self.streams[name], clock, ends)
             taken += rows
             if delta is not None:
                 deltas[(name, False)] = delta
@@ -164,13 +167,22 @@ class Group:
             for subscription in view.subscriptions:
                 subscription.put(epoch, change)
 
-    def _take(self, stream: Stream, clock: int, ends: list[int] | None) -> tuple[Delta | None, int]:
+    def _readable(self, limits: Mapping[str, list[int]] | None) -> dict[str, list[int]]:
+        """Where each stream may be read to: one cut, so that rows of one atomic append are there together."""
+        with ExitStack() as held:
+            for lock in {stream.topic.visibility for stream in self.streams.values()}:
+                held.enter_context(lock)
+            ends = {name: [p.end_offset for p in stream.topic.partitions] for name, stream in self.streams.items()}
+        if limits is not None:
+            ends = {name: list(map(min, present, limits.get(name, present))) for name, present in ends.items()}
+        return ends
+
+    def _take(self, stream: Stream, clock: int, ends: list[int]) -> tuple[Delta | None, int]:
         """The next rows of a stream as one delta, positions moved past them, and how many they are."""
         positions = self.positions[stream.name]
-        available = [
-            (p.end_offset if ends is None else min(p.end_offset, ends[i])) - positions[i]
-            for i, p in enumerate(stream.topic.partitions)
-        ]
+        for index, partition in enumerate(stream.topic.partitions):  # what was deleted before it was read is skipped
+            positions[index] = max(positions[index], min(partition.start_offset, ends[index]))
+        available = [end - position for end, position in zip(ends, positions, strict=True)]
         total = sum(available)
         if total == 0:
             return None, 0
@@ -178,8 +190,9 @@ class Group:
         for view in self.views:
             if view.error is None:
                 wanted |= view.dataflow.columns_of(stream.name)
+        if wanted and stream.event_time is not None:
+            wanted.add(stream.event_time)  # for the watermark: a frame's header knows of rows that come later, too
         columns = [name for name in stream.topic.schema.names if name in wanted]
-        time = self.times[stream.name]
         batches: list[pa.RecordBatch] = []
         origin: list[Slice] = []
         taken = 0
@@ -191,15 +204,15 @@ class Group:
             if rows <= 0:
                 continue
             start, end = positions[index], positions[index] + rows
-            read = partition.read(start, end, columns) if columns else []
+            read, slices = _read(partition, index, start, end, columns) if columns else ([], [])
             positions[index] = end
             taken += rows
             if stream.event_time is not None:
-                time.observe(index, _highest(stream, read, partition, start, end), clock)
+                highest = _highest(stream.event_time, read) if columns else _highest_said(partition, start, end)
+                self.times[stream.name].observe(index, highest, clock)
             batches += read
-            if columns:
-                origin.append(Slice(index, start, rows))
-        if not columns:
+            origin += slices
+        if not batches:
             return None, taken
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
         return Delta(batch, origin=tuple(origin)), taken
@@ -215,17 +228,38 @@ class Group:
         ]
 
 
-def _highest(stream: Stream, batches: list[pa.RecordBatch], partition: Partition, start: int, end: int) -> int | None:
-    """The latest event time among rows just read; from the frame headers if no view needed that column."""
-    highest: list[int] = []
-    for batch in batches:
-        if stream.event_time not in batch.schema.names:
+def _read(
+    log: Log, partition: int, start: int, end: int, columns: list[str]
+) -> tuple[list[pa.RecordBatch], list[Slice]]:
+    """The rows of [start, end) that are still there, and the slices of the log that they are."""
+    while True:
+        first = max(start, log.start_offset)
+        if first >= end:
+            return [], []
+        try:
+            read = log.read(first, end, columns)
+            if sum(batch.num_rows for batch in read) == end - first:
+                return read, [Slice(partition, first, end - first)]
+            read = log.read(first, end, [*columns, OFFSET_COLUMN])
             break
-        value = pc.max(batch.column(stream.event_time)).cast(pa.int64()).as_py()
-        if value is not None:
-            highest.append(value)
-    else:
-        if batches:
-            return max(highest, default=None)
-    bounds: tuple[int, int] | None = partition.event_times(start, end)
+        except OffsetOutOfRangeError:  # they were deleted just now
+            continue
+    if not read:
+        return [], []
+    offsets = np.concatenate([batch.column(len(columns)).to_numpy() for batch in read])
+    starts = np.flatnonzero(np.diff(offsets, prepend=offsets[0] - 2) != 1)
+    counts = np.diff(starts, append=len(offsets))
+    slices = [Slice(partition, int(offsets[s]), int(n)) for s, n in zip(starts, counts, strict=True)]
+    return [batch.select(columns) for batch in read], slices
+
+
+def _highest(event_time: str, batches: list[pa.RecordBatch]) -> int | None:
+    """The latest event time among rows just read."""
+    found = [pc.max(batch.column(event_time)).cast(pa.int64()).as_py() for batch in batches]
+    return max((value for value in found if value is not None), default=None)
+
+
+def _highest_said(log: Log, start: int, end: int) -> int | None:
+    """The latest event time that the frames of rows say which nobody reads."""
+    bounds = log.event_times(start, end)
     return None if bounds is None else bounds[1]

@@ -11,13 +11,15 @@ from pathlib import Path
 from ..engine.dataflow import Dataflow
 from ..engine.group import Stream
 from ..engine.runtime import Engine, Options
-from ..storage import limits
 from ..storage.catalog import CatalogEntry
-from ..storage.errors import NotSupportedError, ProgrammingError
+from ..storage.errors import NotSupportedError, OperationalError, ProgrammingError
 from ..storage.folder import Folder
+from ..storage.readable import ReadableFolder, ReadableTopic
+from ..storage.tail import TailFolder
 from ..storage.topic import Durability, TopicOptions
 from . import plan as p
 from .blocks import volatile_names
+from .declaration import spelled, stream_relation, topic_options
 from .dialect import parse_script, position_of
 from .explain import unbounded
 from .late_rows import LateLog
@@ -37,7 +39,7 @@ from .twin import (
     table_name,
     twin,
 )
-from .types import Binder, quote
+from .types import Binder
 from .window_checks import check_windows
 
 from sqlglot import exp  # isort: skip
@@ -57,7 +59,13 @@ class Database:
     """What connections to one folder share. Statements that change it hold `lock`."""
 
     def __init__(
-        self, path: Path | None, options: Options, *, durability: Durability | None, default_partitions: int
+        self,
+        path: Path | None,
+        options: Options,
+        *,
+        durability: Durability | None,
+        default_partitions: int,
+        read_only: bool = False,
     ) -> None:
         self.lock = threading.RLock()
         self.binder = Binder()
@@ -66,21 +74,59 @@ class Database:
         self.view_ids: dict[str, int] = {}
         self.default_partitions = default_partitions
         self._properties: dict[str, ViewProperties] = {}
-        self.folder = Folder.open(path, durability=durability)
+        self._entries: dict[str, CatalogEntry] = {}  # of the catalog, as they are declared here
+        self._tail = TailFolder(path) if path is not None and read_only else None
+        self._owned = None if self._tail is not None else Folder.open(path, durability=durability)
         try:
-            self.late = LateLog(self.folder)
+            self.late = LateLog(self.log, self._owned)
             self.relations.add(self.late.relation(self.binder))
             self.engine = Engine(options, self.late.flush)
-            self._reopen()
+            if self._owned is not None:
+                self._drop_orphans(self._owned)
+            self._declare(self.log.catalog.entries)
         except BaseException:
-            self.folder.close()
+            self.log.close()
             raise
         self.engine.start()
+
+    @property
+    def log(self) -> ReadableFolder:
+        """The folder, to read."""
+        if self._owned is not None:
+            return self._owned
+        assert self._tail is not None
+        return self._tail
+
+    @property
+    def folder(self) -> Folder:
+        """The folder, to write. Raises: OperationalError where it was opened to read only."""
+        if self._owned is not None:
+            return self._owned
+        assert self._tail is not None
+        raise OperationalError(
+            "cannot write: the database is open for reading only",
+            detail=f"Process {self._tail.owner} owns {self._tail.path}, or owned it last.",
+            hint="Write from that process; or, when it has ended, connect without read_only.",
+            sqlstate="25006",
+        )
+
+    @property
+    def read_only(self) -> bool:
+        """Whether another process may be writing, and this one may not."""
+        return self._tail is not None
+
+    def refresh(self) -> None:
+        """Take over what the process that owns the folder has created and dropped since."""
+        if self._tail is None:
+            return
+        with self.lock:
+            if self._tail.look():
+                self._follow_catalog(self._tail.catalog.entries)
 
     def close(self) -> None:
         """Stop the engine, then let go of the folder."""
         self.engine.close()
-        self.folder.close()
+        self.log.close()
 
     # -- streams --------------------------------------------------------------------------------------------------
 
@@ -89,10 +135,11 @@ class Database:
 
         A stream that is `replaced` goes first, with its rows.
         """
-        relation, options = self._stream_relation(statement)
+        relation = stream_relation(self.binder, statement)
+        options = self._options(statement, relation)
         partitions = statement.partitions or self.default_partitions
         relation = replace(relation, partitions=partitions)
-        key = [_spelled(relation, name) for name in statement.partition_by]
+        key = [spelled(relation, name) for name in statement.partition_by]
         properties = {"partitions": partitions, "key": key}
         if replaced is not None:
             self.drop([replaced.name])
@@ -100,77 +147,14 @@ class Database:
         self._open_stream(relation, options, partitions, key)
         return []
 
-    def _stream_relation(self, statement: CreateStream) -> tuple[Relation, TopicOptions]:
-        columns: list[Column] = []
-        defaults: dict[str, exp.Expr] = {}
-        for definition in statement.columns:
-            if any(c.name.lower() == definition.name.lower() for c in columns):
-                raise ProgrammingError(
-                    f'column "{definition.name}" is declared twice', position=definition.position, sqlstate="42701"
-                )
-            column = self.binder.column(
-                definition.name, definition.type, nullable=not definition.not_null, position=definition.position
-            )
-            if definition.default is not None:
-                refuse_volatile(
-                    exp.select(definition.default.copy()),
-                    volatile_names() - {"now", "uuid", "gen_random_uuid", "current_timestamp", "today", "current_date"},
-                )
-                self.binder.bind(
-                    f"SELECT CAST(({definition.default.sql(dialect='duckdb')}) AS {column.type})", definition.default
-                )
-                defaults[column.name] = definition.default
-            columns.append(column)
-        event_time = None
-        if statement.watermark is not None:
-            mark = statement.watermark
-            time = next((c for c in columns if c.name.lower() == mark.column.lower()), None)
-            if time is None:
-                raise ProgrammingError(
-                    f'stream "{statement.name}" has no column "{mark.column}"', position=mark.position, sqlstate="42703"
-                )
-            if time.type not in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
-                raise ProgrammingError(
-                    f'cannot use "{time.name}" of type {time.type} as event time',
-                    detail="A watermark follows a point in time with microseconds.",
-                    hint="Declare the column TIMESTAMP or TIMESTAMPTZ.",
-                    position=mark.position,
-                )
-            event_time = time.name
-        if statement.partitions is not None and not 1 <= statement.partitions <= limits.PARTITIONS_MAX:
-            raise ProgrammingError(
-                f"cannot have {statement.partitions} partitions",
-                detail=f"A stream has 1 to {limits.PARTITIONS_MAX}.",
-                position=statement.start,
-            )
-        delay = statement.watermark.delay_us if statement.watermark is not None else 0
-        relation = Relation(statement.name, "STREAM", tuple(columns), statement.text, None, event_time, delay, defaults)
-        for name in statement.partition_by:
-            _spelled(relation, name)
-        return relation, self._topic_options(statement, event_time)
-
-    def _topic_options(self, statement: CreateStream, event_time: str | None) -> TopicOptions:
-        durability: Durability = "none" if self.folder.temporary else "group"
-        for name, value in statement.options.items():
-            if name == "durability":
-                if value not in ("none", "group", "each"):
-                    raise ProgrammingError(
-                        f"there is no durability {value!r}",
-                        hint="durability is 'none', 'group' or 'each'.",
-                        position=statement.start,
-                    )
-                durability = value  # type: ignore[assignment]
-            else:
-                raise NotSupportedError(
-                    f'cannot set "{name}" on a stream',
-                    hint="WITH takes durability = 'none' | 'group' | 'each' so far.",
-                    position=statement.start,
-                )
-        return TopicOptions(durability=durability, event_time=event_time)
+    def _options(self, statement: CreateStream, relation: Relation) -> TopicOptions:
+        base = TopicOptions("none" if self.log.temporary else "group", relation.event_time)
+        return topic_options(statement.options, base, statement.start)
 
     def _open_stream(self, relation: Relation, options: TopicOptions, partitions: int, key: list[str]) -> None:
-        if relation.name in self.folder.topics:
-            topic = self.folder.topic(relation.name)
+        topic: ReadableTopic
+        if relation.name in self.log.topics:
+            topic = self.log.topic(relation.name)
         else:
             topic = self.folder.create_topic(
                 relation.name, relation.schema, partitions=partitions, key=key, options=options
@@ -320,19 +304,35 @@ class Database:
             del self.plans[name], self._properties[name], self.view_ids[name]
         elif relation.kind == "STREAM":
             self.engine.drop_stream(relation.name)
-            self.folder.drop_topic(relation.name)
+            if self._owned is not None:
+                self._owned.drop_topic(relation.name)
         self.relations.remove(name)
 
-    def _reopen(self) -> None:
-        """Declare again what the catalog holds, in the order it was created."""
-        entries: Mapping[str, CatalogEntry] = self.folder.catalog.entries
-        streams = {entry.name for entry in entries.values() if entry.kind == "STREAM"}
-        for name in [name for name in self.folder.topics if name not in streams and name != self.late.NAME]:
-            self.folder.drop_topic(name)  # a DROP was committed, and the process died before the files went
+    def _drop_orphans(self, folder: Folder) -> None:
+        """Drop the topics of no stream: a DROP was committed, and the process died before the files went."""
+        streams = {entry.name for entry in folder.catalog.entries.values() if entry.kind == "STREAM"}
+        for name in [name for name in folder.topics if name not in streams and name != self.late.NAME]:
+            folder.drop_topic(name)
+
+    def _follow_catalog(self, entries: Mapping[str, CatalogEntry]) -> None:
+        """Declare what is new in the catalog, and forget what is not in it any more or is another now."""
+        stale = [name for name, entry in self._entries.items() if entries.get(name) != entry]
+        gone = [relation for relation in self.relations if relation.name in stale]
+        while gone:
+            for relation in [r for r in gone if not any(d in gone for d in self.dependents(r.name))]:
+                self._forget(relation)
+                del self._entries[relation.name]
+                gone.remove(relation)
+        self._declare({name: entry for name, entry in entries.items() if name not in self._entries})
+
+    def _declare(self, entries: Mapping[str, CatalogEntry]) -> None:
+        """Declare what the catalog holds, in the order it was created."""
         for entry in entries.values():
+            self._entries[entry.name] = entry
             statement = parse_script(entry.sql)[0]
             if isinstance(statement, CreateStream):
-                relation, options = self._stream_relation(statement)
+                relation = stream_relation(self.binder, statement)
+                options = self._options(statement, relation)
                 partitions = int(entry.properties["partitions"])
                 self._open_stream(
                     replace(relation, partitions=partitions), options, partitions, list(entry.properties["key"])
@@ -360,17 +360,6 @@ class Database:
 
 def _same(left: str, right: str) -> bool:
     return left.lower() == right.lower()
-
-
-def _spelled(relation: Relation, name: str) -> str:
-    column = relation.column(name)
-    if column is None:
-        raise ProgrammingError(
-            f'stream "{relation.name}" has no column "{name}"',
-            hint=f"Its columns are {', '.join(quote(c.name) for c in relation.columns)}.",
-            sqlstate="42703",
-        )
-    return column.name
 
 
 def _refuse_duplicates(columns: tuple[Column, ...], statement: CreateView) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ..engine.runtime import Options
 from ..storage import limits
-from ..storage.errors import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
+from ..storage.errors import InterfaceError, OperationalError, ProgrammingError
 from ..storage.partitioners import Partitioner
 from ..storage.producer import Producer
 from ..storage.topic import Durability
@@ -52,7 +52,7 @@ class Status:
     watermarks: Mapping[str, int | None]
 
 
-_open: dict[Path, Database] = {}  # the folders this process has open
+_open: dict[tuple[Path, bool], Database] = {}  # the folders this process has open, and whether to read only
 _users: dict[Database, int] = {}  # open connections of each database
 _open_lock = threading.RLock()  # reentrant: a collected connection may be closed while another opens
 
@@ -77,35 +77,44 @@ def connect(
 ) -> Connection:
     """A connection to the database in the folder `path`, made if it is not there; ':memory:' leaves nothing behind.
 
-    Connections of one process to one folder share it. `clock` gives microseconds since 1970 (for tests).
+    Connections of one process to one folder share it. `clock` gives microseconds since 1970 (for tests). With
+    `read_only` the folder may belong to another process, whose rows appear a few milliseconds after it had them
+    acknowledged; views are kept by this process too.
     Raises: FolderLockedError where another process owns the folder.
 
     >>> with connect() as con:
     ...     con.execute("SELECT 6 * 7").fetchall()
     [(42,)]
     """
-    if read_only:
-        raise NotSupportedError(
-            "cannot open a folder read-only yet", hint="Connect without read_only from the process that owns it."
+    if read_only and str(path) == ":memory:":
+        raise ProgrammingError(
+            "cannot open a database in memory for reading only", detail="There would be nothing in it."
         )
     options = Options(rows_per_epoch, idle_timeout_s, future_guard_s, *([clock] if clock is not None else []))
     with _open_lock:
         folder = None if str(path) == ":memory:" else Path(path).resolve()
-        database = None if folder is None else _open.get(folder)
+        place = None if folder is None else (folder, read_only)
+        database = None if place is None else _open.get(place)
         if database is None:
-            database = Database(folder, options, durability=durability, default_partitions=default_partitions)
-            if folder is not None:
-                _open[folder] = database
+            database = Database(
+                folder,
+                options,
+                durability=durability,
+                default_partitions=default_partitions,
+                read_only=read_only,
+            )
+            if place is not None:
+                _open[place] = database
         _users[database] = _users.get(database, 0) + 1
-        return Connection(database, folder)
+        return Connection(database, place)
 
 
 class Connection:
     """One user of a database. Each statement commits by itself: when execute returns, an INSERT is durable."""
 
-    def __init__(self, database: Database, folder: Path | None) -> None:
+    def __init__(self, database: Database, place: tuple[Path, bool] | None) -> None:
         self._database = database
-        self._folder = folder
+        self._place = place
         self._session = Session(database)
         self._producers: list[Producer] = []
         self._closed = False
@@ -215,6 +224,11 @@ class Connection:
                 f"the views have not caught up within {timeout_s:g} s", hint="Wait longer, or ask SHOW QUERIES."
             )
 
+    @property
+    def read_only(self) -> bool:
+        """Whether this connection only reads."""
+        return self._database.read_only
+
     def relations(self) -> list[RelationInfo]:
         """Everything that SQL can name here."""
         return [
@@ -247,8 +261,8 @@ class Connection:
             if _users[self._database]:
                 return
             del _users[self._database]
-            if self._folder is not None:
-                _open.pop(self._folder, None)
+            if self._place is not None:
+                _open.pop(self._place, None)
             self._database.close()
 
     def __enter__(self) -> Connection:

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from ..engine.operator import END_OF_TIME
 from ..engine.operators.late import LateRows
 from ..storage.folder import Folder
+from ..storage.readable import ReadableFolder
+from ..storage.schema import OFFSET_COLUMN
 from ..storage.topic import TopicOptions
 from .lower import KnownLate
 from .relations import Relation
@@ -47,8 +49,9 @@ class LateLog:
 
     NAME = "system.late_rows"
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+    def __init__(self, log: ReadableFolder, folder: Folder | None) -> None:
+        self._log = log
+        self._folder = folder  # to append to; None where another process does
         self._pending: list[pa.RecordBatch] = []
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -66,9 +69,9 @@ class LateLog:
         with self._lock:
             pending = list(self._pending)
         batches: list[pa.RecordBatch] = []
-        if self.NAME in self._folder.topics:
-            self._folder.topic(self.NAME).sync()
-            for partition in self._folder.topic(self.NAME).partitions:
+        if self.NAME in self._log.topics:
+            self._log.topic(self.NAME).sync()
+            for partition in self._log.topic(self.NAME).partitions:
                 batches += partition.read_all(partition.end_offset)
         return pa.Table.from_batches(batches + pending, schema=_SCHEMA)
 
@@ -107,7 +110,12 @@ class LateLog:
         return report
 
     def flush(self) -> None:
-        """Append what was reported since the last flush; not waited for, it is a record of what readers saw."""
+        """Append what was reported since the last flush; not waited for, it is a record of what readers saw.
+
+        A process that only reads keeps its own reports in memory.
+        """
+        if self._folder is None:
+            return
         with self._lock:
             if not self._pending:
                 return
@@ -121,14 +129,19 @@ class LateLog:
 
     def _whole_rows(self, stream: str, late: LateRows) -> pa.Table:
         """The late rows with all columns of their stream: the query that met them had read only what it needed."""
-        topic = self._folder.topic(stream)
+        topic = self._log.topic(stream)
         parts, order = [], []
         for number in np.unique(late.partitions):
             places = np.flatnonzero(late.partitions == number)
             offsets = late.offsets[places]
             start, end = int(offsets.min()), int(offsets.max()) + 1
-            rows = pa.Table.from_batches(topic.partitions[number].read(start, end), schema=topic.schema)
-            parts.append(rows.take(pa.array(offsets - start)))
+            log = topic.partitions[number]
+            read = log.read(max(start, log.start_offset), end, [*topic.schema.names, OFFSET_COLUMN])
+            rows = pa.Table.from_batches(read, topic.schema.append(pa.field(OFFSET_COLUMN, pa.int64())))
+            present = rows.column(OFFSET_COLUMN).to_numpy()
+            at = np.searchsorted(present, offsets)
+            found = np.isin(offsets, present)  # others were deleted meanwhile
+            parts.append(rows.drop_columns([OFFSET_COLUMN]).take(pa.array(at, mask=~found)))
             order.append(places)
         return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
 

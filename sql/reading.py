@@ -72,7 +72,7 @@ def relation_rows(database: Database, relation: Relation, reading: Reading, want
     batches = [
         batch
         for partition, end in zip(
-            database.folder.topic(relation.name).partitions, reading.streams[relation.name], strict=True
+            database.log.topic(relation.name).partitions, reading.streams[relation.name], strict=True
         )
         for batch in partition.read_all(end, columns)
     ]

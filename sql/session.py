@@ -13,7 +13,8 @@ from ..engine.changelog import changelog
 from ..engine.delta import Delta
 from ..engine.subscription import Subscription
 from ..storage.errors import NotSupportedError, ProgrammingError
-from ..storage.topic import Appended, Topic
+from ..storage.readable import ReadableTopic
+from ..storage.topic import Appended
 from . import plan as p
 from .database import Database
 from .explain import explain
@@ -91,15 +92,18 @@ class Session:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.settings: dict[str, bool] = {"allow_recompute": True}
-        self._written: dict[Topic, list[int]] = {}  # where the rows of this connection end, by partition
+        self._written: dict[ReadableTopic, list[int]] = {}  # where the rows of this connection end, by partition
         self._subscriptions = 0
-        self._notices = list(database.folder.notices)  # what recovery found, told with the first statement
+        self._notices = list(database.log.notices)  # what recovery found, told with the first statement
         self.flush_target()
 
     def run(self, statement: Statement, parameters: Parameters = None) -> Outcome:
         """Do what the statement says, whole or not at all."""
         if parameters and not isinstance(statement, Select | Insert):
             raise ProgrammingError("only SELECT and INSERT take parameters", position=statement.start)
+        self.database.refresh()
+        if self.database.read_only:
+            self.flush_target()  # what the owner has written by now is what its readers expect
         outcome = self._run(statement, parameters)
         notices, self._notices = self._notices, []
         return replace(outcome, notices=[*notices, *outcome.notices]) if notices else outcome
@@ -151,7 +155,7 @@ class Session:
 
     def wrote(self, stream: str, appended: Sequence[Appended]) -> None:
         """Remember rows of this connection, so that its reads see them."""
-        topic = self.database.folder.topic(self.database.relations.require(stream).name)
+        topic = self.database.log.topic(self.database.relations.require(stream).name)
         ends = self._written.setdefault(topic, [0] * len(topic.partitions))
         for part in appended:
             ends[part.partition] = max(ends[part.partition], part.end)
@@ -160,7 +164,7 @@ class Session:
         """All that any stream holds now, as what this connection's reads must cover."""
         for relation in list(self.database.relations):
             if relation.kind == "STREAM":
-                topic = self.database.folder.topic(relation.name)
+                topic = self.database.log.topic(relation.name)
                 topic.sync()
                 ends = self._written.setdefault(topic, [0] * len(topic.partitions))
                 ends[:] = map(max, ends, [partition.end_offset for partition in topic.partitions])
@@ -168,7 +172,7 @@ class Session:
 
     def _ends(self) -> dict[str, list[int]]:
         """What reads must cover, by stream; a topic that was dropped since, even if its name lives on, is forgotten."""
-        topics = self.database.folder.topics
+        topics = self.database.log.topics
         self._written = {topic: ends for topic, ends in self._written.items() if topics.get(topic.name) is topic}
         return {topic.name: ends for topic, ends in self._written.items()}
 

@@ -82,7 +82,7 @@ def _streams(database: Database) -> Rows:
     rows = []
     for relation in database.relations:
         if relation.kind == "STREAM":
-            partitions = database.folder.topic(relation.name).partitions
+            partitions = database.log.topic(relation.name).partitions
             count = sum(part.end_offset - part.start_offset for part in partitions)
             mark = marks.get(relation.name)
             time = None if mark is None else datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=mark)
@@ -123,7 +123,7 @@ def _partitions(database: Database, statement: Show) -> Rows:
     rows = []
     for relation in database.relations:
         if relation.kind == "STREAM" and (statement.name is None or relation.name.lower() == statement.name.lower()):
-            for index, part in enumerate(database.folder.topic(relation.name).partitions):
+            for index, part in enumerate(database.log.topic(relation.name).partitions):
                 rows.append((relation.name, index, part.start_offset, part.end_offset))
     if statement.name is not None and not rows:
         database.relations.require(statement.name, statement.start)

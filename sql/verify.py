@@ -113,7 +113,7 @@ def _register_closed(
     known: list[tuple[int, int, int]],
 ) -> None:
     """The stream once more with `_closed`: per late row, up to when the windows that hold it do not count it."""
-    partitions = database.folder.topic(relation.name).partitions
+    partitions = database.log.topic(relation.name).partitions
     starts = np.cumsum(
         [0] + [end - p.start_offset for p, end in zip(partitions, reading.streams[relation.name], strict=True)]
     )

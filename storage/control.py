@@ -17,6 +17,9 @@ _OLD_MAGIC = b"SLC1"
 _OLD_RECORD = struct.Struct("<qqqq")  # sequence, base offset, position, offset
 
 
+CONTROL_BYTES = _PREFIX.size + _RECORD.size
+
+
 class Durable(NamedTuple):
     """All frames before byte `position` of the active segment, and all rows before `offset`, are on the medium.
 

@@ -104,6 +104,20 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
 
 
+def file_size(path: Path) -> int:
+    with _disk("stat", path):
+        return path.stat().st_size
+
+
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """Another one whenever the file has been written or replaced; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
 def save_file(path: Path, content: bytes, *, durable: bool) -> None:
     """Replaces the whole file or, when anything goes wrong, nothing of it."""
     draft = path.with_name(path.name + ".tmp")
@@ -185,7 +199,7 @@ def lock_file(path: Path) -> File:
         raise FolderLockedError(
             f'could not open "{path.parent}": another connection owns it',
             detail=f"Process {owner} holds {path}.",
-            hint="Close the other connection, or end that process.",
+            hint="Close the other connection, or end that process; or open the folder for reading only.",
         ) from None
     file.truncate(0)
     process = f"{os.getpid()}\n".encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,6 +27,7 @@ from .flusher import Flusher
 from .frame import NO_MARK, Mark
 from .limits import TOPIC_NAME_BYTES_MAX
 from .partition import Partition
+from .readable import ReadableFolder
 from .topic import Appended, Durability, Placing, Surroundings, Topic, TopicOptions
 from .transactions import Part, Transactions
 from .writers import Writers
@@ -34,7 +35,7 @@ from .writers import Writers
 _DEFAULTS = TopicOptions()
 
 
-class Folder:
+class Folder(ReadableFolder):
     """One open database folder; nobody else has it open meanwhile.
 
     Holds: if it is never closed, nothing that was acknowledged is lost, and a temporary folder goes with the process.
@@ -50,6 +51,7 @@ class Folder:
         self._cleanup = weakref.finalize(self, _release, path if temporary else None, flusher)
         self.transactions = Transactions(path / "transactions", durable=durable, published=not temporary)
         self.writers = Writers(path / "writers.json", durable=durable)
+        self.visibility = self.transactions.visibility
         self._around = Surroundings(durability, temporary, flusher, self.transactions)
         self.catalog = Catalog(path / "catalog.json", durable=durable)
         self._topics: dict[str, Topic] = {}
@@ -152,11 +154,6 @@ class Folder:
         return tuple(
             (topics[one.partition][0], Appended(topics[one.partition][1], one.start, one.end)) for one in placed
         )
-
-    def cut(self, names: Iterable[str]) -> dict[str, list[int]]:
-        """The end offsets of the partitions of these topics, which never show a part of an atomic append alone."""
-        with self.transactions.visibility:
-            return {name: [partition.end_offset for partition in self._topics[name].partitions] for name in names}
 
     def close(self) -> None:
         """All rows are durable and the lock is free; a temporary folder is removed. Closing twice is harmless.

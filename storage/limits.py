@@ -15,6 +15,12 @@ PRODUCER_LINGER_S = 0.002  # how long a producer waits for more rows before it a
 PRODUCER_BATCH_BYTES = 8 << 20  # as much it appends at once
 PRODUCER_BUFFER_BYTES = 64 << 20  # as much it holds; beyond it send() waits
 PRODUCER_ROW_BYTES = 256  # what a row given as a mapping counts for in its buffer
+TAIL_BUSY_S = 0.0004  # between two looks at a folder that another process writes, while rows come
+TAIL_IDLE_S = 0.003  # the same while none come
+TAIL_BUSY_FOR_S = 0.2  # how long rows are taken to come after the last one came
+TAIL_LOOK_S = 0.1  # between two looks for topics that are new
+TAIL_RETRIES = 50  # looks at a manifest whose files go while it is read
+TAIL_SETTLE_S = 1.0  # how long a reader that opens waits for rows that belong together to be shown together
 UNFLUSHED_BYTES_MAX = 256 << 20  # appended, not yet durable: beyond it append() waits
 
 ROWS_PER_EPOCH = 1 << 18  # rows one epoch takes of each stream when it is behind

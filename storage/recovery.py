@@ -10,7 +10,7 @@ import numpy as np
 
 from .control import Durable
 from .errors import CorruptionError
-from .files import File, list_folder, map_file, remove_file
+from .files import file_size, list_folder, map_file, remove_file
 from .frame import NO_TRANSACTION, find_frames, scan_frames
 from .frame_index import FrameIndex
 from .manifest import Manifest, SegmentEntry
@@ -66,9 +66,7 @@ def _open_active(
     durable: bool,
 ) -> Recovered:
     path, schema = folder / entry.file, schemas[entry.schema_id]
-    file = File(path)
-    size = file.size()
-    file.close()
+    size = file_size(path)
     buffer = map_file(path, size)
     index = FrameIndex(entry.base_offset, len(schema.file_start))
     writers: dict[int, int] = {}

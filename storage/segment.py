@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from .errors import CorruptionError
-from .files import File, map_file, remove_file
+from .files import File, file_size, map_file, remove_file
 from .footer import encode_footer
 from .frame import NO_MARK, Compression, Mark, Times, decode_frame, encode_frame, scan_frames
 from .frame_index import FrameIndex
@@ -69,17 +69,16 @@ class Segment:
         return segment
 
     @classmethod
-    def sealed(cls, path: Path, schema: SegmentSchema, entry: SegmentEntry) -> Segment:
+    def sealed(cls, path: Path, schema: SegmentSchema, entry: SegmentEntry, *, save_index: bool = True) -> Segment:
         """A sealed segment; its frames are verified when they are first read.
 
+        A frame index that is missing is built, and saved if the folder is ours.
         Raises: CorruptionError if the file is not as long as the manifest says, or frames are missing.
         """
         size, end_offset = entry.size_bytes, entry.end_offset
         assert size is not None
         assert end_offset is not None
-        file = File(path)
-        actual_size = file.size()
-        file.close()
+        actual_size = file_size(path)
         if actual_size != size:
             raise damaged(path, f"It has {actual_size} bytes where its manifest says {size}.")
         index_path = path.with_suffix(".idx")
@@ -92,7 +91,8 @@ class Segment:
             if index.end_offset != end_offset:
                 lost = f"Offsets {index.end_offset} to {end_offset} cannot be read."
                 raise damaged(path, f"A frame does not match its checksum at byte {index.end_position}. {lost}")
-            index.save(index_path, durable=False)
+            if save_index:
+                index.save(index_path, durable=False)
         segment = cls(path, schema, index, base_offset=entry.base_offset)
         segment.entry = entry
         segment._unverified = bytearray(b"\1") * len(index.offsets)
@@ -152,7 +152,7 @@ class Segment:
         found: list[tuple[pa.RecordBatch, Offsets]] = []
         for number in self.index.find(start, end):
             first, last, position, end_position = self.index.place(number)
-            buffer = self._mapped(end_position)
+            buffer = self.mapped(end_position)
             if self._unverified is not None and self._unverified[number]:
                 self._verify(number, buffer)
             message = pa.ipc.read_message(buffer.slice(position, end_position - position))
@@ -194,7 +194,7 @@ class Segment:
         file = self._file
         assert file is not None, "a segment is sealed once"
         positions = np.append(np.array(self.index.positions), self.size)
-        words = np.frombuffer(self._mapped(self.size), np.int32, count=self.size // 4)
+        words = np.frombuffer(self.mapped(self.size), np.int32, count=self.size // 4)
         footer = encode_footer(self.schema.schema, positions, 8 + words[positions[:-1] // 4 + 1])
         file.truncate(self.size)
         self._allocated = self.size
@@ -210,7 +210,7 @@ class Segment:
 
     def remove(self) -> None:
         """The file is gone; who holds the segment can still read it."""
-        self._mapped(self.size)
+        self.mapped(self.size)
         remove_file(self.path)
         remove_file(self.path.with_suffix(".idx"))
 
@@ -220,7 +220,8 @@ class Segment:
             self._file.close()
             self._file = None
 
-    def _mapped(self, end_position: int) -> pa.Buffer:
+    def mapped(self, end_position: int) -> pa.Buffer:
+        """The file's bytes, at least those before `end_position`, which are there; not copied."""
         buffer = self._buffer
         if buffer is None or buffer.size < end_position:
             buffer = self._buffer = map_file(self.path, max(self._allocated, end_position))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +18,11 @@ from .document import load_document, save_document
 from .errors import DataError, Error, ProgrammingError
 from .files import make_folder
 from .flusher import Flusher
-from .frame import NO_MARK, NO_TIME, Compression, Mark, Times
-from .limits import FRAME_BYTES_MAX, PARTITIONS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX, TOMBSTONE_RETENTION_MS
+from .frame import NO_MARK, NO_TIME, Mark, Times
+from .limits import FRAME_BYTES_MAX, PARTITIONS_MAX, SEGMENT_BYTES_MAX
 from .partition import Durability, Frames, Partition
 from .partitioning import partition_numbers, split
+from .readable import ReadableTopic, TopicOptions
 from .schema import Change, RenameColumn, SegmentSchema, changed, check_column
 from .transactions import Transactions
 
@@ -31,26 +31,6 @@ __all__ = ["Appended", "Durability", "Partition", "Surroundings", "Topic", "Topi
 Placing = int | npt.NDArray[np.uint16] | None  # the partition of all rows, of each row, or as the key says
 _FILE = "topic.json"
 _FRAME_MARGIN_BYTES = 1 << 20  # what metadata and padding may add to the bytes of the columns
-
-
-@dataclass(frozen=True)
-class TopicOptions:
-    """How a topic is kept. `event_time` names the timestamp column whose bounds each frame records.
-
-    Rows are deleted, a segment at a time, `retention_ms` after they were appended, and the oldest once all segments
-    together pass `retention_bytes`. With `cleanup` 'compact' the last row of each key stays for ever instead, and a
-    deletion `tombstone_retention_ms`. `headers` names the column of each row's headers: map<string, binary>.
-    """
-
-    durability: Durability = "group"
-    event_time: str | None = None
-    segment_bytes: int = SEGMENT_BYTES
-    retention_ms: int | None = None
-    retention_bytes: int | None = None
-    cleanup: Literal["delete", "compact"] = "delete"
-    tombstone_retention_ms: int = TOMBSTONE_RETENTION_MS
-    compression: Compression | None = None
-    headers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +52,7 @@ class Appended:
     end: int
 
 
-class Topic:
+class Topic(ReadableTopic):
     """Any thread may append; `partitions` are read one by one."""
 
     def __init__(
@@ -84,24 +64,19 @@ class Topic:
         partitions: int,
         options: TopicOptions,
         *,
+        created: int | None,
         surroundings: Surroundings,
     ) -> None:
-        self.name = name
-        self.folder = folder
-        self.key = key
-        self.options = options
-        self.visibility = surroundings.transactions.visibility
-        self._schemas = list(schemas)
+        super().__init__(folder, name, schemas, key, options, surroundings.transactions.visibility)
         present = self._schemas[-1]
         event_time = options.event_time
         self._event_field = None if event_time is None else present.fields[present.schema.names.index(event_time)]
         self._around = surroundings
+        self._created = created
         self._batches = itertools.count()  # batches without a key or a partition, which go round
         self._changing = threading.Lock()
-        self._listening = threading.Lock()
-        self._listeners: tuple[Callable[[], None], ...] = ()
         durability = self.durability
-        self.partitions = tuple(
+        self.partitions: tuple[Partition, ...] = tuple(
             Partition(
                 folder / f"p-{number:04d}",
                 self._schemas,
@@ -111,7 +86,7 @@ class Topic:
                 durable_folder=durability != "none",
                 published=not surroundings.temporary,
                 committed=surroundings.transactions.committed,
-                grown=self._notify,
+                grown=self.notify,
             )
             for number in range(partitions)
         )
@@ -132,7 +107,14 @@ class Topic:
         _check(name, schema, key, partitions, options)
         assert set(key) <= set(schema.names), "a key of columns that do not exist"
         topic = cls(
-            folder, name, [SegmentSchema.first(schema)], tuple(key), partitions, options, surroundings=surroundings
+            folder,
+            name,
+            [SegmentSchema.first(schema)],
+            tuple(key),
+            partitions,
+            options,
+            created=time.time_ns() // 1000,
+            surroundings=surroundings,
         )
         make_folder(folder, durable=topic.durability != "none")
         topic._save(topic._schemas, topic.key, options)
@@ -149,13 +131,9 @@ class Topic:
             tuple(content["key"]),
             content["partitions"],
             TopicOptions(**content["options"]),
+            created=content.get("created"),
             surroundings=surroundings,
         )
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The present version."""
-        return self._schemas[-1].schema
 
     @property
     def durability(self) -> Durability:
@@ -198,16 +176,6 @@ class Topic:
             return np.full(batch.num_rows, next(self._batches) % count, np.uint16)
         return partition_numbers([batch.column(name) for name in self.key], count)
 
-    @property
-    def version(self) -> SegmentSchema:
-        """The present version of the schema, by which batches are placed."""
-        return self._schemas[-1]
-
-    @property
-    def versions(self) -> Sequence[SegmentSchema]:
-        """All versions the schema has had, by their ids."""
-        return self._schemas
-
     def evolve(self, change: Change) -> None:
         """The schema is another from now on; rows that are there are read by it. On disk, all of it or nothing.
 
@@ -249,20 +217,6 @@ class Topic:
         for partition in self.partitions:
             partition.commit()
 
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Calls `listener`, from any thread, after more rows became readable; the answer ends that.
-
-        The listener returns at once, raises nothing and appends nothing.
-        """
-        with self._listening:
-            self._listeners = (*self._listeners, listener)
-
-        def end() -> None:
-            with self._listening:
-                self._listeners = tuple(other for other in self._listeners if other is not listener)
-
-        return end
-
     def close(self, *, keep: bool = True) -> None:
         """All partitions are closed, also when one of them could not sync, which is raised in the end.
 
@@ -277,13 +231,10 @@ class Topic:
         if errors:
             raise errors[0]
 
-    def _notify(self) -> None:
-        for listener in self._listeners:
-            listener()
-
     def _save(self, schemas: Sequence[SegmentSchema], key: tuple[str, ...], options: TopicOptions) -> None:
         content = {
             "name": self.name,
+            "created": self._created,
             "schemas": [schema.to_json() for schema in schemas],
             "key": list(key),
             "partitions": len(self.partitions),

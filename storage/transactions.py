@@ -18,9 +18,10 @@ from .frame import Mark
 from .limits import TRANSACTION_RECORDS_MAX
 from .partition import Frames, Partition, Written
 from .schema import SegmentSchema
+from .showing import Showing
 
 _MAGIC = b"SLT1"
-_HEADER = struct.Struct("<4sIqqq")  # magic, crc32c of the floor, floor, visible sequence, 0
+_HEADER = struct.Struct("<4sIq")  # magic, crc32c of the floor, floor
 _RECORD = struct.Struct("<qII")  # number, crc32c of it, 0
 _RECORDS = np.dtype([("number", "<i8"), ("checksum", "<u4"), ("zero", "<u4")])
 _ALLOCATION_BYTES = 1 << 12
@@ -68,7 +69,7 @@ class Transactions:
         self._written = self._synced = 0
         self._syncing = False
         self._failure: OperationalError | None = None
-        self._visible = 0
+        self._showing = Showing(path.with_name("ctl")) if published else None
         self._load()
 
     def committed(self, number: int) -> bool:
@@ -98,11 +99,11 @@ class Transactions:
                 part.partition.flush(end)
             self._commit(number, durable=any(part.partition.durability != "none" for part in parts))
             with self.visibility:
-                self._show(+1)
+                self._show()
                 with ExitStack() as decisions:  # each is taken, also when another could not be told to the disk
                     for part, (before, _) in zip(parts, written, strict=True):
                         decisions.callback(part.partition.decide, before)
-                self._show(+1)
+                self._show()
         except OperationalError as error:
             for part in parts:
                 part.partition.fail(error)
@@ -116,6 +117,8 @@ class Transactions:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._showing is not None:
+            self._showing.close()
 
     def _write(self, parts: Sequence[Part], mark: Mark) -> list[tuple[Written, int]] | None:
         """All frames are written and held back, or none; None if a schema changed meanwhile, so that it begins anew."""
@@ -140,7 +143,7 @@ class Transactions:
         if not exists(self._path):
             return
         content = read_file(self._path)
-        magic, checksum, floor, visible, _ = _HEADER.unpack_from(content.ljust(_HEADER.size, b"\0"))
+        magic, checksum, floor = _HEADER.unpack_from(content.ljust(_HEADER.size, b"\0"))
         if magic != _MAGIC or checksum != google_crc32c.value(content[8:16]):
             raise CorruptionError(
                 f'cannot read "{self._path}": its checksum does not match',
@@ -149,7 +152,7 @@ class Transactions:
             )
         count = (len(content) - _HEADER.size) // _RECORD.size
         records = np.frombuffer(content, _RECORDS, count=count, offset=_HEADER.size)
-        self._floor, self._visible = floor, visible + visible % 2
+        self._floor = floor
         self._committed = {
             int(record["number"])
             for record in records[records["number"] != 0]
@@ -227,7 +230,7 @@ class Transactions:
     def _save(self, floor: int) -> None:
         """The file anew: all transactions below `floor` that left frames are committed, and those listed."""
         kept = sorted(number for number in self._committed if number >= floor)
-        content = _HEADER.pack(_MAGIC, google_crc32c.value(struct.pack("<q", floor)), floor, self._visible, 0)
+        content = _HEADER.pack(_MAGIC, google_crc32c.value(struct.pack("<q", floor)), floor)
         content += b"".join(_RECORD.pack(n, google_crc32c.value(struct.pack("<q", n)), 0) for n in kept)
         save_file(self._path, content, durable=self._durable)
         if self._file is not None:
@@ -236,9 +239,6 @@ class Transactions:
         self._floor, self._committed = floor, set(kept)
         self._end = self._allocated = len(content)
 
-    def _show(self, steps: int) -> None:
-        """Counts up before and after rows become readable: odd while they do, so that other processes wait."""
-        self._visible += steps
-        if self._published and self._file is not None:
-            word = struct.pack("<q", self._visible)
-            self._file.write([word], len(word), 16)
+    def _show(self) -> None:
+        if self._showing is not None:
+            self._showing.step()

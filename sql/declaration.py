@@ -1,0 +1,181 @@
+"""What CREATE STREAM declares: a relation, and how its topic is kept."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlglot import exp
+
+from ..storage import limits
+from ..storage.errors import Position, ProgrammingError
+from ..storage.readable import TopicOptions
+from .blocks import volatile_names
+from .relations import Column, Relation
+from .statements import CreateStream
+from .twin import refuse_volatile
+from .types import Binder, connect, quote
+
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_NONE = ("none", "infinite", "unlimited", "")
+
+
+def stream_relation(binder: Binder, statement: CreateStream) -> Relation:
+    """The stream as SQL sees it, every part of the statement checked."""
+    columns: list[Column] = []
+    defaults: dict[str, exp.Expr] = {}
+    for definition in statement.columns:
+        if any(c.name.lower() == definition.name.lower() for c in columns):
+            raise ProgrammingError(
+                f'column "{definition.name}" is declared twice', position=definition.position, sqlstate="42701"
+            )
+        column = binder.column(
+            definition.name, definition.type, nullable=not definition.not_null, position=definition.position
+        )
+        if definition.default is not None:
+            check_default(binder, definition.default, column)
+            defaults[column.name] = definition.default
+        columns.append(column)
+    event_time = None
+    if statement.watermark is not None:
+        mark = statement.watermark
+        time = next((c for c in columns if c.name.lower() == mark.column.lower()), None)
+        if time is None:
+            raise ProgrammingError(
+                f'stream "{statement.name}" has no column "{mark.column}"', position=mark.position, sqlstate="42703"
+            )
+        if time.type not in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
+            raise ProgrammingError(
+                f'cannot use "{time.name}" of type {time.type} as event time',
+                detail="A watermark follows a point in time with microseconds.",
+                hint="Declare the column TIMESTAMP or TIMESTAMPTZ.",
+                position=mark.position,
+            )
+        event_time = time.name
+    if statement.partitions is not None and not 1 <= statement.partitions <= limits.PARTITIONS_MAX:
+        raise ProgrammingError(
+            f"cannot have {statement.partitions} partitions",
+            detail=f"A stream has 1 to {limits.PARTITIONS_MAX}.",
+            position=statement.start,
+        )
+    delay = statement.watermark.delay_us if statement.watermark is not None else 0
+    relation = Relation(statement.name, "STREAM", tuple(columns), statement.text, None, event_time, delay, defaults)
+    for name in statement.partition_by:
+        spelled(relation, name)
+    return relation
+
+
+def check_default(binder: Binder, default: exp.Expr, column: Column) -> None:
+    """Raises: an error at the default that is not the same for a row whenever it is asked, or of another type."""
+    refuse_volatile(
+        exp.select(default.copy()),
+        volatile_names() - {"now", "uuid", "gen_random_uuid", "current_timestamp", "today", "current_date"},
+    )
+    binder.bind(f"SELECT CAST(({default.sql(dialect='duckdb')}) AS {column.type})", default)
+
+
+def spelled(relation: Relation, name: str) -> str:
+    """The column of that name as the stream spells it."""
+    column = relation.column(name)
+    if column is None:
+        raise ProgrammingError(
+            f'stream "{relation.name}" has no column "{name}"',
+            hint=f"Its columns are {', '.join(quote(c.name) for c in relation.columns)}.",
+            sqlstate="42703",
+        )
+    return column.name
+
+
+def topic_options(options: Mapping[str, Any], base: TopicOptions, position: Position | None) -> TopicOptions:
+    """`base` with what WITH or SET says.
+
+    Raises: ProgrammingError for an option that there is not, or a value that it cannot have.
+    """
+    values = {name: getattr(base, name) for name in base.__dataclass_fields__}
+    for name, value in options.items():
+        if name not in _OPTIONS:
+            close = difflib.get_close_matches(name, _OPTIONS, n=1)
+            raise ProgrammingError(
+                f'a stream has no option "{name}"',
+                hint=f'Did you mean "{close[0]}"?' if close else f"There are {', '.join(sorted(_OPTIONS))}.",
+                position=position,
+            )
+        field, read, expected = _OPTIONS[name]
+        try:
+            values[field] = read(value)
+        except ValueError:
+            raise ProgrammingError(
+                f"cannot set {name} to {value!r}", hint=f"Give {expected}.", position=position
+            ) from None
+    return TopicOptions(**values)
+
+
+def _one_of(*allowed: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if str(value).lower() not in allowed:
+            raise ValueError(value)
+        return str(value).lower()
+
+    return read
+
+
+def _compression(value: Any) -> str | None:
+    if value is None or str(value).lower() in _NONE:
+        return None
+    return _one_of("zstd", "lz4")(value)
+
+
+def _bytes(value: Any) -> int:
+    """'10 GB' as a number of bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
+    if match is None or match[2] not in _SIZES:
+        raise ValueError(value)
+    size = int(float(match[1]) * _SIZES[match[2]])
+    if size < 1:
+        raise ValueError(value)
+    return size
+
+
+def _bytes_or_none(value: Any) -> int | None:
+    return None if value is None or str(value).lower() in _NONE else _bytes(value)
+
+
+def _milliseconds(value: Any) -> int:
+    """'7 days' as a number of milliseconds; a bare number is in milliseconds."""
+    text = str(value).strip()
+    if text.isdecimal():
+        milliseconds = int(text)
+    else:
+        connection = connect()
+        try:
+            (found,) = connection.execute("SELECT epoch_ms(try_cast(? AS INTERVAL))", [text]).fetchall()
+        finally:
+            connection.close()
+        if found[0] is None:
+            raise ValueError(value)
+        milliseconds = int(found[0])
+    if milliseconds < 1:
+        raise ValueError(value)
+    return milliseconds
+
+
+def _milliseconds_or_none(value: Any) -> int | None:
+    return None if value is None or str(value).lower() in _NONE else _milliseconds(value)
+
+
+_DURATION = "a time such as '7 days' or '90 minutes', or 'none'"
+_SIZE = "a size such as '10 GB' or '512 MiB', or 'none'"
+
+# option: field of TopicOptions, how its value is read, what to say of one that does not fit
+_OPTIONS: Mapping[str, tuple[str, Callable[[Any], Any], str]] = {
+    "durability": ("durability", _one_of("none", "group", "each"), "'none', 'group' or 'each'"),
+    "retention": ("retention_ms", _milliseconds_or_none, _DURATION),
+    "retention_bytes": ("retention_bytes", _bytes_or_none, _SIZE),
+    "cleanup": ("cleanup", _one_of("delete", "compact"), "'delete' or 'compact'"),
+    "tombstone_retention": ("tombstone_retention_ms", _milliseconds, "a time such as '1 day'"),
+    "compression": ("compression", _compression, "'zstd', 'lz4' or 'none'"),
+    "segment_bytes": ("segment_bytes", _bytes, "a size such as '256 MiB'"),
+}
