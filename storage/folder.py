@@ -26,6 +26,7 @@ from .files import (
 from .flusher import Flusher
 from .frame import NO_MARK, Mark
 from .limits import TOPIC_NAME_BYTES_MAX
+from .maintenance import Maintenance, needs_rounds
 from .partition import Partition
 from .readable import ReadableFolder
 from .topic import Appended, Durability, Placing, Surroundings, Topic, TopicOptions
@@ -47,12 +48,12 @@ class Folder(ReadableFolder):
         self._lock = lock
         self._durability = durability
         durable = durability != "none"
-        flusher = Flusher()
-        self._cleanup = weakref.finalize(self, _release, path if temporary else None, flusher)
+        flusher, self._maintenance = Flusher(), Maintenance()
+        self._cleanup = weakref.finalize(self, _release, path if temporary else None, flusher, self._maintenance)
         self.transactions = Transactions(path / "transactions", durable=durable, published=not temporary)
         self.writers = Writers(path / "writers.json", durable=durable)
         self.visibility = self.transactions.visibility
-        self._around = Surroundings(durability, temporary, flusher, self.transactions)
+        self._around = Surroundings(durability, temporary, flusher, self.transactions, self._maintenance.need)
         self.catalog = Catalog(path / "catalog.json", durable=durable)
         self._topics: dict[str, Topic] = {}
         for name in list_folder(path / "topics"):
@@ -63,6 +64,9 @@ class Folder(ReadableFolder):
             else:
                 remove_folder(folder)  # a crash came between the steps of making or dropping it
         self.transactions.recovered()
+        self._maintenance.topics = self._topics
+        if any(needs_rounds(topic) for topic in self._topics.values()):
+            self._maintenance.need()
 
     @classmethod
     def open(cls, path: Path | None, *, durability: Durability | None = None) -> Folder:
@@ -90,9 +94,10 @@ class Folder(ReadableFolder):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What recovery had to drop because it was never acknowledged, one sentence each."""
+        """One sentence each: what recovery dropped as it was never acknowledged, what maintenance could not do."""
         partitions = (partition for topic in self._topics.values() for partition in topic.partitions)
-        return tuple(partition.notice for partition in partitions if partition.notice is not None)
+        dropped = tuple(partition.notice for partition in partitions if partition.notice is not None)
+        return dropped + self._maintenance.notices
 
     def topic(self, name: str) -> Topic:
         return self._topics[name]
@@ -118,6 +123,9 @@ class Folder(ReadableFolder):
             surroundings=self._around,
         )
         self._topics = {**self._topics, name: topic}
+        self._maintenance.topics = self._topics
+        if needs_rounds(topic):
+            self._maintenance.need()
         return topic
 
     def drop_topic(self, name: str) -> None:
@@ -126,6 +134,8 @@ class Folder(ReadableFolder):
         folder = self._folder_of(name)
         remove_file(folder / "topic.json")
         self._topics = {other: kept for other, kept in self._topics.items() if other != name}
+        self._maintenance.topics = self._topics
+        self._maintenance.leave(topic)
         topic.close(keep=False)
         if self._durability != "none":
             sync_folder(folder)
@@ -155,6 +165,14 @@ class Folder(ReadableFolder):
             (topics[one.partition][0], Appended(topics[one.partition][1], one.start, one.end)) for one in placed
         )
 
+    def maintain(self, now_us: int | None = None) -> tuple[str, ...]:
+        """Retention, compaction and coalescing are done with what is due, which else happens in the background.
+
+        The answer says what could not be done, a sentence each, as `notices` does.
+        Units: `now_us` microseconds since 1970-01-01 UTC; the clock's if None.
+        """
+        return self._maintenance.round(now_us)
+
     def close(self) -> None:
         """All rows are durable and the lock is free; a temporary folder is removed. Closing twice is harmless.
 
@@ -162,6 +180,7 @@ class Folder(ReadableFolder):
         """
         if not self._cleanup.alive:
             return
+        self._maintenance.stop()
         self._around.flusher.stop()
         errors = []
         for topic in self._topics.values():
@@ -193,7 +212,8 @@ def folder_name(name: str) -> str:
     return re.sub(rb"^\.|[^a-z0-9_.-]", lambda found: b"%%%02x" % found[0][0], name.encode()).decode()
 
 
-def _release(temporary: Path | None, flusher: Flusher) -> None:
+def _release(temporary: Path | None, flusher: Flusher, maintenance: Maintenance) -> None:
+    maintenance.stop()
     flusher.stop()
     if temporary is not None:
         remove_folder(temporary)

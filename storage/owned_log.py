@@ -44,6 +44,7 @@ class OwnedLog(Log):
         published: bool,
         committed: Callable[[int], bool],
         grown: Callable[[], None],
+        sealed: Callable[[], None],
     ) -> None:
         super().__init__(schemas)
         self.notice: str | None = None
@@ -55,6 +56,7 @@ class OwnedLog(Log):
         self._durable_folder = durable_folder  # False: not even the folder's own files are synced
         self._published = published  # whether other processes may look
         self._grown = grown  # called without the lock, after `end_offset` has grown
+        self._sealed = sealed  # called with the lock, after there is a sealed segment more
         self._changed = threading.Condition(threading.Lock())
         self._manifest = Manifest(0, ())
         self._control = Control(folder / "ctl")
@@ -84,14 +86,14 @@ class OwnedLog(Log):
     def seal(self) -> None:
         """The active segment is sealed, unless it is empty, and all rows so far stand in sealed segments."""
         with self._changed:
-            self._check_writable()
+            self.check_writable()
             if self._segments and not self._segments[-1].empty:
                 self._roll()
 
     def delete_before(self, offset: int) -> None:
         """The log begins at `offset`, or at its end if that is less; files that hold nothing else are gone."""
         with self._changed:
-            self._check_writable()
+            self.check_writable()
             start = min(offset, self._readable)
             if start <= self._start:
                 return
@@ -112,7 +114,7 @@ class OwnedLog(Log):
         False, and nothing happens, if the old are not all there any more.
         """
         with self._changed:
-            self._check_writable()
+            self.check_writable()
             places = [place for place, segment in enumerate(self._segments) if segment in old]
             if len(places) != len(old) or not old:
                 return False
@@ -168,7 +170,7 @@ class OwnedLog(Log):
         active = self._segments[-1]
         for segment in self._segments:
             self._earliest.extend(segment.index)
-        self._start = max(manifest.start_offset, self._segments[0].base_offset)
+        self._start = manifest.start_offset
         self._appended = self._readable = active.end_offset
         self._synced = active.end_offset if self._durable_folder else control.offset if control is not None else 0
         self._synced_position = active.size
@@ -178,7 +180,8 @@ class OwnedLog(Log):
     def _open(self, entry: SegmentEntry) -> Segment:
         return Segment.sealed(self.folder / entry.file, self._schemas[entry.schema_id], entry)
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """Raises: OperationalError, InterfaceError if nothing can be appended or replaced any more."""
         if self._failure is not None:
             raise OperationalError(
                 f'could not append to "{self.folder}": an earlier sync went wrong',
@@ -205,8 +208,8 @@ class OwnedLog(Log):
         """A new active segment; the one before is sealed, or goes if it has no rows."""
         while self._syncing or self._undecided:
             self._changed.wait()
-            self._check_writable()
-        self._check_writable()
+            self.check_writable()
+        self.check_writable()
         entries = self._manifest.segments[:-1]
         segments = self._segments[:-1]
         old = self._segments[-1] if self._segments else None
@@ -226,6 +229,8 @@ class OwnedLog(Log):
             old.close()
             if old.empty:
                 old.remove()
+            else:
+                self._sealed()
         self._changed.notify_all()
         return segment
 

@@ -42,7 +42,7 @@ class Partition(OwnedLog):
         if self.durability == "group" and self._unflushed() > UNFLUSHED_BYTES_MAX:
             self.commit(self._appended)
         with self._changed:
-            self._check_writable()
+            self.check_writable()
             readable = self._readable
             segment = self._writable_segment()
             before = self._write_all(segment, frames, schema, mark)
@@ -68,7 +68,7 @@ class Partition(OwnedLog):
         self.flush(end)
         with self._changed:
             while self._readable < end:  # a transaction before them is being decided
-                self._check_writable()
+                self.check_writable()
                 self._changed.wait()
 
     def flush(self, end: int) -> None:
@@ -81,7 +81,7 @@ class Partition(OwnedLog):
                     self._changed.wait()
                 if self._synced >= end:
                     return
-                self._check_writable()
+                self.check_writable()
                 self._syncing = True
                 segment, appended, position = self._segments[-1], self._appended, self._segments[-1].size
             failure: OperationalError | None = None
@@ -104,7 +104,7 @@ class Partition(OwnedLog):
     def prepare(self) -> None:
         """There is an active segment with room, so that `write` need not wait for anything."""
         with self._changed:
-            self._check_writable()
+            self.check_writable()
             self._writable_segment()
 
     @property
@@ -121,7 +121,7 @@ class Partition(OwnedLog):
 
         The lock is held. On an error nothing has changed.
         """
-        self._check_writable()
+        self.check_writable()
         return self._write_all(self._segments[-1], frames, schema, mark)
 
     def take_back(self, before: Written, mark: Mark) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from .errors import CorruptionError
+from .errors import CorruptionError, OperationalError
 from .files import File, file_size, map_file, remove_file
 from .footer import encode_footer
-from .frame import NO_MARK, Compression, Mark, Times, decode_frame, encode_frame, scan_frames
+from .frame import NO_MARK, Compression, Frame, Mark, Times, decode_frame, encode_frame, scan_frames
 from .frame_index import FrameIndex
 from .limits import ALLOCATION_BYTES, ALLOCATION_BYTES_MAX
 from .manifest import SegmentEntry
@@ -89,8 +89,7 @@ class Segment:
             if entry.sparse and _frames_end(path, size) == index.end_position:
                 index.jump(end_offset)
             if index.end_offset != end_offset:
-                lost = f"Offsets {index.end_offset} to {end_offset} cannot be read."
-                raise damaged(path, f"A frame does not match its checksum at byte {index.end_position}. {lost}")
+                raise _mismatch(path, index.end_offset, end_offset, index.end_position)
             if save_index:
                 index.save(index_path, durable=False)
         segment = cls(path, schema, index, base_offset=entry.base_offset)
@@ -172,6 +171,34 @@ class Segment:
             found.append((batch, lambda low=low, high=high: pa.array(np.arange(low, high))))  # type: ignore[misc]
         return found
 
+    def frames(self) -> Iterator[Frame]:
+        """All frames of a sealed segment, the checksum of each compared now, whoever did so before.
+
+        Raises: CorruptionError at the first that does not match.
+        """
+        buffer = self.mapped(self.size)
+        number = 0
+        start = frames_start(buffer)
+        for frame in scan_frames(buffer, start, self.base_offset, sparse=self.sparse):
+            number += 1
+            yield frame
+            if number == len(self.index.offsets):
+                return
+        if number < len(self.index.offsets):
+            first, last, position, _ = self.index.place(number)
+            raise _mismatch(self.path, first, last, position)
+
+    def decode(self, frames: Sequence[Frame]) -> pa.RecordBatch:
+        """All columns in the file, `_offset` too if it is sparse, of frames that follow each other, as one batch."""
+        schema = self.schema.sparse() if self.sparse else self.schema.schema
+        start, end = frames[0].position, frames[-1].position + frames[-1].size
+        messages = self.mapped(end).slice(start, end - start)
+        if len(frames) == 1:
+            return pa.ipc.read_record_batch(pa.ipc.read_message(messages), schema)
+        stream = b"".join((schema.serialize(), messages))  # copied, as Arrow is far quicker over many than we are
+        with pa.ipc.open_stream(stream) as reader:
+            return reader.read_all().combine_chunks().to_batches()[0]
+
     def event_times(self, start: int, end: int) -> tuple[int, int] | None:
         """The least and the greatest event time of the frames that hold a row of [start, end)."""
         return self.index.event_times(start, end)
@@ -224,7 +251,12 @@ class Segment:
         """The file's bytes, at least those before `end_position`, which are there; not copied."""
         buffer = self._buffer
         if buffer is None or buffer.size < end_position:
-            buffer = self._buffer = map_file(self.path, max(self._allocated, end_position))
+            try:
+                buffer = self._buffer = map_file(self.path, max(self._allocated, end_position))
+            except OperationalError:
+                buffer = self._buffer  # whoever removed the file meanwhile has mapped it before
+                if buffer is None or buffer.size < end_position:
+                    raise
         return buffer
 
     def _verify(self, number: int, buffer: pa.Buffer) -> None:
@@ -237,8 +269,7 @@ class Segment:
             or (frame.rows > last - first if self.sparse else frame.rows != last - first)
             or not frame.intact(buffer)
         ):
-            lost = f"Offsets {first} to {last} cannot be read."
-            raise damaged(self.path, f"A frame does not match its checksum at byte {position}. {lost}")
+            raise _mismatch(self.path, first, last, position)
         self._unverified[number] = 0
 
 
@@ -260,6 +291,11 @@ def _frames_end(path: Path, size: int) -> int:
     """Where the frames of a sealed segment end, as its footer says."""
     buffer = map_file(path, size)
     return size - 10 - int(_LENGTH.unpack_from(buffer, size - 10)[0]) - 8
+
+
+def _mismatch(path: Path, start: int, end: int, position: int) -> CorruptionError:
+    lost = f"Offsets {start} to {end} cannot be read."
+    return damaged(path, f"A frame does not match its checksum at byte {position}. {lost}")
 
 
 def damaged(path: Path, detail: str) -> CorruptionError:

@@ -85,7 +85,7 @@ class TailPartition(Log):
             return
         for segment in segments[:-1]:
             self._note_times(segment.index)
-        self._start = max(manifest.start_offset, segments[0].base_offset)
+        self._start = manifest.start_offset
         self._readable = max(self._readable, self._start)
         self._manifest, self._segments = manifest, segments
 
@@ -101,7 +101,10 @@ class TailPartition(Log):
         if known is not None and known.entry is None:  # it was active when it was last seen
             self._extend(known, entry.end_offset)
             known.entry = entry
-        return known if known is not None else Segment.sealed(path, schema, entry, save_index=False)
+        if known is None:
+            known = Segment.sealed(path, schema, entry, save_index=False)
+            known.mapped(known.size)  # so that it can be read when the writer has removed the file
+        return known
 
     def _extend(self, segment: Segment, end: int) -> None:
         """The index knows the frames up to offset `end`, each of which is whole."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Surroundings:
     temporary: bool
     flusher: Flusher
     transactions: Transactions
+    tend: Callable[[], None]  # there may be something to do for maintenance
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Topic(ReadableTopic):
                 published=not surroundings.temporary,
                 committed=surroundings.transactions.committed,
                 grown=self.notify,
+                sealed=surroundings.tend,
             )
             for number in range(partitions)
         )
@@ -207,6 +209,7 @@ class Topic(ReadableTopic):
                     segment_bytes=options.segment_bytes,
                     compression=options.compression,
                 )
+        self._around.tend()
 
     def delete_before(self, partition: int, offset: int) -> None:
         """The partition begins at `offset` from now on; for good, when this returns."""

@@ -1,0 +1,136 @@
+"""Maintenance: one thread for a whole folder that deletes, compacts and coalesces, while others append and read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+
+from .coalescing import coalesce
+from .errors import Error
+from .limits import MAINTENANCE_INTERVAL_S, MAINTENANCE_REST_S, MAINTENANCE_RETRY_S, MAINTENANCE_STRETCH_S
+from .retention import retain
+from .rewriting import Breathe
+from .topic import Topic
+
+_SPAN = 8  # segments that are joined hold what was appended within so small a part of the retention
+
+
+class _EndedError(Exception):
+    """The work is not wanted any more: the folder closes, or the topic is dropped."""
+
+
+class Maintenance:
+    """Rounds over the topics that it is given, in a thread that starts with the first need and in `round`.
+
+    Holds: what goes wrong with one topic is told by `notices` until a later round succeeds, and keeps no other from
+    its turn. Nothing holds a partition's lock while it reads or writes rows.
+    """
+
+    def __init__(self) -> None:
+        self.topics: Mapping[str, Topic] = {}
+        self._changed = threading.Condition()
+        self._errors: dict[Topic, tuple[str, float]] = {}  # and when it is tried again
+        self._turn = threading.Lock()  # one round at a time
+        self._working: Topic | None = None
+        self._unwanted: Topic | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+        self._rested = 0.0
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What could not be done in the last round, one sentence each."""
+        return tuple(notice for notice, _ in tuple(self._errors.values()))
+
+    def need(self) -> None:
+        """There is, or will be, something to do: the thread runs from now on."""
+        if self._thread is not None or self._stopped:
+            return
+        with self._changed:
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._run, name="headrace-maintenance", daemon=True)
+                self._thread.start()
+
+    def round(self, now_us: int | None = None) -> tuple[str, ...]:
+        """All that is due is done when this returns; the notices of what could not be."""
+        self._round(now_us, pausing=False)
+        return self.notices
+
+    def leave(self, topic: Topic) -> None:
+        """Nobody works on the topic any more: it is about to be dropped, and not among `topics` any more."""
+        with self._changed:
+            self._unwanted = topic
+            while self._working is topic:
+                self._changed.wait()
+            self._unwanted = None
+            self._errors.pop(topic, None)
+
+    def stop(self) -> None:
+        """The thread has ended, and so has every round."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            thread = self._thread
+            while self._working is not None and thread is not threading.current_thread():
+                self._changed.wait()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped, timeout=MAINTENANCE_INTERVAL_S)
+                if self._stopped:
+                    return
+            self._round(None, pausing=True)
+
+    def _round(self, now_us: int | None, *, pausing: bool) -> None:
+        def breathe() -> None:
+            if self._stopped or self._unwanted is self._working:
+                raise _EndedError
+            now = time.perf_counter()
+            if pausing and now - self._rested > MAINTENANCE_STRETCH_S:
+                time.sleep(MAINTENANCE_REST_S)  # whoever waits for the interpreter gets it now
+                self._rested = time.perf_counter()
+
+        with self._turn:
+            for topic in list(self.topics.values()):
+                with self._changed:
+                    if self._stopped or self.topics.get(topic.name) is not topic:
+                        continue
+                    if pausing and topic in self._errors and time.monotonic() < self._errors[topic][1]:
+                        continue
+                    self._working = topic
+                try:
+                    _tend(topic, time.time_ns() // 1000 if now_us is None else now_us, breathe)
+                    self._errors.pop(topic, None)
+                except _EndedError:
+                    pass
+                except Error as error:
+                    self._keep(topic, error.headline)
+                except Exception as error:  # a mistake of ours, which must not keep the other topics from their turn
+                    self._keep(topic, f"{type(error).__name__}: {error}")
+                finally:
+                    with self._changed:
+                        self._working = None
+                        self._changed.notify_all()
+
+    def _keep(self, topic: Topic, reason: str) -> None:
+        self._errors[topic] = f'could not tend "{topic.name}": {reason}', time.monotonic() + MAINTENANCE_RETRY_S
+
+
+def needs_rounds(topic: Topic) -> bool:
+    """Whether there may be something to do even if nothing is appended."""
+    options = topic.options
+    kept = options.retention_ms is None and options.retention_bytes is None and options.cleanup == "delete"
+    return not kept or any(len(partition.segments) > 1 for partition in topic.partitions)
+
+
+def _tend(topic: Topic, now_us: int, breathe: Breathe) -> None:
+    retain(topic, now_us)
+    retention_ms = topic.options.retention_ms
+    span_us = None if retention_ms is None else 1000 * retention_ms // _SPAN
+    for partition in topic.partitions:
+        partition.check_writable()
+        coalesce(partition, breathe, span_us=span_us)
