@@ -23,6 +23,7 @@ from .sql.dbapi import (
     paramstyle,
     threadsafety,
 )
+from .storage.consumer import Consumer, Record, Records
 from .storage.deliveries import Delivery
 from .storage.errors import (
     CorruptionError,
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Binary",
     "Connection",
+    "Consumer",
     "CorruptionError",
     "Cursor",
     "DataError",
@@ -64,6 +66,8 @@ __all__ = [
     "Position",
     "Producer",
     "ProgrammingError",
+    "Record",
+    "Records",
     "Status",
     "Time",
     "Timestamp",

@@ -16,11 +16,13 @@ import pyarrow as pa
 
 from ..engine.runtime import Options
 from ..storage import limits
+from ..storage.consumer import Consumer, Rebalanced, Reset
 from ..storage.errors import InterfaceError, OperationalError, ProgrammingError
 from ..storage.partitioners import Partitioner
 from ..storage.producer import Producer
 from ..storage.topic import Durability
 from .arrow_rows import batch_of, conformed
+from .consuming import wanted
 from .cursors import Cursor
 from .database import Database
 from .relations import Kind
@@ -117,6 +119,7 @@ class Connection:
         self._place = place
         self._session = Session(database)
         self._producers: list[Producer] = []
+        self._consumers: list[Consumer] = []
         self._closed = False
 
     def cursor(self) -> Cursor:
@@ -195,6 +198,42 @@ class Connection:
         self._producers.append(producer)
         return producer
 
+    def consumer(
+        self,
+        *streams: str,
+        group: str | None = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        reset: Reset = "earliest",
+        auto_commit: bool = True,
+        max_rows: int = limits.CONSUMER_ROWS,
+        on_rebalance: Rebalanced | None = None,
+    ) -> Consumer:
+        """A consumer of these streams: their rows in batches, with the offset of each, waiting for more.
+
+        Nothing but `columns` of rows for which the SQL condition `where` holds is delivered. Consumers of one `group`,
+        in any process, share the partitions and go on where the group has committed. Without such a place, or where
+        its rows were deleted, `reset` says 'earliest', 'latest' or, for the latter, 'error'. See docs/log.md.
+        """
+        self._check()
+        if not streams:
+            raise ProgrammingError("a consumer needs a stream to read", hint='Say con.consumer("clicks").')
+        database = self._database
+        database.refresh()
+        relations = [require_stream(database, stream, None) for stream in streams]
+        consumer = Consumer(
+            database.log,
+            {relation.name: wanted(database, relation, columns, where) for relation in relations},
+            group=group,
+            reset=reset,
+            auto_commit=auto_commit,
+            max_rows=max_rows,
+            on_rebalance=on_rebalance,
+            durable=not database.log.temporary,
+        )
+        self._consumers.append(consumer)
+        return consumer
+
     @contextmanager
     def atomic(self) -> Iterator[Callable[[str, pa.Table | pa.RecordBatch], None]]:
         """Within the block, what is given to `append(stream, rows)` is gathered; at its end all of it is appended.
@@ -252,6 +291,8 @@ class Connection:
         self._closed = True
         with ExitStack() as closing:
             closing.callback(self._release)
+            for consumer in self._consumers:
+                closing.callback(consumer.close, done=False)
             for producer in self._producers:
                 closing.callback(producer.close)
 

@@ -207,6 +207,32 @@ def lock_file(path: Path) -> File:
     return file
 
 
+def try_lock(path: Path) -> File | None:
+    """The lock of a file that is there, until it is closed; None if another holds it, or there is no file."""
+    try:
+        file = File(path)
+    except OperationalError:
+        if path.exists():
+            raise
+        return None
+    try:
+        fcntl.flock(file._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def wait_for_lock(path: Path) -> File:
+    """The lock of a file, made if need be, once all who hold it have let go; until it is closed."""
+    with _disk("open", path):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    file = File(path)
+    with _disk("lock", path):
+        fcntl.flock(file._descriptor, fcntl.LOCK_EX)
+    return file
+
+
 @contextmanager
 def _disk(operation: str, path: Path) -> Iterator[None]:
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from .catalog import Catalog
-from .errors import Error, ProgrammingError
+from .errors import Error
 from .files import (
     File,
     exists,
@@ -25,8 +24,8 @@ from .files import (
 )
 from .flusher import Flusher
 from .frame import NO_MARK, Mark
-from .limits import TOPIC_NAME_BYTES_MAX
 from .maintenance import Maintenance, needs_rounds
+from .naming import checked_folder_name
 from .partition import Partition
 from .readable import ReadableFolder
 from .topic import Appended, Durability, Placing, Surroundings, Topic, TopicOptions
@@ -195,21 +194,7 @@ class Folder(ReadableFolder):
             raise errors[0]
 
     def _folder_of(self, name: str) -> Path:
-        encoded = folder_name(name)
-        if len(encoded) > TOPIC_NAME_BYTES_MAX:
-            raise ProgrammingError(
-                f'cannot make a topic with the name "{name[:40]}...": it is too long',
-                detail=f"Its folder would need {len(encoded)} of at most {TOPIC_NAME_BYTES_MAX} characters.",
-            )
-        return self.path / "topics" / encoded
-
-
-def folder_name(name: str) -> str:
-    """A topic's name as a folder name: other bytes than a-z, 0-9, `_`, `-` and inner dots as %xx.
-
-    Holds: different names, also if they differ in case only, have different folders on every file system.
-    """
-    return re.sub(rb"^\.|[^a-z0-9_.-]", lambda found: b"%%%02x" % found[0][0], name.encode()).decode()
+        return self.path / "topics" / checked_folder_name(name, "topic")
 
 
 def _release(temporary: Path | None, flusher: Flusher, maintenance: Maintenance) -> None:

@@ -56,6 +56,7 @@ class ReadableTopic:
         self.key = key
         self.options = options
         self.visibility = visibility
+        self.created: int | None = None  # microseconds since 1970; tells apart topics that had one name
         self.partitions: tuple[Log, ...] = ()
         self._schemas = list(schemas)
         self._listening = threading.Lock()

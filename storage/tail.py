@@ -139,7 +139,7 @@ class TailTopic(ReadableTopic):
         schemas = [SegmentSchema.from_json(entry) for entry in content["schemas"]]
         options = TopicOptions(**content["options"])
         super().__init__(folder, content["name"], schemas, tuple(content["key"]), options, visibility)
-        self._created = content.get("created")
+        self.created = content.get("created")
         self.tails = tuple(TailPartition(folder / f"p-{n:04d}", self._schemas) for n in range(content["partitions"]))
         self.partitions = self.tails
 
@@ -149,7 +149,7 @@ class TailTopic(ReadableTopic):
         if seen is None or seen == self._signature:
             return seen is not None
         content = load_document(self.folder / "topic.json")
-        if content.get("created") != self._created:
+        if content.get("created") != self.created:
             return False
         for entry in content["schemas"][len(self._schemas) :]:
             self._schemas.append(SegmentSchema.from_json(entry))

@@ -73,7 +73,7 @@ class Topic(ReadableTopic):
         event_time = options.event_time
         self._event_field = None if event_time is None else present.fields[present.schema.names.index(event_time)]
         self._around = surroundings
-        self._created = created
+        self.created = created
         self._batches = itertools.count()  # batches without a key or a partition, which go round
         self._changing = threading.Lock()
         durability = self.durability
@@ -237,7 +237,7 @@ class Topic(ReadableTopic):
     def _save(self, schemas: Sequence[SegmentSchema], key: tuple[str, ...], options: TopicOptions) -> None:
         content = {
             "name": self.name,
-            "created": self._created,
+            "created": self.created,
             "schemas": [schema.to_json() for schema in schemas],
             "key": list(key),
             "partitions": len(self.partitions),

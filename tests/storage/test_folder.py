@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from headrace.storage.catalog import CatalogEntry
 from headrace.storage.errors import FolderLockedError, OperationalError, ProgrammingError
 from headrace.storage.files import faults
-from headrace.storage.folder import Folder, folder_name
+from headrace.storage.folder import Folder
+from headrace.storage.naming import folder_name, original_name
 from headrace.storage.topic import TopicOptions
 
 from .logs import SCHEMA, numbered, rows_of
@@ -95,6 +96,7 @@ def test_a_hundred_topics_have_one_thread(tmp_path: Path) -> None:
 def test_each_name_has_a_safe_folder_of_its_own(names: list[str]) -> None:
     folders = [folder_name(name) for name in names]
     assert len({folder.casefold() for folder in folders}) == len(names)
+    assert [original_name(folder) for folder in folders] == names
     for folder in folders:
         assert set(folder) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-%")
         assert folder[0] != "."
