@@ -28,6 +28,7 @@ examples:
   echo "SHOW VIEWS" | headrace db           statements on standard input
   headrace run flights.sql db --until-idle  run a script, end when all input is processed
   headrace run flights.sql db --watch       run a script, keep its views up to date until Ctrl-C
+  headrace topic --help                     look into the log, verify, repair, export and import it
   headrace demo                             a year of New York's flights, live
 
 exit codes: 0 well, 1 a statement failed, 2 usage or the folder could not be opened, 4 --timeout, 130 interrupted
@@ -120,6 +121,13 @@ def demo_arguments(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def topic_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """`headrace topic ACTION FOLDER ...`."""
+    from .topic_command import topic_arguments
+
+    return topic_arguments(words)
+
+
 def argument_parser(program: str, usage: str) -> argparse.ArgumentParser:
     """A parser that shows the examples under its options."""
     return argparse.ArgumentParser(
@@ -190,6 +198,13 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return OK if demonstrate(arguments.folder, rows_per_s=arguments.speed, rows_max=arguments.rows) else SQL_ERROR
 
 
+def run_topic(arguments: argparse.Namespace) -> int:
+    """What the word after `topic` asks for."""
+    from .topic_command import run_topic
+
+    return run_topic(arguments)
+
+
 @contextmanager
 def connected(arguments: argparse.Namespace) -> Iterator[tuple[Connection, Console]]:
     """The database and the console that the options ask for; --timeout counts from when it is open."""
@@ -239,6 +254,7 @@ def positive_seconds(text: str) -> float:
 FORMS: Mapping[str, tuple[Callable[[Sequence[str]], argparse.Namespace], Callable[[argparse.Namespace], int]]] = {
     "run": (run_arguments, run_file),
     "demo": (demo_arguments, run_demo),
+    "topic": (topic_arguments, run_topic),
 }
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def scan_frames(buffer: pa.Buffer, position: int, base_offset: int, *, sparse: b
         base_offset = frame.base_offset + frame.rows
 
 
-def find_frames(buffer: pa.Buffer, position: int) -> list[Frame]:
+def find_frames(buffer: pa.Buffer, position: int) -> Iterator[Frame]:
     """Every intact frame that starts at or after `position`, whatever lies between them.
 
     A damaged frame whose head is intact is stepped over as a whole: its rows may hold what looks like frames.
@@ -173,8 +173,10 @@ def find_frames(buffer: pa.Buffer, position: int) -> list[Frame]:
     # In units of 8 bytes: a message at s with metadata length m has its header 96 bytes before s + 8 + m.
     expected = starts + (highs[starts].astype(np.int64) + 8 - HEADER_BYTES) // 8
     candidates = starts[np.isin(expected, headers)]
-    frames = (decode_frame(buffer, 8 * (first + int(start))) for start in candidates)
-    return [frame for frame in frames if frame is not None and frame.intact(buffer)]
+    for start in candidates:
+        frame = decode_frame(buffer, 8 * (first + int(start)))
+        if frame is not None and frame.intact(buffer):
+            yield frame
 
 
 def _compressed(batch: pa.RecordBatch, compression: Compression) -> pa.Buffer:

@@ -30,6 +30,7 @@ TAIL_IDLE_S = 0.003  # the same while none come
 TAIL_BUSY_FOR_S = 0.2  # how long rows are taken to come after the last one came
 TAIL_LOOK_S = 0.1  # between two looks for topics that are new
 TAIL_RETRIES = 50  # looks at a manifest whose files go while it is read
+VERIFY_RETRIES = 5  # looks at a partition that changes while it is verified
 TAIL_SETTLE_S = 1.0  # how long a reader that opens waits for rows that belong together to be shown together
 UNFLUSHED_BYTES_MAX = 256 << 20  # appended, not yet durable: beyond it append() waits
 

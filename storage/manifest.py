@@ -65,7 +65,12 @@ def load_manifest(folder: Path) -> Manifest | None:
             detail=f"It says {name!r}, which is not in the folder.",
             hint="Restore the partition's folder from a copy.",
         )
-    content = load_document(folder / name)
+    return read_manifest(folder / name)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What a manifest's file says, whether it is in force or not."""
+    content = load_document(path)
     return Manifest(
         content["number"],
         tuple(_entry(entry) for entry in content["segments"]),

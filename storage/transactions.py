@@ -27,6 +27,26 @@ _RECORDS = np.dtype([("number", "<i8"), ("checksum", "<u4"), ("zero", "<u4")])
 _ALLOCATION_BYTES = 1 << 12
 
 
+def read_transactions(content: bytes) -> tuple[int | None, set[int], int | None]:
+    """What the file says: its floor, the numbers in it, and the position of a damaged one that others follow.
+
+    The floor is None if it is damaged itself. A damaged number at the end is one whose writing was interrupted.
+    """
+    magic, checksum, floor = _HEADER.unpack_from(content.ljust(_HEADER.size, b"\0"))
+    if magic != _MAGIC or checksum != google_crc32c.value(content[8:16]):
+        return None, set(), None
+    count = (len(content) - _HEADER.size) // _RECORD.size
+    records = np.frombuffer(content, _RECORDS, count=count, offset=_HEADER.size)
+    records = records[: len(np.trim_zeros(records["checksum"] | (records["number"] != 0), "b"))]
+    intact = np.array(
+        [google_crc32c.value(record["number"].tobytes()) == record["checksum"] for record in records], bool
+    )
+    last = int(np.flatnonzero(intact)[-1]) if intact.any() else 0
+    damaged = np.flatnonzero(~intact[:last])
+    numbers = {int(number) for number in records["number"][intact] if number != 0}
+    return floor, numbers, _HEADER.size + _RECORD.size * int(damaged[0]) if len(damaged) else None
+
+
 @dataclass(frozen=True)
 class Placed:
     """Where the rows of a part are: at the offsets [start, end) of its partition."""
@@ -142,22 +162,14 @@ class Transactions:
     def _load(self) -> None:
         if not exists(self._path):
             return
-        content = read_file(self._path)
-        magic, checksum, floor = _HEADER.unpack_from(content.ljust(_HEADER.size, b"\0"))
-        if magic != _MAGIC or checksum != google_crc32c.value(content[8:16]):
+        floor, committed, _ = read_transactions(read_file(self._path))
+        if floor is None:
             raise CorruptionError(
                 f'cannot read "{self._path}": its checksum does not match',
                 detail="It says which atomic appends were committed.",
                 hint="Restore it from a copy of the folder.",
             )
-        count = (len(content) - _HEADER.size) // _RECORD.size
-        records = np.frombuffer(content, _RECORDS, count=count, offset=_HEADER.size)
-        self._floor = floor
-        self._committed = {
-            int(record["number"])
-            for record in records[records["number"] != 0]
-            if google_crc32c.value(record["number"].tobytes()) == record["checksum"]
-        }
+        self._floor, self._committed = floor, committed
         self._next = max(self._committed, default=floor - 1) + 1
 
     def _begin(self) -> int:

@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 
-from headrace.repl.__main__ import command
 from headrace.repl.interrupts import TimedOut, arrive, kept_apart
+
+from .conftest import Headrace, process
 
 TABLE = "CREATE STREAM s (k VARCHAR, n INTEGER); INSERT INTO s VALUES ('a', 1), ('b', 2), ('a', 3);"
 VIEW = "CREATE MATERIALIZED VIEW v AS SELECT k, sum(n) AS total FROM s GROUP BY k;"
-
-
-@dataclass(frozen=True)
-class Done:
-    """What one run of the command left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Headrace = Callable[..., Done]
-
-
-@pytest.fixture
-def headrace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Headrace:
-    """Runs the command in this process, away from any terminal, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str, stdin: str = "") -> Done:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        capfd.readouterr()
-        try:
-            code = command(words)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Done(code, *capfd.readouterr())
-
-    return run
-
-
-# A process started in the background of a shell ignores SIGINT, and so do its children: here it must not.
-LISTENING = """
-import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from headrace.repl.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def process(*words: str, folder: Path) -> subprocess.Popen[str]:
-    """Runs the command in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
-    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-c", LISTENING, *words],
-        stdin=nothing, stdout=pipe, stderr=pipe, text=True, cwd=folder, env=environment,
-    )  # fmt: skip
 
 
 def test_a_statement_prints_its_result_and_nothing_else(headrace: Headrace) -> None:
