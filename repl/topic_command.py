@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from ..storage.findings import Checked, Finding
+import pyarrow as pa
+
+from ..storage.findings import Checked, Finding
+from ..storage.verification import verify_folder
+from .formats import write_result
+from .topic_files import run_export, run_import
+from .topic_reading import run_cat, run_describe, run_ls, run_tail
 
 OK, DAMAGED = 0, 1
 EXIT_CODES = "exit codes: 0 well, 1 damaged rows or files, 2 usage or the folder could not be opened, 130 interrupted"
@@ -63,8 +71,6 @@ def verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """The findings, one after the other, and what was looked at."""
-    from ..storage.verification import verify_folder
-
     checked = verify_folder(arguments.folder, arguments.topics)
     if arguments.format is not None:
         write_findings(checked.findings, arguments.format)
@@ -101,18 +107,118 @@ def summary(checked: Checked) -> str:
 
 def write_findings(findings: Sequence[Finding], format: str) -> None:
     """The findings as a table, one row each."""
-    from dataclasses import asdict
-
-    import pyarrow as pa
-
-    from .formats import write_result
-
     names = {"topic": pa.string(), "partition": pa.int64(), "file": pa.string(), "position": pa.int64()}
     schema = pa.schema({**names, "start": pa.int64(), "end": pa.int64(), "what": pa.string()})
     table = pa.Table.from_pylist([asdict(finding) for finding in findings], schema)
     write_result(table.to_reader(), format, sys.stdout.buffer)
 
 
+# -- what is read ---------------------------------------------------------------------------------------------------
+
+
+def ls_arguments(parser: argparse.ArgumentParser) -> None:
+    """`ls FOLDER`."""
+    add_format(parser)
+
+
+def describe_arguments(parser: argparse.ArgumentParser) -> None:
+    """`describe FOLDER TOPIC`."""
+    parser.add_argument("topic", metavar="TOPIC")
+    parser.add_argument("--segments", action="store_true", help="its segment files, too")
+
+
+def cat_arguments(parser: argparse.ArgumentParser) -> None:
+    """`cat FOLDER TOPIC`."""
+    parser.add_argument("topic", metavar="TOPIC")
+    add_selection(parser)
+    add_format(parser)
+
+
+def tail_arguments(parser: argparse.ArgumentParser) -> None:
+    """`tail FOLDER TOPIC`."""
+    parser.add_argument("topic", metavar="TOPIC")
+    parser.add_argument("-n", metavar="N", dest="rows", type=count, default=10, help="so many rows; without, 10")
+    parser.add_argument("-f", "--follow", action="store_true", help="then the rows that come, until Ctrl-C")
+    add_partition_and_columns(parser)
+    add_format(parser)
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """`export FOLDER TOPIC FILE`."""
+    parser.add_argument("topic", metavar="TOPIC")
+    parser.add_argument("file", metavar="FILE", help="what to write, or - for standard output")
+    add_selection(parser)
+    add_file_format(parser)
+
+
+def import_arguments(parser: argparse.ArgumentParser) -> None:
+    """`import FOLDER TOPIC FILE ...`."""
+    parser.add_argument("topic", metavar="TOPIC", help="a stream; if there is none it is made, with the file's columns")
+    parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    parser.add_argument(
+        "--key", metavar="A,B", type=names, help="a stream that is made is partitioned by these columns"
+    )
+    parser.add_argument("--partitions", metavar="N", type=count, help="a stream that is made has so many")
+    add_file_format(parser)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which rows."""
+    parser.add_argument(
+        "--from", metavar="OFFSET|TIME", dest="start", type=place,
+        help="begin at an offset (-10: ten before the end), or at what was appended at a time, such as 2026-07-01T12:00"
+        " (UTC unless it says otherwise)",
+    )  # fmt: skip
+    parser.add_argument("--limit", metavar="N", type=count, help="at most so many rows")
+    add_partition_and_columns(parser)
+
+
+def add_partition_and_columns(parser: argparse.ArgumentParser) -> None:
+    """Which partition, which columns."""
+    parser.add_argument("--partition", metavar="P", type=count, help="only this one, counted from 0")
+    parser.add_argument("--columns", metavar="A,B", type=names, help="these; also _partition and _offset")
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """How rows are shown."""
+    parser.add_argument("--format", choices=["table", "csv", "jsonl"], help="without, a table")
+
+
+def add_file_format(parser: argparse.ArgumentParser) -> None:
+    """What files are."""
+    formats = ["parquet", "arrow", "csv", "jsonl"]
+    parser.add_argument("--format", choices=formats, help="of the file; without, what its name says")
+
+
+def count(text: str) -> int:
+    """A whole number."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number")
+    return int(text)
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between."""
+    return [name.strip() for name in text.split(",")]
+
+
+def place(text: str) -> int | datetime.datetime:
+    """An offset or a time."""
+    with suppress(ValueError):
+        return int(text)
+    try:
+        time = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is neither an offset nor a time such as 2026-07-01T12:00") from None
+    return time if time.tzinfo is not None else time.replace(tzinfo=datetime.UTC)
+
+
 ACTIONS: Mapping[str, Action] = {
+    "ls": Action("list the topics", ls_arguments, run_ls),
+    "describe": Action("show a topic's options, columns and partitions", describe_arguments, run_describe),
+    "cat": Action("show rows, partition after partition", cat_arguments, run_cat),
+    "tail": Action("show the last rows, and with -f those that come", tail_arguments, run_tail),
+    "export": Action("write rows to a file", export_arguments, run_export),
+    "import": Action("append the rows of files to a stream", import_arguments, run_import),
     "verify": Action("compare every checksum, and say which rows are damaged", verify_arguments, run_verify),
 }

@@ -34,6 +34,9 @@ VERIFY_RETRIES = 5  # looks at a partition that changes while it is verified
 TAIL_SETTLE_S = 1.0  # how long a reader that opens waits for rows that belong together to be shown together
 UNFLUSHED_BYTES_MAX = 256 << 20  # appended, not yet durable: beyond it append() waits
 
+SHOWN_ROWS = 1000  # of a topic that is shown as a table, unless told otherwise
+FOLLOW_S = 0.5  # how often a process that waits for rows looks whether anybody still reads what it writes
+
 ROWS_PER_EPOCH = 1 << 18  # rows one epoch takes of each stream when it is behind
 ROWS_PER_FRAME = 1 << 16  # COPY and INSERT ... SELECT cut their input so
 PANES_PER_ROW_MAX = 10_000  # HOP: size / slide

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from .catalog import CatalogEntry
 from .control import Durable, decode_control
@@ -16,6 +15,7 @@ from .files import exists, file_size, list_folder, read_file
 from .findings import Checked, Finding, Place
 from .limits import TAIL_BUSY_S, VERIFY_RETRIES
 from .manifest import Manifest, load_manifest
+from .naming import original_name
 from .readable import TopicOptions
 from .rebuilding import rebuilt_manifest
 from .schema import SegmentSchema
@@ -36,7 +36,7 @@ def verify_folder(root: Path, names: Sequence[str] = ()) -> Checked:
     root = root.absolute()
     if not any(exists(root / name) for name in ("LOCK", "catalog.json", "topics")):
         raise OperationalError(f'could not verify "{root}": there is no database')
-    folders = {unquote(name): root / "topics" / name for name in list_folder(root / "topics")}
+    folders = {original_name(name): root / "topics" / name for name in list_folder(root / "topics")}
     for name in names:
         if name not in folders:
             raise ProgrammingError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -13,6 +14,7 @@ import pytest
 from headrace.storage.folder import Folder
 from headrace.storage.topic import TopicOptions
 
+from .damages import make_sparse
 from .logs import FRAME_SEGMENTS, SCHEMA, numbered
 
 TYPES = pa.schema(
@@ -111,3 +113,36 @@ def test_every_type_survives_sealed_and_active(tmp_path: Path) -> None:
         batch.validate(full=True)
         assert batch == varied(rows)
     folder.close()
+
+
+@pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
+def test_coalesced_and_sparse_segments_are_arrow_files(tmp_path: Path, compression: str | None) -> None:
+    options = TopicOptions(segment_bytes=4000, compression=compression)
+    with closing(Folder.open(tmp_path)) as folder:
+        topic = folder.create_topic("log", SCHEMA, options=options)
+        for start in range(0, 600, 10):
+            topic.append(numbered(start, start + 10))
+        assert folder.maintain() == ()
+        (partition,) = topic.partitions
+        make_sparse(partition)
+        expected = {segment.path: (segment.base_offset, segment.end_offset) for segment in partition.segments[:-1]}
+    assert {path.name.split(".")[1] for path in expected} <= {"g1", "g2", "g3"}
+    for path, (start, end) in expected.items():
+        sparse = path == min(expected)
+        numbers = [n for n in range(start, end) if n % 2 or not sparse]
+        texts = [None if n % 7 == 3 else f"row {n}" for n in numbers]
+        table = pa.ipc.open_file(path).read_all()
+        assert (table["number"].to_pylist(), table["text"].to_pylist()) == (numbers, texts)
+        assert table.schema.names == (["_offset"] if sparse else []) + SCHEMA.names
+        assert not sparse or table["_offset"].to_pylist() == numbers
+        frame = polars.read_ipc(path)
+        assert (frame["number"].to_list(), frame["text"].to_list()) == (numbers, texts)
+        assert polars.scan_ipc(path).select(polars.col("number").sum()).collect().item() == sum(numbers)
+        assert pa.ipc.open_stream(pa.py_buffer(path.read_bytes()[8:])).read_all() == table
+    with duckdb.connect() as connection:
+        dataset = pyarrow.dataset.dataset(sorted(expected), format="ipc", schema=SCHEMA)
+        connection.register("dataset", dataset)
+        found = connection.sql("SELECT number, text FROM dataset ORDER BY number").fetchall()
+    last = max(end for _, end in expected.values())
+    first = min(end for _, end in expected.values())
+    assert [number for number, _ in found] == [n for n in range(last) if n % 2 or n >= first]
