@@ -12,7 +12,7 @@ from ..engine.dataflow import Dataflow
 from ..engine.group import Stream
 from ..engine.runtime import Engine, Options
 from ..storage.catalog import CatalogEntry
-from ..storage.errors import NotSupportedError, OperationalError, ProgrammingError
+from ..storage.errors import OperationalError, ProgrammingError
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder, ReadableTopic
 from ..storage.tail import TailFolder
@@ -20,7 +20,7 @@ from ..storage.topic import Durability, TopicOptions
 from . import plan as p
 from .blocks import volatile_names
 from .declaration import spelled, stream_relation, topic_options
-from .dialect import parse_script, position_of
+from .dialect import parse_script
 from .explain import unbounded
 from .late_rows import LateLog
 from .lower import Surroundings, lower
@@ -28,6 +28,7 @@ from .plan import Plan
 from .planner import Planner, ViewProperties
 from .relations import Column, Relation, Relations, schema_of
 from .statements import CreateStream, CreateView
+from .system import refuse_system, system_relations
 from .twin import (
     bind,
     expand_views,
@@ -78,8 +79,9 @@ class Database:
         self._tail = TailFolder(path) if path is not None and read_only else None
         self._owned = None if self._tail is not None else Folder.open(path, durability=durability)
         try:
-            self.late = LateLog(self.log, self._owned)
-            self.relations.add(self.late.relation(self.binder))
+            self.late: LateLog = LateLog(self.log, self._owned)
+            for system in system_relations(self.binder):
+                self.relations.add(system)
             self.engine = Engine(options, self.late.flush)
             if self._owned is not None:
                 self._drop_orphans(self._owned)
@@ -211,14 +213,7 @@ class Database:
         self, query: exp.Query, *, final: bool, names: tuple[str, ...] = (), emit: CreateView | None = None
     ) -> ViewPlan:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
-        for table in named_tables(query):
-            relation = self.relations.require(table_name(table), position_of(table) or position_of(table.this))
-            if relation.kind == "SYSTEM":
-                raise NotSupportedError(
-                    f'cannot keep a view over "{relation.name}" up to date',
-                    hint="Read it with a plain SELECT.",
-                    position=position_of(table),
-                )
+        refuse_system(query, self.relations)
         refuse_outside(query)
         stateless = {name for name, planned in self.plans.items() if p.stateless(planned.plan)}
         expanded = inline_ctes(expand_views(query, self.relations, stateless))

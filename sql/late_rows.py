@@ -17,20 +17,9 @@ from ..storage.readable import ReadableFolder
 from ..storage.schema import OFFSET_COLUMN
 from ..storage.topic import TopicOptions
 from .lower import KnownLate
-from .relations import Relation
-from .types import Binder, connect
+from .types import connect
 
-_TYPES = {
-    "view": "VARCHAR",
-    "view_id": "BIGINT",
-    "stream": "VARCHAR",
-    "partition": "INTEGER",
-    "offset": "BIGINT",
-    "reason": "VARCHAR",
-    "watermark": "TIMESTAMP",
-    "row": "VARCHAR",
-}
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         ("view", pa.string()),
         ("view_id", pa.int64()),
@@ -56,14 +45,6 @@ class LateLog:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
 
-    def relation(self, binder: Binder) -> Relation:
-        """How SQL sees it."""
-        return Relation(
-            self.NAME,
-            "SYSTEM",
-            tuple(binder.column(name, type, nullable=True, position=None) for name, type in _TYPES.items()),
-        )
-
     def rows(self) -> pa.Table:
         """All late rows so far."""
         with self._lock:
@@ -73,7 +54,7 @@ class LateLog:
             self._log.topic(self.NAME).sync()
             for partition in self._log.topic(self.NAME).partitions:
                 batches += partition.read_all(partition.end_offset)
-        return pa.Table.from_batches(batches + pending, schema=_SCHEMA)
+        return pa.Table.from_batches(batches + pending, schema=SCHEMA)
 
     def known(self, view_id: int) -> KnownLate:
         """Per stream the (partition, offset, closed) of rows that were late for the view of that id."""
@@ -105,7 +86,7 @@ class LateLog:
                 self._json(self._whole_rows(stream, late)),
             ]
             with self._lock:
-                self._pending.append(pa.RecordBatch.from_arrays(columns, schema=_SCHEMA))
+                self._pending.append(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
 
         return report
 
@@ -123,7 +104,7 @@ class LateLog:
             self._pending = []
         if self.NAME not in self._folder.topics:
             self._folder.create_topic(
-                self.NAME, _SCHEMA, options=TopicOptions(durability="none" if self._folder.temporary else "group")
+                self.NAME, SCHEMA, options=TopicOptions(durability="none" if self._folder.temporary else "group")
             )
         self._folder.topic(self.NAME).append(batch, wait=False)
 

@@ -17,6 +17,7 @@ from .database import Database
 from .dialect import twin_sql
 from .recompute import used_columns
 from .relations import Column, Relation
+from .system import system_rows
 from .twin import expand_views, named_tables, twin
 from .types import connect, quote, scan_sql, translate, type_name
 from .window_checks import check_windows
@@ -65,7 +66,7 @@ def relation_rows(database: Database, relation: Relation, reading: Reading, want
     if relation.kind == "MATERIALIZED VIEW":
         return reading.views[relation.name]
     if relation.kind == "SYSTEM":
-        return database.late.rows()
+        return system_rows(database, relation.name)
     columns = [c.name for c in relation.columns if wanted is None or c.name.lower() in wanted] or [
         relation.columns[0].name
     ]

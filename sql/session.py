@@ -232,7 +232,7 @@ class Session:
             if relation.kind != statement.kind:
                 raise ProgrammingError(
                     f'"{relation.name}" is not a {statement.kind.lower()}',
-                    hint=f"DROP {relation.kind} {relation.name}",
+                    hint=None if relation.kind == "SYSTEM" else f"DROP {relation.kind} {relation.name}",
                     position=statement.start,
                     sqlstate="42809",
                 )

@@ -33,8 +33,10 @@ def require_stream(database: Database, name: str, position: Position | None) -> 
     if relation.kind != "STREAM":
         raise ProgrammingError(
             f'cannot write to "{relation.name}"',
-            detail=f"It is a {relation.kind.lower()}: its rows follow from a query.",
-            hint="Insert into the streams that the query reads.",
+            detail="It is ours: its rows say how the database is."
+            if relation.kind == "SYSTEM"
+            else f"It is a {relation.kind.lower()}: its rows follow from a query.",
+            hint=None if relation.kind == "SYSTEM" else "Insert into the streams that the query reads.",
             position=position,
         )
     return relation

@@ -1,0 +1,84 @@
+"""The system relations: what SQL can ask of the database itself. One more is one more entry of SYSTEM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ..storage.errors import NotSupportedError
+from ..storage.figures import (
+    PARTITIONS,
+    SEGMENTS,
+    TOPICS,
+    partition_figures,
+    segment_figures,
+    topic_figures,
+    topics_of,
+)
+from .dialect import position_of
+from .late_rows import SCHEMA, LateLog
+from .relations import Relation, Relations
+from .twin import expand_views, named_tables, table_name
+from .types import Binder
+
+if TYPE_CHECKING:
+    from .database import Database
+
+
+@dataclass(frozen=True)
+class System:
+    """The columns of a system relation, and what gives its rows at this moment."""
+
+    schema: pa.Schema
+    rows: Callable[[Database], pa.Table]
+
+
+SYSTEM: Mapping[str, System] = {
+    LateLog.NAME: System(SCHEMA, lambda database: database.late.rows()),
+    "system.topics": System(TOPICS, lambda database: topic_figures(topics_of(database.log))),
+    "system.partitions": System(PARTITIONS, lambda database: partition_figures(topics_of(database.log))),
+    "system.segments": System(SEGMENTS, lambda database: segment_figures(topics_of(database.log))),
+}
+
+_TYPES: Mapping[pa.DataType, str] = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.bool_(): "BOOLEAN",
+    pa.timestamp("us"): "TIMESTAMP",
+    pa.list_(pa.string()): "VARCHAR[]",
+}
+
+
+def system_relations(binder: Binder) -> Iterator[Relation]:
+    """All of them, as SQL sees them."""
+    for name, system in SYSTEM.items():
+        columns = tuple(
+            binder.column(field.name, _TYPES[field.type], nullable=True, position=None) for field in system.schema
+        )
+        yield Relation(name, "SYSTEM", columns)
+
+
+def refuse_system(query: exp.Query, relations: Relations) -> None:
+    """Raises: NotSupportedError where a continuous query reads a system relation, through a view or not."""
+    for table in named_tables(query):
+        position = position_of(table) or position_of(table.this)
+        relation = relations.require(table_name(table), position)
+        below = () if relation.query is None else named_tables(expand_views(relation.query, relations))
+        for name in (relation.name, *map(table_name, below)):
+            if relations.require(name).kind == "SYSTEM":
+                raise NotSupportedError(
+                    f'cannot keep a view over "{name}" up to date',
+                    detail="It changes without a row being appended to any stream.",
+                    hint="Read it with a plain SELECT.",
+                    position=position,
+                )
+
+
+def system_rows(database: Database, name: str) -> pa.Table:
+    """The rows of the system relation of that name."""
+    return SYSTEM[name].rows(database)
