@@ -71,6 +71,12 @@ def rebuilt_manifest(folder: Path, schemas: Sequence[SegmentSchema], control: Du
     return Rebuilt(Manifest(number, tuple(entries), start), guessed=True)
 
 
+def has_rows(folder: Path) -> bool:
+    """Whether any segment file has an intact frame."""
+    files = [folder / name for name in list_folder(folder) if _NAME.fullmatch(name)]
+    return any(next(find_frames(map_file(path, file_size(path)), 16), None) is not None for path in files)
+
+
 def _look(path: Path, schemas: Sequence[SegmentSchema]) -> _File | None:
     """A segment file as its frames show it; None if the name is another file's, or there is no intact frame."""
     name = _NAME.fullmatch(path.name)
@@ -78,7 +84,7 @@ def _look(path: Path, schemas: Sequence[SegmentSchema]) -> _File | None:
         return None
     base_offset, size = int(name[1]), file_size(path)
     buffer = map_file(path, size)
-    first = next(iter(find_frames(buffer, 16)), None) if size >= 24 else None
+    first = next(find_frames(buffer, 16), None)
     if first is None or first.schema_id >= len(schemas):
         return None
     schema = schemas[first.schema_id]

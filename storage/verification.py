@@ -17,7 +17,7 @@ from .limits import TAIL_BUSY_S, VERIFY_RETRIES
 from .manifest import Manifest, load_manifest
 from .naming import original_name
 from .readable import TopicOptions
-from .rebuilding import rebuilt_manifest
+from .rebuilding import has_rows, rebuilt_manifest
 from .schema import SegmentSchema
 from .segment_check import check_active, check_sealed
 from .showing import sequence_in
@@ -133,11 +133,11 @@ def _check_partition(
         lost, what = True, f"{error.headline}. {error.detail or ''}".strip(". ")
     except (KeyError, TypeError, ValueError):
         lost, what = True, "the manifest it names does not describe segments"
+    if lost and not exists(folder / "CURRENT") and control is None and not has_rows(folder):
+        return checked  # a crash came in the middle of the first append
     if lost:
         manifest = rebuilt_manifest(folder, schemas, control).manifest
         known = manifest.segments
-        if not known and not exists(folder / "CURRENT") and (control is None or control.offset == 0):
-            return checked  # a crash came in the middle of the first append
         rows = f"Its files have rows from offset {known[0].base_offset} on" if known else "No file is left"
         found.append(place.found(folder / "CURRENT", f"{what}. {rows}"))
     if manifest is None or not manifest.segments:
