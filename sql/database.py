@@ -11,10 +11,12 @@ from pathlib import Path
 from ..engine.dataflow import Dataflow
 from ..engine.group import Stream
 from ..engine.runtime import Engine, Options
+from ..storage import limits
 from ..storage.catalog import CatalogEntry
 from ..storage.errors import OperationalError, ProgrammingError
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder, ReadableTopic
+from ..storage.remote_files import RemoteFiles
 from ..storage.tail import TailFolder
 from ..storage.topic import Durability, TopicOptions
 from . import plan as p
@@ -67,6 +69,8 @@ class Database:
         durability: Durability | None,
         default_partitions: int,
         read_only: bool = False,
+        remote: RemoteFiles | None = None,
+        cache_bytes: int = limits.SEGMENT_CACHE_BYTES,
     ) -> None:
         self.lock = threading.RLock()
         self.binder = Binder()
@@ -76,8 +80,12 @@ class Database:
         self.default_partitions = default_partitions
         self._properties: dict[str, ViewProperties] = {}
         self._entries: dict[str, CatalogEntry] = {}  # of the catalog, as they are declared here
-        self._tail = TailFolder(path) if path is not None and read_only else None
-        self._owned = None if self._tail is not None else Folder.open(path, durability=durability)
+        self._tail: TailFolder | None = None
+        self._owned: Folder | None = None
+        if path is not None and read_only:
+            self._tail = TailFolder(path, remote=remote, cache_bytes=cache_bytes)
+        else:
+            self._owned = Folder.open(path, durability=durability, remote=remote, cache_bytes=cache_bytes)
         try:
             self.late: LateLog = LateLog(self.log, self._owned)
             for system in system_relations(self.binder):

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+from pyarrow.fs import FileSystem
 
 from ..engine.runtime import Options
 from ..storage import limits
@@ -20,6 +21,7 @@ from ..storage.consumer import Consumer, Rebalanced, Reset
 from ..storage.errors import InterfaceError, OperationalError, ProgrammingError
 from ..storage.partitioners import Partitioner
 from ..storage.producer import Producer
+from ..storage.remote_files import RemoteFiles
 from ..storage.topic import Durability
 from .arrow_rows import batch_of, conformed
 from .consuming import wanted
@@ -76,12 +78,15 @@ def connect(
     future_guard_s: float = limits.FUTURE_GUARD_S,
     default_partitions: int = 1,
     clock: Callable[[], int] | None = None,
+    cache_bytes: int = limits.SEGMENT_CACHE_BYTES,
+    filesystems: Mapping[str, FileSystem] | None = None,
 ) -> Connection:
     """A connection to the database in the folder `path`, made if it is not there; ':memory:' leaves nothing behind.
 
     Connections of one process to one folder share it. `clock` gives microseconds since 1970 (for tests). With
     `read_only` the folder may belong to another process, whose rows appear a few milliseconds after it had them
-    acknowledged; views are kept by this process too.
+    acknowledged; views are kept by this process too. Segments that were moved elsewhere, by the option `tier` of a
+    stream, are fetched and held up to `cache_bytes`; `filesystems` has those Arrow does not open itself, by scheme.
     Raises: FolderLockedError where another process owns the folder.
 
     >>> with connect() as con:
@@ -104,6 +109,8 @@ def connect(
                 durability=durability,
                 default_partitions=default_partitions,
                 read_only=read_only,
+                remote=RemoteFiles(filesystems),
+                cache_bytes=cache_bytes,
             )
             if place is not None:
                 _open[place] = database

@@ -166,6 +166,10 @@ def _milliseconds_or_none(value: Any) -> int | None:
     return None if value is None or str(value).lower() in _NONE else _milliseconds(value)
 
 
+def _uri_or_none(value: Any) -> str | None:
+    return None if value is None or str(value).lower() in _NONE else str(value)
+
+
 _DURATION = "a time such as '7 days' or '90 minutes', or 'none'"
 _SIZE = "a size such as '10 GB' or '512 MiB', or 'none'"
 
@@ -177,5 +181,8 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], Any], str]] = {
     "cleanup": ("cleanup", _one_of("delete", "compact"), "'delete' or 'compact'"),
     "tombstone_retention": ("tombstone_retention_ms", _milliseconds, "a time such as '1 day'"),
     "compression": ("compression", _compression, "'zstd', 'lz4' or 'none'"),
+    "tier": ("tier", _uri_or_none, "a URI such as 's3://bucket/prefix', or 'none'"),
+    "tier_after": ("tier_after_ms", _milliseconds_or_none, _DURATION),
+    "local_bytes": ("local_bytes", _bytes_or_none, _SIZE),
     "segment_bytes": ("segment_bytes", _bytes, "a size such as '256 MiB'"),
 }

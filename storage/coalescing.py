@@ -68,7 +68,7 @@ def _runs(segments: Sequence[Segment], size_max: int, span_us: int | None) -> It
     for segment in reversed(segments):
         joins = (
             bool(run)
-            and not _remote(segment)
+            and not segment.remote
             and segment.schema is run[0].schema
             and file_size(segment) <= size
             and size + file_size(segment) <= size_max
@@ -77,7 +77,7 @@ def _runs(segments: Sequence[Segment], size_max: int, span_us: int | None) -> It
         if not joins:
             found.append(run)
             run, size = [], 0
-            if _remote(segment):
+            if segment.remote:
                 continue
         run.insert(0, segment)
         size += file_size(segment)
@@ -97,7 +97,3 @@ def _small_frames(segment: Segment) -> bool:
         and segment.size < frames * REWRITTEN_FRAME_BYTES // 4
         and not generation(segment.path.name)
     )
-
-
-def _remote(segment: Segment) -> bool:
-    return segment.entry is not None and segment.entry.remote

@@ -128,10 +128,15 @@ def save_file(path: Path, content: bytes, *, durable: bool) -> None:
             file.sync()
     finally:
         file.close()
-    with _disk("rename", path):
-        os.replace(draft, path)
+    rename_file(draft, path)
     if durable:
         sync_folder(path.parent)
+
+
+def rename_file(draft: Path, path: Path) -> None:
+    """The file has another name, in the same folder; what had that name is gone."""
+    with _disk("rename", path):
+        os.replace(draft, path)
 
 
 def make_folder(path: Path, *, durable: bool) -> None:

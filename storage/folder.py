@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 import pyarrow as pa
 
 from .catalog import Catalog
-from .errors import Error
+from .discarded import Discarded
+from .errors import Error, OperationalError
 from .files import (
     File,
     exists,
@@ -24,10 +26,15 @@ from .files import (
 )
 from .flusher import Flusher
 from .frame import NO_MARK, Mark
+from .limits import SEGMENT_CACHE_BYTES
 from .maintenance import Maintenance, needs_rounds
+from .manifest import load_manifest
 from .naming import checked_folder_name
 from .partition import Partition
 from .readable import ReadableFolder
+from .remote_files import RemoteFiles
+from .remote_segment import remote_uris
+from .segment_cache import SegmentCache
 from .topic import Appended, Durability, Placing, Surroundings, Topic, TopicOptions
 from .transactions import Part, Transactions
 from .writers import Writers
@@ -41,18 +48,31 @@ class Folder(ReadableFolder):
     Holds: if it is never closed, nothing that was acknowledged is lost, and a temporary folder goes with the process.
     """
 
-    def __init__(self, path: Path, lock: File, durability: Durability | None, *, temporary: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        lock: File,
+        durability: Durability | None,
+        *,
+        temporary: bool,
+        remote: RemoteFiles,
+        cache_bytes: int,
+    ) -> None:
         self.path = path
         self.temporary = temporary
         self._lock = lock
         self._durability = durability
         durable = durability != "none"
-        flusher, self._maintenance = Flusher(), Maintenance()
+        discarded = Discarded(path / "discarded.json", durable=durable)
+        flusher, self._maintenance = Flusher(), Maintenance(remote, discarded)
         self._cleanup = weakref.finalize(self, _release, path if temporary else None, flusher, self._maintenance)
         self.transactions = Transactions(path / "transactions", durable=durable, published=not temporary)
         self.writers = Writers(path / "writers.json", durable=durable)
         self.visibility = self.transactions.visibility
-        self._around = Surroundings(durability, temporary, flusher, self.transactions, self._maintenance.need)
+        cache = SegmentCache(path / "cache", remote, cache_bytes)
+        self._around = Surroundings(
+            durability, temporary, flusher, self.transactions, cache, discarded, self._maintenance.need
+        )
         self.catalog = Catalog(path / "catalog.json", durable=durable)
         self._topics: dict[str, Topic] = {}
         for name in list_folder(path / "topics"):
@@ -61,27 +81,38 @@ class Folder(ReadableFolder):
                 topic = Topic.load(folder, surroundings=self._around)
                 self._topics[topic.name] = topic
             else:
+                discarded.add(_remote_files(folder))
                 remove_folder(folder)  # a crash came between the steps of making or dropping it
         self.transactions.recovered()
         self._maintenance.topics = self._topics
-        if any(needs_rounds(topic) for topic in self._topics.values()):
+        if discarded.due or any(needs_rounds(topic) for topic in self._topics.values()):
             self._maintenance.need()
 
     @classmethod
-    def open(cls, path: Path | None, *, durability: Durability | None = None) -> Folder:
+    def open(
+        cls,
+        path: Path | None,
+        *,
+        durability: Durability | None = None,
+        remote: RemoteFiles | None = None,
+        cache_bytes: int = SEGMENT_CACHE_BYTES,
+    ) -> Folder:
         """The database in `path`, which is made if need be; with None an empty one that is gone when it is closed.
 
         `durability` overrides that of every topic; with 'none', as in a temporary folder, nothing is ever synced.
+        Segments that are kept elsewhere are opened by `remote`, and those fetched held up to `cache_bytes`.
         Raises: FolderLockedError if it is open already; CorruptionError if acknowledged rows are damaged.
         """
+        remote = RemoteFiles() if remote is None else remote
         if path is None:
             path = make_temporary_folder()
-            return cls(path, lock_file(path / "LOCK"), "none", temporary=True)
+            lock = lock_file(path / "LOCK")
+            return cls(path, lock, "none", temporary=True, remote=remote, cache_bytes=cache_bytes)
         path = path.absolute()
         make_folder(path, durable=durability != "none")
         lock = lock_file(path / "LOCK")
         try:
-            return cls(path, lock, durability, temporary=False)
+            return cls(path, lock, durability, temporary=False, remote=remote, cache_bytes=cache_bytes)
         except BaseException:
             lock.close()
             raise
@@ -136,6 +167,7 @@ class Folder(ReadableFolder):
         self._maintenance.topics = self._topics
         self._maintenance.leave(topic)
         topic.close(keep=False)
+        self._around.discarded.add(uri for log in topic.partitions for uri in remote_uris(log.segments))
         if self._durability != "none":
             sync_folder(folder)
         remove_folder(folder)
@@ -195,6 +227,16 @@ class Folder(ReadableFolder):
 
     def _folder_of(self, name: str) -> Path:
         return self.path / "topics" / checked_folder_name(name, "topic")
+
+
+def _remote_files(folder: Path) -> list[str]:
+    """Where the files of a topic are that has been dropped; as far as its manifests can be read."""
+    uris: list[str] = []
+    for name in list_folder(folder):
+        with suppress(OperationalError):
+            manifest = load_manifest(folder / name)
+            uris += [entry.remote for entry in (manifest.segments if manifest else ()) if entry.remote is not None]
+    return uris
 
 
 def _release(temporary: Path | None, flusher: Flusher, maintenance: Maintenance) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from .errors import OffsetOutOfRangeError
+from .errors import OffsetOutOfRangeError, OperationalError
 from .frame_index import SuffixMinimum
 from .schema import OFFSET_COLUMN, SegmentSchema, project
 from .segment import Segment
@@ -47,23 +47,16 @@ class Log:
         `_offset` says where each row stands.
         Raises: OffsetOutOfRangeError if rows from `start` on were deleted.
         """
-        segments = self._segments
-        if start < self._start:
-            raise OffsetOutOfRangeError(start, self._start)
-        assert start <= end <= self._readable, "a range outside of the log"
-        current = self._schemas[-1]
-        numbered = columns is not None and OFFSET_COLUMN in columns
-        names = columns if columns is None else [name for name in columns if name != OFFSET_COLUMN]
-        batches: list[pa.RecordBatch] = []
-        for segment in _overlapping(segments, start, end):
-            for batch, offsets in segment.read(max(start, segment.base_offset), min(end, segment.end_offset)):
-                rows = project(batch, segment.schema, current, names)
-                if numbered:
-                    assert columns is not None
-                    place = list(columns).index(OFFSET_COLUMN)
-                    rows = rows.add_column(place, OFFSET_COLUMN, offsets())
-                batches.append(rows)
-        return batches
+        while True:
+            segments = self._segments
+            if start < self._start:
+                raise OffsetOutOfRangeError(start, self._start)
+            assert start <= end <= self._readable, "a range outside of the log"
+            try:
+                return self._read(segments, start, end, columns)
+            except OperationalError:
+                if segments is self._segments:  # or else what could not be read is not there any more
+                    raise
 
     def read_all(self, end: int, columns: Sequence[str] | None = None) -> list[pa.RecordBatch]:
         """The rows before offset `end` that are there, from the present start on, whatever is deleted meanwhile."""
@@ -105,6 +98,23 @@ class Log:
             if offset < segment.end_offset:
                 return min(max(offset, self._start), self._readable)
         return self._readable
+
+    def _read(
+        self, segments: tuple[Segment, ...], start: int, end: int, columns: Sequence[str] | None
+    ) -> list[pa.RecordBatch]:
+        current = self._schemas[-1]
+        numbered = columns is not None and OFFSET_COLUMN in columns
+        names = columns if columns is None else [name for name in columns if name != OFFSET_COLUMN]
+        batches: list[pa.RecordBatch] = []
+        for segment in _overlapping(segments, start, end):
+            for batch, offsets in segment.read(max(start, segment.base_offset), min(end, segment.end_offset)):
+                rows = project(batch, segment.schema, current, names)
+                if numbered:
+                    assert columns is not None
+                    place = list(columns).index(OFFSET_COLUMN)
+                    rows = rows.add_column(place, OFFSET_COLUMN, offsets())
+                batches.append(rows)
+        return batches
 
 
 def _overlapping(segments: tuple[Segment, ...], start: int, end: int) -> tuple[Segment, ...]:

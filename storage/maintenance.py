@@ -7,10 +7,14 @@ import time
 from collections.abc import Mapping
 
 from .coalescing import coalesce
+from .discarded import Discarded
 from .errors import Error
 from .limits import MAINTENANCE_INTERVAL_S, MAINTENANCE_REST_S, MAINTENANCE_RETRY_S, MAINTENANCE_STRETCH_S
+from .remote_files import RemoteFiles
+from .remote_segment import remote_uris
 from .retention import retain
 from .rewriting import Breathe
+from .tiering import remove_discarded, tier
 from .topic import Topic
 
 _SPAN = 8  # segments that are joined hold what was appended within so small a part of the retention
@@ -27,12 +31,14 @@ class Maintenance:
     its turn. Nothing holds a partition's lock while it reads or writes rows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remote: RemoteFiles, discarded: Discarded) -> None:
+        self._remote = remote
+        self._discarded = discarded
         self.topics: Mapping[str, Topic] = {}
         self._changed = threading.Condition()
-        self._errors: dict[Topic, tuple[str, float]] = {}  # and when it is tried again
+        self._errors: dict[Topic | None, tuple[str, float]] = {}  # and when it is tried again
         self._turn = threading.Lock()  # one round at a time
-        self._working: Topic | None = None
+        self._working: object = None  # a topic, or what is discarded
         self._unwanted: Topic | None = None
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -103,7 +109,9 @@ class Maintenance:
                         continue
                     self._working = topic
                 try:
-                    _tend(topic, time.time_ns() // 1000 if now_us is None else now_us, breathe)
+                    now = time.time_ns() // 1000 if now_us is None else now_us
+                    _tend(topic, now, breathe)
+                    tier(topic, self._remote, self._discarded, now, breathe)
                     self._errors.pop(topic, None)
                 except _EndedError:
                     pass
@@ -115,9 +123,33 @@ class Maintenance:
                     with self._changed:
                         self._working = None
                         self._changed.notify_all()
+            self._remove_discarded(breathe, pausing=pausing)
 
-    def _keep(self, topic: Topic, reason: str) -> None:
-        self._errors[topic] = f'could not tend "{topic.name}": {reason}', time.monotonic() + MAINTENANCE_RETRY_S
+    def _remove_discarded(self, breathe: Breathe, *, pausing: bool) -> None:
+        """What topics do not use any more is removed elsewhere. Nothing is on its way there meanwhile."""
+        if pausing and None in self._errors and time.monotonic() < self._errors[None][1]:
+            return
+        with self._changed:
+            if self._stopped:
+                return
+            self._working = self._discarded
+        logs = [log for topic in self.topics.values() for log in topic.partitions]
+        used = {uri for log in logs for uri in remote_uris(log.segments)}
+        try:
+            remove_discarded(self._discarded, self._remote, used, breathe)
+            self._errors.pop(None, None)
+        except _EndedError:
+            pass
+        except Error as error:
+            self._keep(None, error.headline)
+        finally:
+            with self._changed:
+                self._working = None
+                self._changed.notify_all()
+
+    def _keep(self, topic: Topic | None, reason: str) -> None:
+        notice = reason if topic is None else f'could not tend "{topic.name}": {reason}'
+        self._errors[topic] = notice, time.monotonic() + MAINTENANCE_RETRY_S
 
 
 def needs_rounds(topic: Topic) -> bool:

@@ -17,6 +17,7 @@ class SegmentEntry:
     """A segment file. What follows `base_offset` is not known of the active one, which is always the last.
 
     Shape: `append_times` and `event_times` are the least and the greatest. A `sparse` segment has an `_offset` column.
+    `remote` is the URI of the file where it was moved away.
     Units: times in microseconds since 1970-01-01 UTC; `crc32c` of the whole file, None where nobody has taken it.
     """
 
@@ -30,7 +31,7 @@ class SegmentEntry:
     event_times: tuple[int, int] | None = None
     crc32c: int | None = None
     sparse: bool = False
-    remote: bool = False
+    remote: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,4 +95,4 @@ def save_manifest(folder: Path, manifest: Manifest, *, durable: bool) -> None:
 
 def _entry(content: dict[str, Any]) -> SegmentEntry:
     times = {name: tuple(content[name]) for name in ("append_times", "event_times") if content.get(name) is not None}
-    return SegmentEntry(**{**content, **times})
+    return SegmentEntry(**{**content, **times, "remote": content.get("remote") or None})

@@ -17,8 +17,10 @@ from .frame import NO_TIME, Compression
 from .log import Log
 from .manifest import Manifest, SegmentEntry, load_manifest, save_manifest
 from .recovery import recover
+from .remote_segment import open_sealed, remote_uris
 from .schema import SegmentSchema
 from .segment import Segment, damaged
+from .segment_cache import SegmentCache
 
 Durability = Literal["none", "group", "each"]
 
@@ -45,6 +47,8 @@ class OwnedLog(Log):
         committed: Callable[[int], bool],
         grown: Callable[[], None],
         sealed: Callable[[], None],
+        cache: SegmentCache,
+        discard: Callable[[Sequence[str]], None],
     ) -> None:
         super().__init__(schemas)
         self.notice: str | None = None
@@ -57,6 +61,8 @@ class OwnedLog(Log):
         self._published = published  # whether other processes may look
         self._grown = grown  # called without the lock, after `end_offset` has grown
         self._sealed = sealed  # called with the lock, after there is a sealed segment more
+        self._cache = cache
+        self._discard = discard  # called with the lock, before segments go whose files are at these URIs
         self._changed = threading.Condition(threading.Lock())
         self._manifest = Manifest(0, ())
         self._control = Control(folder / "ctl")
@@ -104,6 +110,7 @@ class OwnedLog(Log):
             )
             kept = min(kept, len(self._segments) - 1)
             gone, segments = self._segments[:kept], self._segments[kept:]
+            self._discard(remote_uris(gone))
             self._install(self._manifest.segments[kept:], segments, start_offset=start)
         for segment in gone:
             segment.remove()
@@ -124,6 +131,7 @@ class OwnedLog(Log):
             new = tuple(self._open(entry) for entry in entries)
             segments = (*self._segments[:first], *new, *self._segments[last:])
             known = self._manifest.segments
+            self._discard(remote_uris(old))
             self._install((*known[:first], *entries, *known[last:]), segments)
         kept = {segment.path for segment in segments}
         for segment in old:
@@ -178,7 +186,7 @@ class OwnedLog(Log):
             self._publish()
 
     def _open(self, entry: SegmentEntry) -> Segment:
-        return Segment.sealed(self.folder / entry.file, self._schemas[entry.schema_id], entry)
+        return open_sealed(self.folder / entry.file, self._schemas[entry.schema_id], entry, self._cache)
 
     def check_writable(self) -> None:
         """Raises: OperationalError, InterfaceError if nothing can be appended or replaced any more."""

@@ -26,6 +26,9 @@ class TopicOptions:
     Rows are deleted, a segment at a time, `retention_ms` after they were appended, and the oldest once all segments
     together pass `retention_bytes`. With `cleanup` 'compact' the last row of each key stays for ever instead, and a
     deletion `tombstone_retention_ms`. `headers` names the column of each row's headers: map<string, binary>.
+
+    Sealed segments move to the URI `tier`, if there is one: `tier_after_ms` after their last row was appended, and the
+    oldest once those in the folder pass `local_bytes`; at once if neither is given.
     """
 
     durability: Durability = "group"
@@ -37,6 +40,9 @@ class TopicOptions:
     tombstone_retention_ms: int = TOMBSTONE_RETENTION_MS
     compression: Compression | None = None
     headers: str | None = None
+    tier: str | None = None
+    tier_after_ms: int | None = None
+    local_bytes: int | None = None
 
 
 class ReadableTopic:

@@ -48,7 +48,7 @@ def recover(
     """
     names = list_folder(folder)
     for entry in manifest.segments:
-        if entry.file not in names and not entry.remote:
+        if entry.file not in names and entry.remote is None:
             raise damaged(folder / entry.file, "The file is gone.")
     sealed = [open_sealed(entry) for entry in manifest.segments[:-1]]
     found = _open_active(folder, manifest.segments[-1], schemas, control, committed, durable=durable)
@@ -108,7 +108,7 @@ def _lost_acknowledged(path: Path, end: int, position: int, acknowledged: int, l
 def _remove_leftovers(folder: Path, manifest: Manifest, names: Sequence[str]) -> None:
     """Removes what a crash between two steps left: drafts, segments of no manifest, manifests before this one."""
     kept = {"CURRENT", "ctl", "quarantine", manifest.file}
-    kept |= {entry.file for entry in manifest.segments}
+    kept |= {entry.file for entry in manifest.segments if entry.remote is None}
     kept |= {Path(entry.file).with_suffix(".idx").name for entry in manifest.segments[:-1]}
     for name in names:
         if name not in kept:

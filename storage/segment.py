@@ -75,23 +75,16 @@ class Segment:
         A frame index that is missing is built, and saved if the folder is ours.
         Raises: CorruptionError if the file is not as long as the manifest says, or frames are missing.
         """
-        size, end_offset = entry.size_bytes, entry.end_offset
+        size = entry.size_bytes
         assert size is not None
-        assert end_offset is not None
         actual_size = file_size(path)
         if actual_size != size:
             raise damaged(path, f"It has {actual_size} bytes where its manifest says {size}.")
-        index_path = path.with_suffix(".idx")
-        index = FrameIndex.load(index_path)
-        fits = index is not None and (entry.sparse or index.offsets[0] == entry.base_offset)
-        if index is None or not fits or index.end_offset != end_offset:
-            index = scan(map_file(path, size), schema, entry.base_offset, sparse=entry.sparse)
-            if entry.sparse and _frames_end(path, size) == index.end_position:
-                index.jump(end_offset)
-            if index.end_offset != end_offset:
-                raise _mismatch(path, index.end_offset, end_offset, index.end_position)
+        index = load_index(path, entry)
+        if index is None:
+            index = scan_sealed(path, map_file(path, size), schema, entry)
             if save_index:
-                index.save(index_path, durable=False)
+                index.save(path.with_suffix(".idx"), durable=False)
         segment = cls(path, schema, index, base_offset=entry.base_offset)
         segment.entry = entry
         segment._unverified = bytearray(b"\1") * len(index.offsets)
@@ -114,6 +107,11 @@ class Segment:
     def sparse(self) -> bool:
         """Whether rows between the first offset and the last may be gone."""
         return self.entry is not None and self.entry.sparse
+
+    @property
+    def remote(self) -> bool:
+        """Whether its file is elsewhere."""
+        return self.entry is not None and self.entry.remote is not None
 
     def append(
         self,
@@ -149,9 +147,12 @@ class Segment:
     def read(self, start: int, end: int) -> list[tuple[pa.RecordBatch, Offsets]]:
         """The rows of [start, end) and their offsets, one batch per frame, without copying them."""
         found: list[tuple[pa.RecordBatch, Offsets]] = []
-        for number in self.index.find(start, end):
+        numbers = self.index.find(start, end)
+        if not numbers:
+            return found
+        buffer = self.mapped(self.index.place(numbers[-1])[3])
+        for number in numbers:
             first, last, position, end_position = self.index.place(number)
-            buffer = self.mapped(end_position)
             if self._unverified is not None and self._unverified[number]:
                 self._verify(number, buffer)
             message = pa.ipc.read_message(buffer.slice(position, end_position - position))
@@ -235,11 +236,12 @@ class Segment:
             self._file.truncate(self.size)
             self._allocated = self.size
 
-    def remove(self) -> None:
+    def remove(self, *, keep_index: bool = False) -> None:
         """The file is gone; who holds the segment can still read it."""
         self.mapped(self.size)
         remove_file(self.path)
-        remove_file(self.path.with_suffix(".idx"))
+        if not keep_index:
+            remove_file(self.path.with_suffix(".idx"))
 
     def close(self) -> None:
         """No more writing; what has been read stays readable."""
@@ -282,15 +284,35 @@ def scan(buffer: pa.Buffer, schema: SegmentSchema, base_offset: int, *, sparse: 
     return index
 
 
+def load_index(path: Path, entry: SegmentEntry) -> FrameIndex | None:
+    """The frame index of a sealed segment, if the folder has it, whole and of this segment."""
+    index = FrameIndex.load(path.with_suffix(".idx"))
+    if index is None or index.end_offset != entry.end_offset:
+        return None
+    return index if entry.sparse or index.offsets[0] == entry.base_offset else None
+
+
+def scan_sealed(path: Path, buffer: pa.Buffer, schema: SegmentSchema, entry: SegmentEntry) -> FrameIndex:
+    """The frame index of a sealed segment from its file's bytes. Raises: CorruptionError if frames are missing."""
+    end_offset = entry.end_offset
+    assert end_offset is not None
+    index = scan(buffer, schema, entry.base_offset, sparse=entry.sparse)
+    if entry.sparse and _frames_end(buffer) == index.end_position:
+        index.jump(end_offset)
+    if index.end_offset != end_offset:
+        raise _mismatch(path, index.end_offset, end_offset, index.end_position)
+    return index
+
+
 def frames_start(buffer: pa.Buffer) -> int:
     """Where the first frame begins: behind the schema message, as long as that says."""
     return 16 + int(_LENGTH.unpack_from(buffer, 12)[0])
 
 
-def _frames_end(path: Path, size: int) -> int:
+def _frames_end(buffer: pa.Buffer) -> int:
     """Where the frames of a sealed segment end, as its footer says."""
-    buffer = map_file(path, size)
-    return size - 10 - int(_LENGTH.unpack_from(buffer, size - 10)[0]) - 8
+    length = buffer.size - 10  # where the footer's length stands
+    return int(length - _LENGTH.unpack_from(buffer, length)[0] - 8)
 
 
 def _mismatch(path: Path, start: int, end: int, position: int) -> CorruptionError:

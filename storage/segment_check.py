@@ -70,7 +70,7 @@ def check_sealed(place: Place, path: Path, entry: SegmentEntry, schema: SegmentS
     checked = Checked(segments=1)
     found = checked.findings
     if not exists(path):
-        if not entry.remote:
+        if entry.remote is None:
             found.append(place.found(path, "the file is gone", start=entry.base_offset, end=end_offset))
         return checked
     checked.size_bytes = size = file_size(path)

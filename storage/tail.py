@@ -18,12 +18,23 @@ from .errors import Error, OperationalError
 from .files import exists, file_size, list_folder, map_file, read_file, signature
 from .frame import decode_frame
 from .frame_index import FrameIndex
-from .limits import TAIL_BUSY_FOR_S, TAIL_BUSY_S, TAIL_IDLE_S, TAIL_LOOK_S, TAIL_RETRIES, TAIL_SETTLE_S
+from .limits import (
+    SEGMENT_CACHE_BYTES,
+    TAIL_BUSY_FOR_S,
+    TAIL_BUSY_S,
+    TAIL_IDLE_S,
+    TAIL_LOOK_S,
+    TAIL_RETRIES,
+    TAIL_SETTLE_S,
+)
 from .log import Log
 from .manifest import Manifest, SegmentEntry, load_manifest
 from .readable import ReadableFolder, ReadableTopic, TopicOptions
+from .remote_files import RemoteFiles
+from .remote_segment import open_sealed
 from .schema import SegmentSchema
 from .segment import Segment, damaged
+from .segment_cache import SegmentCache
 from .showing import Shown
 
 
@@ -33,9 +44,10 @@ class TailPartition(Log):
     Holds: no row is shown before it was acknowledged, and none that was shown is taken back.
     """
 
-    def __init__(self, folder: Path, schemas: Sequence[SegmentSchema]) -> None:
+    def __init__(self, folder: Path, schemas: Sequence[SegmentSchema], cache: SegmentCache) -> None:
         super().__init__(schemas)
         self._folder = folder
+        self._cache = cache
         self._mapped: pa.Buffer | None = None
         self._said: Durable | None = None
         self._manifest: Manifest | None = None
@@ -98,6 +110,8 @@ class TailPartition(Log):
             return Segment(
                 path, schema, FrameIndex(entry.base_offset, len(schema.file_start)), base_offset=entry.base_offset
             )
+        if entry.remote is not None and (known is None or not known.remote):
+            return open_sealed(path, schema, entry, self._cache, save_index=False)
         if known is not None and known.entry is None:  # it was active when it was last seen
             self._extend(known, entry.end_offset)
             known.entry = entry
@@ -133,14 +147,16 @@ class TailPartition(Log):
 class TailTopic(ReadableTopic):
     """A topic whose `topic.json` and partitions are looked at again and again."""
 
-    def __init__(self, folder: Path, visibility: threading.RLock) -> None:
+    def __init__(self, folder: Path, visibility: threading.RLock, cache: SegmentCache) -> None:
         self._signature = signature(folder / "topic.json")
         content = load_document(folder / "topic.json")
         schemas = [SegmentSchema.from_json(entry) for entry in content["schemas"]]
         options = TopicOptions(**content["options"])
         super().__init__(folder, content["name"], schemas, tuple(content["key"]), options, visibility)
         self.created = content.get("created")
-        self.tails = tuple(TailPartition(folder / f"p-{n:04d}", self._schemas) for n in range(content["partitions"]))
+        self.tails = tuple(
+            TailPartition(folder / f"p-{n:04d}", self._schemas, cache) for n in range(content["partitions"])
+        )
         self.partitions = self.tails
 
     def look(self) -> bool:
@@ -165,8 +181,13 @@ class TailFolder(ReadableFolder):
     none do, and tells the topics' listeners. All partitions show one cut: what belongs together appears together.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Raises: OperationalError if there is no database."""
+    def __init__(
+        self, path: Path, *, remote: RemoteFiles | None = None, cache_bytes: int = SEGMENT_CACHE_BYTES
+    ) -> None:
+        """What is kept elsewhere is opened by `remote`, and held in a temporary folder up to `cache_bytes`.
+
+        Raises: OperationalError if there is no database.
+        """
         self.path = path.absolute()
         if not any(exists(self.path / name) for name in ("LOCK", "catalog.json", "topics")):
             raise OperationalError(
@@ -175,6 +196,7 @@ class TailFolder(ReadableFolder):
             )
         self.temporary = False
         self.visibility = threading.RLock()
+        self._cache = SegmentCache(None, remote or RemoteFiles(), cache_bytes)
         self._signature = signature(self.path / "catalog.json")
         self.catalog = Catalog(self.path / "catalog.json", durable=False)
         self._topics: dict[str, TailTopic] = {}
@@ -246,6 +268,7 @@ class TailFolder(ReadableFolder):
         self._stopped.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+        self._cache.close()
 
     def _advance(self, topic: TailTopic, tail: TailPartition, control: Durable | None) -> bool:
         try:
@@ -266,7 +289,7 @@ class TailFolder(ReadableFolder):
             if exists(folder / "topic.json"):
                 topic = known.get(folder)
                 if topic is None or not topic.look():
-                    topic = TailTopic(folder, self.visibility)
+                    topic = TailTopic(folder, self.visibility, self._cache)
                 topics[topic.name] = topic
         self._topics = topics
 

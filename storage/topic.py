@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .discarded import Discarded
 from .document import load_document, save_document
 from .errors import DataError, Error, ProgrammingError
 from .files import make_folder
@@ -24,6 +25,7 @@ from .partition import Durability, Frames, Partition
 from .partitioning import partition_numbers, split
 from .readable import ReadableTopic, TopicOptions
 from .schema import Change, RenameColumn, SegmentSchema, changed, check_column
+from .segment_cache import SegmentCache
 from .transactions import Transactions
 
 __all__ = ["Appended", "Durability", "Partition", "Surroundings", "Topic", "TopicOptions"]
@@ -41,6 +43,8 @@ class Surroundings:
     temporary: bool
     flusher: Flusher
     transactions: Transactions
+    cache: SegmentCache
+    discarded: Discarded
     tend: Callable[[], None]  # there may be something to do for maintenance
 
 
@@ -89,6 +93,8 @@ class Topic(ReadableTopic):
                 committed=surroundings.transactions.committed,
                 grown=self.notify,
                 sealed=surroundings.tend,
+                cache=surroundings.cache,
+                discard=surroundings.discarded.add,
             )
             for number in range(partitions)
         )
@@ -107,6 +113,7 @@ class Topic(ReadableTopic):
     ) -> Topic:
         """A new topic on disk, all of it or nothing."""
         _check(name, schema, key, partitions, options)
+        _check_tier(name, options, surroundings)
         assert set(key) <= set(schema.names), "a key of columns that do not exist"
         topic = cls(
             folder,
@@ -200,6 +207,7 @@ class Topic(ReadableTopic):
         """How the topic is kept from now on; on disk, and then in force."""
         with self._changing:
             _check(self.name, self.schema, self.key, len(self.partitions), options)
+            _check_tier(self.name, options, self._around)
             self._save(self._schemas, self.key, options)
             self.options = options
             for partition in self.partitions:
@@ -290,6 +298,18 @@ def _check(name: str, schema: pa.Schema, key: Sequence[str], partitions: int, op
         check_column(field)
     if options.event_time is not None:
         assert pa.types.is_timestamp(schema.field(options.event_time).type), "an event time that is no timestamp"
+
+
+def _check_tier(name: str, options: TopicOptions, surroundings: Surroundings) -> None:
+    if options.tier is None:
+        return
+    surroundings.cache.remote.check(options.tier)
+    if surroundings.temporary:
+        raise ProgrammingError(
+            f'cannot move rows of "{name}" elsewhere: the database is in memory',
+            detail="It is gone when it is closed, and nobody would remove what was moved.",
+            hint="Connect to a folder.",
+        )
 
 
 def _bounds(times: pa.Array) -> tuple[int, int]:
