@@ -178,7 +178,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], Any], str]] = {
     "durability": ("durability", _one_of("none", "group", "each"), "'none', 'group' or 'each'"),
     "retention": ("retention_ms", _milliseconds_or_none, _DURATION),
     "retention_bytes": ("retention_bytes", _bytes_or_none, _SIZE),
-    "cleanup": ("cleanup", _one_of("delete", "compact"), "'delete' or 'compact'"),
+    "cleanup": ("cleanup", _one_of("delete", "compact", "compact,delete"), "'delete', 'compact' or 'compact,delete'"),
     "tombstone_retention": ("tombstone_retention_ms", _milliseconds, "a time such as '1 day'"),
     "compression": ("compression", _compression, "'zstd', 'lz4' or 'none'"),
     "tier": ("tier", _uri_or_none, "a URI such as 's3://bucket/prefix', or 'none'"),

@@ -83,7 +83,7 @@ def _streams(database: Database) -> Rows:
     for relation in database.relations:
         if relation.kind == "STREAM":
             partitions = database.log.topic(relation.name).partitions
-            count = sum(part.end_offset - part.start_offset for part in partitions)
+            count = sum(part.count() for part in partitions)
             mark = marks.get(relation.name)
             time = None if mark is None else datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=mark)
             rows.append((relation.name, len(partitions), count, relation.event_time, time))

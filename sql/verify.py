@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ..engine.operator import NO_WATERMARK
 from ..engine.runtime import Reading
+from ..storage.schema import OFFSET_COLUMN
 from .database import Database
 from .dialect import twin_sql
 from .reading import narrowed, register, relation_rows, relations_of
@@ -57,7 +58,7 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
             rows = relation_rows(database, relation, reading, None)
             register(connection, relation.name, narrowed(relation.columns, rows), rows)
             if relation.name in known:
-                _register_closed(connection, database, relation, reading, rows, known[relation.name])
+                _register_closed(connection, database, relation, reading, known[relation.name])
                 late.add(relation.name.lower())
         closed = {r.name.lower(): reading.watermarks[r.name] for r in used} if planned.final else None
         expected = connection.sql(
@@ -109,23 +110,27 @@ def _register_closed(
     database: Database,
     relation: Relation,
     reading: Reading,
-    rows: pa.Table,
     known: list[tuple[int, int, int]],
 ) -> None:
     """The stream once more with `_closed`: per late row, up to when the windows that hold it do not count it."""
     partitions = database.log.topic(relation.name).partitions
-    starts = np.cumsum(
-        [0] + [end - p.start_offset for p, end in zip(partitions, reading.streams[relation.name], strict=True)]
-    )
-    closed = np.full(rows.num_rows, NO_WATERMARK, dtype=np.int64)
-    for partition, offset, until in known:
-        place = starts[partition] + offset - partitions[partition].start_offset
-        if place < starts[partition + 1]:
-            closed[place] = until
+    names = [column.name for column in relation.columns]
+    batches: list[pa.RecordBatch] = []
+    marks = []
+    late = np.array(known, np.int64)
+    for number, (partition, end) in enumerate(zip(partitions, reading.streams[relation.name], strict=True)):
+        read = partition.read_all(end, [*names, OFFSET_COLUMN])
+        batches += [batch.select(names) for batch in read]
+        offsets = np.concatenate([np.zeros(0, np.int64), *(batch.column(OFFSET_COLUMN).to_numpy() for batch in read)])
+        mine = late[(late[:, 0] == number) & np.isin(late[:, 1], offsets)]  # others were deleted meanwhile
+        marks.append(np.full(len(offsets), NO_WATERMARK, dtype=np.int64))
+        marks[-1][np.searchsorted(offsets, mine[:, 1])] = mine[:, 2]
+    closed = np.concatenate(marks)
     forever = np.datetime64("9999-12-31", "us").astype(np.int64)
     values = pa.array(np.minimum(closed, forever), pa.int64(), mask=closed == NO_WATERMARK)
     time = relation.column(relation.event_time or "")
     assert time is not None, "only rows with an event time can be late"
     closed_column = Column("_closed", time.type, time.arrow)
+    rows = pa.Table.from_batches(batches, schema=relation.schema)
     table = rows.append_column("_closed", values.cast(time.arrow))
     register(connection, relation.name + LATE_SUFFIX, [*narrowed(relation.columns, rows), closed_column], table)

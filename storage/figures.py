@@ -12,7 +12,6 @@ from .frame import NO_TIME
 from .log import Log
 from .readable import ReadableFolder, ReadableTopic
 from .retention import append_times, file_size
-from .schema import OFFSET_COLUMN
 from .segment import Segment
 
 _TIME = pa.timestamp("us")
@@ -85,32 +84,20 @@ def _partition(log: Log) -> tuple[Any, ...]:
     times = [append_times(segment) for segment in segments if not segment.empty]
     bounds = (min(first for first, _ in times), max(last for _, last in times)) if times else _NO_TIMES
     size = sum(file_size(segment) for segment in segments)
-    rows = sum(_rows(log, segment) for segment in segments)
+    rows = sum(segment.count(log.start_offset, log.end_offset) for segment in segments)
     return log.start_offset, log.end_offset, rows, len(segments), size, *bounds
 
 
 def _segment(log: Log, segment: Segment) -> tuple[Any, ...]:
     entry = segment.entry
     end = min(segment.end_offset, max(log.end_offset, segment.base_offset))
+    rows = segment.count(log.start_offset, log.end_offset)
     return (
-        segment.path.name, segment.base_offset, end, _rows(log, segment), file_size(segment),
+        segment.path.name, segment.base_offset, end, rows, file_size(segment),
         len(segment.index.offsets), segment.schema.id, entry is not None, segment.sparse,
-        entry is not None and entry.remote, *(_NO_TIMES if segment.empty else append_times(segment)),
+        segment.remote, *(_NO_TIMES if segment.empty else append_times(segment)),
         *_event_times(segment),
     )  # fmt: skip
-
-
-def _rows(log: Log, segment: Segment) -> int:
-    """The rows of a segment that may be read."""
-    start, end = max(segment.base_offset, log.start_offset), min(segment.end_offset, log.end_offset)
-    if start >= end:
-        return 0
-    if not segment.sparse:
-        return end - start
-    assert segment.entry is not None
-    if start == segment.base_offset and segment.entry.rows is not None:
-        return segment.entry.rows
-    return sum(batch.num_rows for batch in log.read(start, end, [OFFSET_COLUMN]))
 
 
 def _event_times(segment: Segment) -> tuple[int | None, int | None]:

@@ -67,6 +67,11 @@ class Log:
             except OffsetOutOfRangeError:
                 continue
 
+    def count(self) -> int:
+        """How many readable rows there are; where compaction has removed some, fewer than there are offsets."""
+        start, end = self._start, self._readable
+        return sum(segment.count(start, end) for segment in _overlapping(self._segments, start, end))
+
     def event_times(self, start: int, end: int) -> tuple[int, int] | None:
         """The least and the greatest event time (microseconds) of the frames that hold rows of [start, end).
 

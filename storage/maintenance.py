@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 
 from .coalescing import coalesce
+from .compaction import Compactor
 from .discarded import Discarded
-from .errors import Error
+from .errors import CorruptionError, Error
 from .limits import MAINTENANCE_INTERVAL_S, MAINTENANCE_REST_S, MAINTENANCE_RETRY_S, MAINTENANCE_STRETCH_S
 from .remote_files import RemoteFiles
 from .remote_segment import remote_uris
@@ -43,6 +44,7 @@ class Maintenance:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._rested = 0.0
+        self._compactor = Compactor()
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -110,7 +112,7 @@ class Maintenance:
                     self._working = topic
                 try:
                     now = time.time_ns() // 1000 if now_us is None else now_us
-                    _tend(topic, now, breathe)
+                    self._tend(topic, now, breathe)
                     tier(topic, self._remote, self._discarded, now, breathe)
                     self._errors.pop(topic, None)
                 except _EndedError:
@@ -124,6 +126,25 @@ class Maintenance:
                         self._working = None
                         self._changed.notify_all()
             self._remove_discarded(breathe, pausing=pausing)
+
+    def _tend(self, topic: Topic, now_us: int, breathe: Breathe) -> None:
+        """Raises: CorruptionError in the end, for the first damage found; all other segments have had their turn."""
+        retain(topic, now_us)
+        retention_ms = topic.options.retention_ms if "delete" in topic.options.cleanup else None
+        span_us = None if retention_ms is None else 1000 * retention_ms // _SPAN
+        damage: list[CorruptionError] = []
+        for partition in topic.partitions:
+            partition.check_writable()
+            try:
+                self._compactor.compact(topic, partition, now_us, breathe)
+            except CorruptionError as error:
+                damage.append(error)
+            try:
+                coalesce(partition, breathe, span_us=span_us)
+            except CorruptionError as error:
+                damage.append(error)
+        if damage:
+            raise damage[0]
 
     def _remove_discarded(self, breathe: Breathe, *, pausing: bool) -> None:
         """What topics do not use any more is removed elsewhere. Nothing is on its way there meanwhile."""
@@ -157,12 +178,3 @@ def needs_rounds(topic: Topic) -> bool:
     options = topic.options
     kept = options.retention_ms is None and options.retention_bytes is None and options.cleanup == "delete"
     return not kept or any(len(partition.segments) > 1 for partition in topic.partitions)
-
-
-def _tend(topic: Topic, now_us: int, breathe: Breathe) -> None:
-    retain(topic, now_us)
-    retention_ms = topic.options.retention_ms
-    span_us = None if retention_ms is None else 1000 * retention_ms // _SPAN
-    for partition in topic.partitions:
-        partition.check_writable()
-        coalesce(partition, breathe, span_us=span_us)

@@ -27,7 +27,7 @@ def partitioner_of(chosen: str | Partitioner | None, key: Sequence[str], topics:
     if chosen is None and not key:
         return None
     for topic in topics:
-        if topic.options.cleanup == "compact":
+        if "compact" in topic.options.cleanup:
             raise ProgrammingError(
                 f'cannot choose partitions of "{topic.name}": it is compacted',
                 detail="All rows of a key must be in one partition, for the last of them to replace the others.",

@@ -25,7 +25,8 @@ class TopicOptions:
 
     Rows are deleted, a segment at a time, `retention_ms` after they were appended, and the oldest once all segments
     together pass `retention_bytes`. With `cleanup` 'compact' the last row of each key stays for ever instead, and a
-    deletion `tombstone_retention_ms`. `headers` names the column of each row's headers: map<string, binary>.
+    deletion `tombstone_retention_ms`; with 'compact,delete' the last rows go too, as said above. `headers` names the
+    column of each row's headers: map<string, binary>.
 
     Sealed segments move to the URI `tier`, if there is one: `tier_after_ms` after their last row was appended, and the
     oldest once those in the folder pass `local_bytes`; at once if neither is given.
@@ -36,7 +37,7 @@ class TopicOptions:
     segment_bytes: int = SEGMENT_BYTES
     retention_ms: int | None = None
     retention_bytes: int | None = None
-    cleanup: Literal["delete", "compact"] = "delete"
+    cleanup: Literal["delete", "compact", "compact,delete"] = "delete"
     tombstone_retention_ms: int = TOMBSTONE_RETENTION_MS
     compression: Compression | None = None
     headers: str | None = None

@@ -12,7 +12,7 @@ def retain(topic: Topic, now_us: int) -> None:
     Units: `now_us` microseconds since 1970-01-01 UTC.
     """
     options = topic.options
-    if options.cleanup != "delete":
+    if "delete" not in options.cleanup:
         return
     if options.retention_ms is not None:
         _retain_time(topic, now_us - 1000 * options.retention_ms)

@@ -113,6 +113,12 @@ class Segment:
         """Whether its file is elsewhere."""
         return self.entry is not None and self.entry.remote is not None
 
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        known = None if self.entry is None else self.entry.rows
+        return self.end_offset - self.base_offset if known is None else known
+
     def append(
         self,
         batch: pa.RecordBatch,
@@ -171,6 +177,13 @@ class Segment:
                 batch = batch.slice(low - first, high - low)
             found.append((batch, lambda low=low, high=high: pa.array(np.arange(low, high))))  # type: ignore[misc]
         return found
+
+    def count(self, start: int, end: int) -> int:
+        """How many rows are at offsets [start, end)."""
+        start, end = max(start, self.base_offset), min(end, self.end_offset)
+        if self.sparse and start < end and (start, end) != (self.base_offset, self.end_offset):
+            return sum(batch.num_rows for batch, _ in self.read(start, end))
+        return min(self.rows, max(0, end - start))
 
     def frames(self) -> Iterator[Frame]:
         """All frames of a sealed segment, the checksum of each compared now, whoever did so before.

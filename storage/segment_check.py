@@ -91,8 +91,8 @@ def check_sealed(place: Place, path: Path, entry: SegmentEntry, schema: SegmentS
     if reached < end_offset and not _complete(buffer, end, entry, frames.rows if not gaps else None):
         gaps.append(Gap(end, reached, end_offset))
     found += [_gap_found(place, path, gap) for gap in gaps]
-    if entry.sparse and reached < end_offset and not gaps:
-        frames.index.jump(end_offset)
+    if entry.sparse and reached <= end_offset and not gaps:
+        frames.index.jump(end_offset)  # which knows rows, not the offsets that are missing among the last frame's
     if not gaps:
         found += _check_figures(place, path, entry, frames)
         found += _check_footer(place, path, buffer, frames, end)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from .discarded import Discarded
 from .document import load_document, save_document
-from .errors import DataError, Error, ProgrammingError
+from .errors import DataError, Error, NotSupportedError, ProgrammingError
 from .files import make_folder
 from .flusher import Flusher
 from .frame import NO_MARK, NO_TIME, Mark, Times
@@ -287,11 +287,17 @@ def _check(name: str, schema: pa.Schema, key: Sequence[str], partitions: int, op
             f'cannot make "{name}" with segments of {options.segment_bytes} bytes',
             hint=f"Give a number from 1 to {SEGMENT_BYTES_MAX}.",
         )
-    if options.cleanup == "compact" and not key:
+    if "compact" in options.cleanup and not key:
         raise ProgrammingError(
             f'cannot compact "{name}": it has no key',
             detail="Compaction keeps the last row of each key.",
             hint="Declare the stream with PARTITIONED BY.",
+        )
+    nested = [column for column in key if pa.types.is_nested(schema.field(column).type)]
+    if "compact" in options.cleanup and nested:
+        raise NotSupportedError(
+            f'cannot compact "{name}" by column "{nested[0]}" of type {schema.field(nested[0]).type}',
+            detail="Compaction compares whole keys, and lists, structs and maps cannot be compared.",
         )
     assert len(schema) > 0, "a topic without columns"
     for field in schema:

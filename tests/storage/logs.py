@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from headrace.storage.folder import Folder
+from headrace.storage.log import Log
 from headrace.storage.topic import Durability, Partition, Topic, TopicOptions
 
 SCHEMA = pa.schema([("number", pa.int64()), ("text", pa.string()), ("at", pa.timestamp("us"))])
@@ -31,6 +33,21 @@ def numbers_of(partition: Partition) -> list[int]:
     """The numbers of all readable rows, in the order of their offsets."""
     batches = partition.read(partition.start_offset, partition.end_offset)
     return [number for batch in batches for number in batch.column(0).to_pylist()]
+
+
+def files_of(partition: Partition) -> set[str]:
+    """The names of the segment files that are there."""
+    return {path.name for path in partition.folder.iterdir() if path.suffix == ".arrow"}
+
+
+def rows_at(log: Log) -> dict[int, tuple[Any, ...]]:
+    """All readable rows by their offsets, which rise."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for batch in log.read(log.start_offset, log.end_offset, ["_offset", *log._schemas[-1].schema.names]):
+        for offset, *row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            assert offset > max(found, default=-1)
+            found[offset] = tuple(row)
+    return found
 
 
 def rows_of(topic: Topic) -> list[int]:

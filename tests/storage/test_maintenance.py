@@ -20,7 +20,7 @@ from headrace.storage.folder import Folder
 from headrace.storage.tail import TailFolder
 from headrace.storage.topic import Partition, Topic, TopicOptions
 
-from .logs import SCHEMA, numbered, numbers_of, rows_of
+from .logs import SCHEMA, files_of, numbered, numbers_of, rows_of
 
 HOUR_US = 3_600_000_000
 
@@ -38,10 +38,6 @@ def make(path: Path, frames: int = 12, partitions: int = 1, **options: object) -
 
 def last_append(partition: Partition) -> int:
     return max(partition.segments[-1].index.append_times, default=0) or max(partition.segments[-2].index.append_times)
-
-
-def files_of(partition: Partition) -> set[str]:
-    return {path.name for path in partition.folder.iterdir() if path.suffix == ".arrow"}
 
 
 def test_old_segments_go_and_their_files_with_them(tmp_path: Path) -> None:
