@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time as machine
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -137,6 +138,17 @@ class Engine:
             self._catching_up = [(other, group) for other, group in self._catching_up if other is not view]
             for subscription in view.subscriptions:
                 subscription.fail(OperationalError(f'view "{name}" was dropped'))
+
+    def still(self) -> AbstractContextManager[None]:
+        """Within the block no epoch runs."""
+        return self._locked()
+
+    def end_readers(self, stream: str, columns: Collection[str], reason: Exception) -> None:
+        """Stop the views that read any of these columns of a stream, which are not what they were."""
+        with self._locked():
+            for view in self._views.values():
+                if not view.dataflow.columns_of(stream).isdisjoint(columns):
+                    view.fail(reason)
 
     # -- what others see of it ------------------------------------------------------------------------------------
 

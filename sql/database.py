@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from sqlglot import exp
 
 from ..engine.dataflow import Dataflow
 from ..engine.group import Stream
@@ -20,42 +22,18 @@ from ..storage.remote_files import RemoteFiles
 from ..storage.tail import TailFolder
 from ..storage.topic import Durability, TopicOptions
 from . import plan as p
-from .blocks import volatile_names
-from .declaration import spelled, stream_relation, topic_options
+from .declaration import declared, spelled, stream_relation, topic_options
 from .dialect import parse_script
 from .explain import unbounded
 from .late_rows import LateLog
 from .lower import Surroundings, lower
-from .plan import Plan
-from .planner import Planner, ViewProperties
-from .relations import Column, Relation, Relations, schema_of
+from .planner import ViewProperties
+from .relations import Relation, Relations, schema_of
 from .statements import CreateStream, CreateView
-from .system import refuse_system, system_relations
-from .twin import (
-    bind,
-    expand_views,
-    inline_ctes,
-    named_tables,
-    refuse_outside,
-    refuse_volatile,
-    settle_ties,
-    table_name,
-    twin,
-)
+from .system import system_relations
+from .twin import named_tables, table_name
 from .types import Binder
-from .window_checks import check_windows
-
-from sqlglot import exp  # isort: skip
-
-
-@dataclass(frozen=True)
-class ViewPlan:
-    """A planned continuous query: `query` with views expanded and ties settled, its columns and its plan."""
-
-    query: exp.Query
-    columns: tuple[Column, ...]
-    plan: Plan
-    final: bool
+from .view_plan import ViewPlan, ViewPlanner
 
 
 class Database:
@@ -79,6 +57,7 @@ class Database:
         self.view_ids: dict[str, int] = {}
         self.default_partitions = default_partitions
         self._properties: dict[str, ViewProperties] = {}
+        self._followed: dict[str, ReadableTopic] = {}  # of the streams
         self._entries: dict[str, CatalogEntry] = {}  # of the catalog, as they are declared here
         self._tail: TailFolder | None = None
         self._owned: Folder | None = None
@@ -125,6 +104,20 @@ class Database:
         """Whether another process may be writing, and this one may not."""
         return self._tail is not None
 
+    @property
+    def notices(self) -> list[str]:
+        """What there is to say about how the database was found."""
+        found = list(self.log.notices)
+        for relation in self.relations:
+            gone = 0
+            if relation.kind == "STREAM":
+                gone = sum(partition.start_offset for partition in self.log.topic(relation.name).partitions)
+            names = [f'"{view.name}"' for view in self.readers(relation.name) if view.kind == "MATERIALIZED VIEW"]
+            if gone and names:
+                says = f'{gone} rows were deleted from "{relation.name}" so far'
+                found.append(f"{says}: {', '.join(names)} followed, when this was opened, from those left then")
+        return found
+
     def refresh(self) -> None:
         """Take over what the process that owns the folder has created and dropped since."""
         if self._tail is None:
@@ -157,9 +150,13 @@ class Database:
         self._open_stream(relation, options, partitions, key)
         return []
 
+    def default_options(self, stream: Relation, headers: str | None) -> TopicOptions:
+        """How the log of a stream is kept that says nothing else."""
+        return TopicOptions("none" if self.log.temporary else "group", stream.event_time, headers=headers)
+
     def _options(self, statement: CreateStream, relation: Relation) -> TopicOptions:
-        base = TopicOptions("none" if self.log.temporary else "group", relation.event_time)
-        return topic_options(statement.options, base, statement.start)
+        headers = next((column.name for column in statement.columns if column.metadata == "headers"), None)
+        return topic_options(statement.options, self.default_options(relation, headers), statement.start)
 
     def _open_stream(self, relation: Relation, options: TopicOptions, partitions: int, key: list[str]) -> None:
         topic: ReadableTopic
@@ -169,7 +166,11 @@ class Database:
             topic = self.folder.create_topic(
                 relation.name, relation.schema, partitions=partitions, key=key, options=options
             )
+        if topic.options != options:  # an ALTER came so far and no further
+            base = self.default_options(relation, topic.options.headers)
+            relation = replace(relation, sql=declared(relation, topic.key, topic.options, base))
         self.relations.add(relation)
+        self._followed[relation.name] = topic
         self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us))
 
     # -- views ----------------------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ class Database:
         """
         if replaced is not None and any(_same(table_name(t), replaced.name) for t in named_tables(statement.query)):
             raise ProgrammingError(f'"{replaced.name}" cannot read itself', position=statement.start)
-        relation, planned = self._view_relation(statement)
+        relation, planned = self.view_relation(statement)
         view_id = time.time_ns()
         dataflow = None if planned is None else self._lower(relation.name, planned, view_id)
         entry = CatalogEntry(relation.name, relation.kind, statement.text, {"id": view_id})
@@ -194,57 +195,19 @@ class Database:
         self._keep(relation.name, view_id, planned, dataflow)
         return [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
 
-    def _view_relation(self, statement: CreateView) -> tuple[Relation, ViewPlan | None]:
-        if statement.materialized:
-            final = statement.emit is not None and statement.emit.mode == "FINAL"
-            planned = self.plan(statement.query, final=final, names=statement.columns, emit=statement)
-            columns = planned.columns
-        else:
-            if statement.emit is not None:
-                raise ProgrammingError(
-                    "cannot say EMIT in a plain view",
-                    detail="A view is a name for its query.",
-                    hint="Say EMIT where the view is subscribed to, or create a MATERIALIZED VIEW.",
-                    position=statement.emit.position,
-                )
-            planned = None
-            query = expand_views(statement.query, self.relations)
-            check_windows(query, self.relations, self.binder)
-            columns = self._named(
-                bind(twin(query), self.relations, self.binder, statement.query), statement.columns, statement
-            )
-        _refuse_duplicates(columns, statement)
-        kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
-        return Relation(statement.name, kind, columns, statement.text, statement.query), planned  # type: ignore[arg-type]
+    def view_relation(
+        self, statement: CreateView, relations: Relations | None = None
+    ) -> tuple[Relation, ViewPlan | None]:
+        """What a view is and, if it is materialized, its plan; over `relations`, or the present ones."""
+        return self._planning(self.relations if relations is None else relations).view(statement)
 
-    def plan(
-        self, query: exp.Query, *, final: bool, names: tuple[str, ...] = (), emit: CreateView | None = None
-    ) -> ViewPlan:
+    def plan(self, query: exp.Query, *, final: bool) -> ViewPlan:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
-        refuse_system(query, self.relations)
-        refuse_outside(query)
-        stateless = {name for name, planned in self.plans.items() if p.stateless(planned.plan)}
-        expanded = inline_ctes(expand_views(query, self.relations, stateless))
-        refuse_volatile(expanded, volatile_names())
-        check_windows(expanded, self.relations, self.binder)
-        columns = bind(twin(expanded), self.relations, self.binder, query)
-        expanded = settle_ties(expanded, lambda part: len(bind(twin(part.copy()), self.relations, self.binder)))
-        plan = Planner(self.relations, self._properties, self.binder, final=final).plan(expanded, columns)
-        if final and not any(isinstance(node, p.WindowAggregate) and node.final for node in p.walk(plan)):
-            raise ProgrammingError(
-                "cannot EMIT FINAL without a window that closes",
-                detail="A result is final when the watermark has passed the end of its window.",
-                hint="Group by window_start, window_end of a TUMBLE or HOP over the column with the WATERMARK.",
-                position=emit.emit.position if emit is not None and emit.emit is not None else None,
-            )
-        if names:
-            columns = self._named(columns, names, emit)
-            items = tuple(
-                (c.name, exp.column(exp.to_identifier(b.name, quoted=True)))
-                for c, b in zip(columns, plan.columns, strict=True)
-            )
-            plan = p.Map(plan, items, None, columns)
-        return ViewPlan(expanded, columns, plan, final)
+        return self._planning(self.relations).plan(query, final=final)
+
+    def _planning(self, relations: Relations) -> ViewPlanner:
+        stateless = frozenset(name for name, planned in self.plans.items() if p.stateless(planned.plan))
+        return ViewPlanner(relations, self._properties, stateless, self.binder)
 
     def _keep(self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow) -> None:
         plan = planned.plan
@@ -294,6 +257,15 @@ class Database:
             and any(table_name(t).lower() == name.lower() for t in named_tables(relation.query))
         ]
 
+    def readers(self, name: str) -> list[Relation]:
+        """The views that read `name`, through other views too, in the order in which they were made."""
+        found = [name.lower()]
+        for relation in self.relations:  # whoever reads another was made after it
+            tables = named_tables(relation.query) if relation.query is not None else []
+            if any(table_name(table).lower() in found for table in tables):
+                found.append(relation.name.lower())
+        return [relation for relation in self.relations if relation.name.lower() in found[1:]]
+
     def drop(self, names: list[str]) -> None:
         """Forget relations, given so that none comes before one that reads it; from the catalog all at once."""
         self.folder.catalog.remove(*names)
@@ -307,6 +279,7 @@ class Database:
             del self.plans[name], self._properties[name], self.view_ids[name]
         elif relation.kind == "STREAM":
             self.engine.drop_stream(relation.name)
+            del self._followed[relation.name]
             if self._owned is not None:
                 self._owned.drop_topic(relation.name)
         self.relations.remove(name)
@@ -319,7 +292,9 @@ class Database:
 
     def _follow_catalog(self, entries: Mapping[str, CatalogEntry]) -> None:
         """Declare what is new in the catalog, and forget what is not in it any more or is another now."""
-        stale = [name for name, entry in self._entries.items() if entries.get(name) != entry]
+        stale = {name for name, entry in self._entries.items() if entries.get(name) != entry}
+        for name in [name for name in stale if name in entries and self._altered(name, entries[name])]:
+            stale.remove(name)
         gone = [relation for relation in self.relations if relation.name in stale]
         while gone:
             for relation in [r for r in gone if not any(d in gone for d in self.dependents(r.name))]:
@@ -328,10 +303,25 @@ class Database:
                 gone.remove(relation)
         self._declare({name: entry for name, entry in entries.items() if name not in self._entries})
 
+    def _altered(self, name: str, entry: CatalogEntry) -> bool:
+        """Take over what a stream has become that the catalog says otherwise now; False if it is another stream."""
+        topic = self._followed.get(name)
+        if topic is None or self.log.topics.get(name) is not topic:
+            return False
+        old, self._entries[name] = self.relations.require(name), entry
+        statement = parse_script(_in_force(entry, topic).sql)[0]
+        assert isinstance(statement, CreateStream)
+        new = replace(stream_relation(self.binder, statement), partitions=old.partitions)
+        lost = {column.name for column in old.columns if column not in new.columns}
+        self.relations.add(new)
+        self.engine.end_readers(name, lost, OperationalError(f'stream "{name}" was altered', hint="Start it again."))
+        return True
+
     def _declare(self, entries: Mapping[str, CatalogEntry]) -> None:
         """Declare what the catalog holds, in the order it was created."""
-        for entry in entries.values():
-            self._entries[entry.name] = entry
+        for known in entries.values():
+            self._entries[known.name] = known
+            entry = _in_force(known, self.log.topics.get(known.name))
             statement = parse_script(entry.sql)[0]
             if isinstance(statement, CreateStream):
                 relation = stream_relation(self.binder, statement)
@@ -342,37 +332,22 @@ class Database:
                 )
             else:
                 assert isinstance(statement, CreateView)
-                view, planned = self._view_relation(statement)
+                view, planned = self.view_relation(statement)
                 self.relations.add(view)
                 if planned is not None:
                     view_id = int(entry.properties["id"])
                     self._keep(view.name, view_id, planned, self._lower(view.name, planned, view_id))
 
-    def _named(
-        self, columns: tuple[Column, ...], names: tuple[str, ...], statement: CreateView | None
-    ) -> tuple[Column, ...]:
-        if not names:
-            return columns
-        if len(names) != len(columns):
-            raise ProgrammingError(
-                f"the view names {len(names)} columns, but its query returns {len(columns)}",
-                position=None if statement is None else statement.start,
-            )
-        return tuple(replace(column, name=name) for column, name in zip(columns, names, strict=True))
+
+def _in_force(entry: CatalogEntry, topic: ReadableTopic | None) -> CatalogEntry:
+    """The entry as it counts: an ALTER without its last step is done if the topic has changed, else it never was."""
+    altered = entry.properties.get("altered")
+    if altered is None or topic is None:
+        return entry
+    if topic.version.id >= altered["version"]:
+        return replace(entry, sql=altered["sql"], properties=altered["properties"])
+    return replace(entry, properties={name: value for name, value in entry.properties.items() if name != "altered"})
 
 
 def _same(left: str, right: str) -> bool:
     return left.lower() == right.lower()
-
-
-def _refuse_duplicates(columns: tuple[Column, ...], statement: CreateView) -> None:
-    seen: set[str] = set()
-    for column in columns:
-        if column.name.lower() in seen:
-            raise ProgrammingError(
-                f'column "{column.name}" comes twice out of the query',
-                hint="Name one of them otherwise with AS.",
-                position=statement.start,
-                sqlstate="42701",
-            )
-        seen.add(column.name.lower())

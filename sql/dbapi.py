@@ -227,7 +227,7 @@ class Connection:
             raise ProgrammingError("a consumer needs a stream to read", hint='Say con.consumer("clicks").')
         database = self._database
         database.refresh()
-        relations = [require_stream(database, stream, None) for stream in streams]
+        relations = [require_stream(database, stream, None, "consume") for stream in streams]
         consumer = Consumer(
             database.log,
             {relation.name: wanted(database, relation, columns, where) for relation in relations},

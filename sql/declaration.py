@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
@@ -13,13 +14,15 @@ from ..storage import limits
 from ..storage.errors import Position, ProgrammingError
 from ..storage.readable import TopicOptions
 from .blocks import volatile_names
+from .fidelity import reserved_words
 from .relations import Column, Relation
 from .statements import CreateStream
-from .twin import refuse_volatile
+from .twin import interval, refuse_volatile
 from .types import Binder, connect, quote
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_DURATIONS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000), ("millisecond", 1))
 _NONE = ("none", "infinite", "unlimited", "")
 
 
@@ -96,14 +99,7 @@ def topic_options(options: Mapping[str, Any], base: TopicOptions, position: Posi
     """
     values = {name: getattr(base, name) for name in base.__dataclass_fields__}
     for name, value in options.items():
-        if name not in _OPTIONS:
-            close = difflib.get_close_matches(name, _OPTIONS, n=1)
-            raise ProgrammingError(
-                f'a stream has no option "{name}"',
-                hint=f'Did you mean "{close[0]}"?' if close else f"There are {', '.join(sorted(_OPTIONS))}.",
-                position=position,
-            )
-        field, read, expected = _OPTIONS[name]
+        field, read, expected = _option(name, position)
         try:
             values[field] = read(value)
         except ValueError:
@@ -111,6 +107,64 @@ def topic_options(options: Mapping[str, Any], base: TopicOptions, position: Posi
                 f"cannot set {name} to {value!r}", hint=f"Give {expected}.", position=position
             ) from None
     return TopicOptions(**values)
+
+
+def option_defaults(
+    names: Sequence[str], options: TopicOptions, base: TopicOptions, position: Position
+) -> TopicOptions:
+    """`options` with those of RESET as they are in `base`."""
+    values = {_option(name, position)[0]: getattr(base, _option(name, position)[0]) for name in names}
+    return replace(options, **values)
+
+
+def declared(relation: Relation, key: Sequence[str], options: TopicOptions, base: TopicOptions) -> str:
+    """The CREATE STREAM that makes the stream as it is; options that are as in `base` are left out."""
+    lines = []
+    for column in relation.columns:
+        line = f"{_name(column.name)} {column.type}{'' if column.nullable else ' NOT NULL'}"
+        if column.name in relation.defaults:
+            line += f" DEFAULT {relation.defaults[column.name].sql(dialect='duckdb')}"
+        lines.append(line + (" METADATA FROM 'headers'" if column.name == options.headers else ""))
+    if relation.event_time is not None:
+        time = _name(relation.event_time)
+        delay = f" - {interval(relation.delay_us)}" if relation.delay_us else ""
+        lines.append(f"WATERMARK FOR {time} AS {time}{delay}")
+    text = f"CREATE STREAM {_name(relation.name)} (\n  " + ",\n  ".join(lines) + "\n)"
+    if key:
+        text += f" PARTITIONED BY ({', '.join(_name(name) for name in key)})"
+    if relation.partitions != 1:
+        text += f" INTO {relation.partitions} PARTITIONS"
+    said = [
+        f"{name} = {_said(field, getattr(options, field))}"
+        for name, (field, _, _) in _OPTIONS.items()
+        if getattr(options, field) != getattr(base, field)
+    ]
+    return text + (f" WITH ({', '.join(said)})" if said else "")
+
+
+def _name(name: str) -> str:
+    return name if re.fullmatch(r"[a-z_]\w*", name, re.ASCII) and name.upper() not in reserved_words() else quote(name)
+
+
+def _said(field: str, value: Any) -> str:
+    """An option's value as WITH takes it."""
+    if value is None:
+        return "'none'"
+    if not field.endswith("_ms"):
+        return str(value) if isinstance(value, int) else f"'{value}'"
+    unit, size = next((unit, size) for unit, size in _DURATIONS if value % size == 0)
+    return f"'{value // size} {unit}{'' if value == size else 's'}'"
+
+
+def _option(name: str, position: Position | None) -> tuple[str, Callable[[Any], Any], str]:
+    if name in _OPTIONS:
+        return _OPTIONS[name]
+    close = difflib.get_close_matches(name, _OPTIONS, n=1)
+    raise ProgrammingError(
+        f'a stream has no option "{name}"',
+        hint=f'Did you mean "{close[0]}"?' if close else f"There are {', '.join(sorted(_OPTIONS))}.",
+        position=position,
+    )
 
 
 def _one_of(*allowed: str) -> Callable[[Any], str]:

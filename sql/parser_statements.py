@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .cursor import Cursor
+from .parser_alter import alter, delete
 from .parser_data import copy, create_view, insert, subscribe
 from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
 from .parser_streams import create_stream
@@ -15,7 +16,6 @@ from .statements import Describe, Drop, Explain, ExplainMode, Reset, Select, Set
 _SHOW = ("STREAMS", "TABLES", "VIEWS", "QUERIES", "PARTITIONS", "CREATE")
 _DROP = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW")
 _NOT_SUPPORTED: dict[str, str | None] = {  # statements that mean something, and what to do instead
-    "ALTER": "DROP it and CREATE it again.",
     "ANALYZE": None,
     "ATTACH": "A folder is one database; open another with headrace.connect.",
     "BEGIN": "Each statement is a transaction of its own.",
@@ -23,7 +23,6 @@ _NOT_SUPPORTED: dict[str, str | None] = {  # statements that mean something, and
     "CHECKPOINT": None,
     "COMMENT": None,
     "COMMIT": "Each statement is a transaction of its own.",
-    "DELETE": "A stream is append-only.",
     "DETACH": None,
     "EXECUTE": "Pass parameters to execute().",
     "EXPORT": "Copy the folder.",
@@ -177,8 +176,10 @@ def _reset(cursor: Cursor, place: dict[str, Any]) -> Reset:
 
 
 STATEMENTS: dict[str, Callable[[Cursor, dict[str, Any]], Statement]] = {
+    "ALTER": alter,
     "COPY": copy,
     "CREATE": _create,
+    "DELETE": delete,
     "DESC": _describe,
     "DESCRIBE": _describe,
     "DROP": _drop,

@@ -17,7 +17,6 @@ _NOT_YET = {  # what may follow a column's type one day, and what to do until th
     "UNIQUE": "A stream is append-only; leave it out.",
     "CHECK": "Leave it out, and filter in a view.",
     "REFERENCES": "Leave it out.",
-    "METADATA": "Offsets and append times are not columns yet.",
     "GENERATED": "Compute the column in a view.",
     "AS": "Compute the column in a view.",
     "COLLATE": "Give the collation in the query.",
@@ -88,10 +87,10 @@ def _columns(cursor: Cursor) -> tuple[tuple[ColumnDefinition, ...], Watermark | 
                 cursor.wrong("a stream has one watermark", position=position)
             watermark = _watermark(cursor, position)
             continue
-        column = _column(cursor, position)
-        if column.name.lower() in columns:
-            cursor.wrong(f'column "{column.name}" is declared twice', position=position)
-        columns[column.name.lower()] = column
+        definition = column(cursor, position)
+        if definition.name.lower() in columns:
+            cursor.wrong(f'column "{definition.name}" is declared twice', position=position)
+        columns[definition.name.lower()] = definition
     cursor.expect_mark(")")
     if not columns:
         cursor.wrong("a stream needs at least one column")
@@ -103,13 +102,15 @@ def _columns(cursor: Cursor) -> tuple[tuple[ColumnDefinition, ...], Watermark | 
     return tuple(columns.values()), watermark
 
 
-def _column(cursor: Cursor, position: Position) -> ColumnDefinition:
+def column(cursor: Cursor, position: Position) -> ColumnDefinition:
+    """One column's name, type, NOT NULL, DEFAULT and METADATA."""
     name = cursor.name("a column's name")
     if cursor.word == "AS":
         cursor.not_yet("computed columns are not supported yet", hint=_NOT_YET["AS"])
     type_text = cursor.type()
     nullable: bool | None = None
     default: exp.Expr | None = None
+    metadata: str | None = None
     while cursor.token is not None and cursor.token.text not in (",", ")"):
         at = cursor.position
         if cursor.accept("NOT NULL") or cursor.accept("NULL"):
@@ -123,12 +124,30 @@ def _column(cursor: Cursor, position: Position) -> ColumnDefinition:
             default = cursor.expression("the default")
             for node in default.find_all(exp.Column, exp.Placeholder, exp.Query, exp.AggFunc, exp.Window):
                 cursor.wrong("a default must be a value by itself", position=position_of(node) or at)
+        elif cursor.accept("METADATA"):
+            metadata = _metadata(cursor, name, type_text, position)
         else:
             for clause, hint in _NOT_YET.items():
                 if cursor.accept(clause):
                     cursor.not_yet(f"{clause} is not supported on a stream's column", position=at, hint=hint)
             cursor.unexpected("After a column's type come NOT NULL and DEFAULT.")
-    return ColumnDefinition(name=name, type=type_text, not_null=nullable is False, default=default, position=position)
+    return ColumnDefinition(
+        name=name, type=type_text, not_null=nullable is False, default=default, metadata=metadata, position=position
+    )
+
+
+def _metadata(cursor: Cursor, name: str, type_text: str, position: Position) -> str:
+    """[FROM 'what']; what a producer says about a row beside its columns."""
+    at = cursor.position
+    what = (cursor.string("what the column holds") if cursor.accept("FROM") else name).lower()
+    if what != "headers":
+        hint = "Only METADATA FROM 'headers' is; consumers see each row's offset and partition."
+        cursor.not_yet(f"a column from '{what}' is not supported yet", position=at, hint=hint)
+    if "".join(type_text.upper().split()) != "MAP(VARCHAR,BLOB)":
+        cursor.wrong("headers are MAP(VARCHAR, BLOB)", position=position)
+    if cursor.accept("VIRTUAL"):
+        cursor.not_yet("headers are kept with the rows", position=at, hint="Leave VIRTUAL out.")
+    return what
 
 
 def _watermark(cursor: Cursor, position: Position) -> Watermark:

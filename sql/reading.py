@@ -13,6 +13,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.runtime import Reading
+from ..storage.errors import OperationalError
 from .database import Database
 from .dialect import twin_sql
 from .recompute import used_columns
@@ -70,13 +71,20 @@ def relation_rows(database: Database, relation: Relation, reading: Reading, want
     columns = [c.name for c in relation.columns if wanted is None or c.name.lower() in wanted] or [
         relation.columns[0].name
     ]
-    batches = [
-        batch
-        for partition, end in zip(
-            database.log.topic(relation.name).partitions, reading.streams[relation.name], strict=True
-        )
-        for batch in partition.read_all(end, columns)
-    ]
+    topic = database.log.topic(relation.name)
+    try:
+        batches = [
+            batch
+            for partition, end in zip(topic.partitions, reading.streams[relation.name], strict=True)
+            for batch in partition.read_all(end, columns)
+        ]
+    except KeyError as name:
+        raise OperationalError(
+            f'stream "{relation.name}" was altered while it was read',
+            detail=f"It has no column {name} any more.",
+            hint="Run the statement again.",
+            sqlstate="40001",
+        ) from None
     return pa.Table.from_batches(batches, schema=pa.schema([relation.schema.field(name) for name in columns]))
 
 

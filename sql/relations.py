@@ -68,6 +68,12 @@ class Relations:
     def add(self, relation: Relation) -> None:
         self._by_name[relation.name.lower()] = relation
 
+    def with_changed(self, relation: Relation) -> Relations:
+        """A copy in which `relation` has taken the place of that with its name."""
+        copy = Relations()
+        copy._by_name = {**self._by_name, relation.name.lower(): relation}
+        return copy
+
     def remove(self, name: str) -> None:
         del self._by_name[name.lower()]
 

@@ -9,22 +9,22 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
-from ..engine.changelog import changelog
-from ..engine.delta import Delta
-from ..engine.subscription import Subscription
 from ..storage.errors import NotSupportedError, ProgrammingError
 from ..storage.readable import ReadableTopic
 from ..storage.topic import Appended
 from . import plan as p
+from .altering import alter, delete
 from .database import Database
 from .explain import explain
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .show import show
 from .statements import (
+    AlterStream,
     Copy,
     CreateStream,
     CreateView,
+    Delete,
     Describe,
     Drop,
     Explain,
@@ -37,42 +37,11 @@ from .statements import (
     Subscribe,
     Verify,
 )
+from .subscribing import Live, bare_name, subscribe
 from .twin import expand_views, twin
 from .verify import verify
+from .view_plan import ViewPlan
 from .writing import copy, insert
-
-
-@dataclass
-class Live:
-    """A running subscription: the changes of a query until it is closed."""
-
-    subscription: Subscription
-    schema: pa.Schema
-    types: tuple[str, ...]
-    key: tuple[str, ...] | None
-    weights: bool
-    on_close: Callable[[], None]
-
-    def next(self, timeout_s: float | None) -> pa.Table | None:
-        """The changes of the next epoch that has any; None after the timeout, or once closed."""
-        change = self.subscription.get(timeout_s)
-        if change is None:
-            return None
-        epoch, delta = change
-        return pa.Table.from_batches([self._batch(epoch, delta)])
-
-    def close(self) -> None:
-        """End it; once or more, from any thread."""
-        self.subscription.close()
-        self.on_close()
-
-    def _batch(self, epoch: int, delta: Delta) -> pa.RecordBatch:
-        if not self.weights:
-            return changelog(epoch, delta, self.key)
-        columns = [pa.array([epoch] * delta.rows, pa.int64()), pa.array(delta.weight_array())]
-        return pa.RecordBatch.from_arrays(
-            [*columns, *delta.batch.columns], names=["epoch", "weight", *delta.batch.schema.names]
-        )
 
 
 @dataclass(frozen=True)
@@ -93,8 +62,7 @@ class Session:
         self.database = database
         self.settings: dict[str, bool] = {"allow_recompute": True}
         self._written: dict[ReadableTopic, list[int]] = {}  # where the rows of this connection end, by partition
-        self._subscriptions = 0
-        self._notices = list(database.log.notices)  # what recovery found, told with the first statement
+        self._notices = list(database.notices)  # what opening found, told with the first statement
         self.flush_target()
 
     def run(self, statement: Statement, parameters: Parameters = None) -> Outcome:
@@ -116,9 +84,8 @@ class Session:
             case Select():
                 assert statement.emit is not None
                 final = statement.emit.mode == "FINAL"
-                return self._subscribe(
-                    statement.query, snapshot=True, weights=statement.emit.mode == "CHANGELOG", final=final
-                )
+                weights = statement.emit.mode == "CHANGELOG"
+                return self._subscribe(statement.query, snapshot=True, weights=weights, final=final)
             case Subscribe():
                 return self._subscribe(
                     statement.query, snapshot=statement.snapshot, weights=statement.changelog, final=False
@@ -136,6 +103,11 @@ class Session:
             case CreateView():
                 kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
                 return self._create(statement, lambda old: self._create_view(statement, old), kind)
+            case AlterStream():
+                return Outcome("ALTER STREAM", notices=alter(self.database, statement))
+            case Delete():
+                count, notices = delete(self.database, statement)
+                return Outcome(f"DELETE {count}", rowcount=count, notices=notices)
             case Drop():
                 return self._drop(statement)
             case Explain():
@@ -259,7 +231,7 @@ class Session:
                 "EXPLAIN takes a query, a view's name or CREATE MATERIALIZED VIEW", position=inner.start
             )
         query = inner.query
-        name = _bare_name(query)
+        name = bare_name(query)
         relation = None if name is None else self.database.relations.get(name)
         if relation is not None and relation.query is not None:
             query = relation.query
@@ -294,9 +266,14 @@ class Session:
             }
         )
         return Outcome(
-            "VERIFY" if all(verdict.equal for verdict in verdicts) else "VERIFY FAILED",
+            "VERIFY FAILED" if any(verdict.equal is False for verdict in verdicts) else "VERIFY",
             Rows(table, ("VARCHAR", "BOOLEAN", "BIGINT", "BIGINT", "BIGINT", "BIGINT")),
             rowcount=len(verdicts),
+            notices=[
+                f'"{v.view}" cannot be compared: rows that it has counted were deleted from its streams'
+                for v in verdicts
+                if v.equal is None
+            ],
         )
 
     def _set(self, statement: Set | Reset) -> Outcome:
@@ -314,48 +291,12 @@ class Session:
         return Outcome("RESET" if isinstance(statement, Reset) else "SET")
 
     def _subscribe(self, query: exp.Query, *, snapshot: bool, weights: bool, final: bool) -> Outcome:
-        database = self.database
-        name = _bare_name(query)
-        relation = None if name is None else database.relations.get(name)
-        with database.lock:
-            if relation is not None and relation.kind == "MATERIALIZED VIEW" and not final:
-                view, columns, key = relation.name, relation.columns, database.properties(relation.name).key
-                close = _nothing
-            else:
-                self._refuse_recompute(query, final=final)
-                planned = database.plan(query, final=final)
-                self._subscriptions += 1
-                view = f"(subscription {id(self)}.{self._subscriptions})"
-                columns, key = planned.columns, p.key(planned.plan)
-                database.start_unnamed(view, planned)
-                close = _once(lambda: database.engine.drop_view(view))
-        try:
-            database.engine.wait(self._ends(), [view])
-            subscription = database.engine.subscribe(view, snapshot=snapshot)
-        except BaseException:  # Ctrl-C while history is read leaves no view behind
-            close()
-            raise
-        first = [("epoch", pa.int64()), ("weight", pa.int64()) if weights else ("op", pa.string())]
-        schema = pa.schema([*first, *((c.name, c.arrow) for c in columns)])
-        types = ("BIGINT", "BIGINT" if weights else "VARCHAR", *(c.type for c in columns))
-        return Outcome("SUBSCRIBE", live=Live(subscription, schema, types, key, weights, close))
+        def planned() -> ViewPlan:
+            self._refuse_recompute(query, final=final)
+            return self.database.plan(query, final=final)
 
-
-def _bare_name(query: exp.Query) -> str | None:
-    """The relation's name if the query is just SELECT * FROM name."""
-    if (
-        not isinstance(query, exp.Select)
-        or len(query.expressions) != 1
-        or not isinstance(query.expressions[0], exp.Star)
-    ):
-        return None
-    given = {name for name, value in query.args.items() if value}
-    source = query.args.get("from_")
-    if given - {"expressions", "from_"} or source is None or not isinstance(source.this, exp.Table):
-        return None
-    table = source.this
-    plain = isinstance(table.this, exp.Identifier) and not {n for n, v in table.args.items() if v} - {"this", "alias"}
-    return table.name if plain and not query.expressions[0].args.get("except_") else None
+        live = subscribe(self.database, query, planned, self._ends(), snapshot=snapshot, weights=weights, final=final)
+        return Outcome("SUBSCRIBE", live=live)
 
 
 def _with_dependents(database: Database, relation: Relation) -> list[str]:
@@ -375,18 +316,3 @@ def _with_dependents(database: Database, relation: Relation) -> list[str]:
 
 def _text(lines: list[str], name: str) -> Rows:
     return Rows(pa.table({name: pa.array(lines, pa.string())}), ("VARCHAR",))
-
-
-def _nothing() -> None:
-    """A view that stays has nothing to close."""
-
-
-def _once(act: Callable[[], None]) -> Callable[[], None]:
-    done: list[bool] = []
-
-    def call() -> None:
-        if not done:
-            done.append(True)
-            act()
-
-    return call

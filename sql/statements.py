@@ -26,13 +26,14 @@ class Statement:
 
 @dataclass(frozen=True)
 class ColumnDefinition:
-    """One column of CREATE STREAM. `type` is DuckDB type text, as written."""
+    """One column of CREATE STREAM. `type` is DuckDB type text, as written; `metadata` is 'headers' or None."""
 
     name: str
     type: str
     not_null: bool
     default: exp.Expr | None
-    position: Position = field(compare=False)
+    metadata: str | None = None
+    position: Position = field(compare=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,83 @@ class CreateStream(Statement):
     options: Mapping[str, Option] = field(default_factory=dict)
     if_not_exists: bool = False
     or_replace: bool = False
+
+
+@dataclass(frozen=True)
+class AddColumn:
+    """ADD COLUMN."""
+
+    column: ColumnDefinition
+    if_not_exists: bool
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class DropColumn:
+    """DROP COLUMN."""
+
+    name: str
+    if_exists: bool
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class RenameColumn:
+    """RENAME COLUMN old TO new."""
+
+    old: str
+    new: str
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class AlterType:
+    """ALTER COLUMN name TYPE type, as written."""
+
+    name: str
+    type: str
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """SET (...), lower-case names as in CREATE STREAM's WITH."""
+
+    options: Mapping[str, Option]
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class ResetOptions:
+    """RESET (...), lower-case names."""
+
+    names: tuple[str, ...]
+    position: Position = field(compare=False)
+
+
+StreamChange = AddColumn | DropColumn | RenameColumn | AlterType | SetOptions | ResetOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlterStream(Statement):
+    """ALTER STREAM."""
+
+    name: str
+    change: StreamChange
+    if_exists: bool = False
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delete(Statement):
+    """DELETE FROM name BEFORE an `offset`, of one `partition` if it is given, or BEFORE a `time`."""
+
+    name: str
+    offset: int | None = None
+    partition: int | None = None
+    time: str | None = None
+    position: Position = field(compare=False)
+    time_position: Position | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

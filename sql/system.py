@@ -11,9 +11,11 @@ from sqlglot import exp
 
 from ..storage.errors import NotSupportedError
 from ..storage.figures import (
+    CONSUMERS,
     PARTITIONS,
     SEGMENTS,
     TOPICS,
+    consumer_figures,
     partition_figures,
     segment_figures,
     topic_figures,
@@ -42,6 +44,7 @@ SYSTEM: Mapping[str, System] = {
     "system.topics": System(TOPICS, lambda database: topic_figures(topics_of(database.log))),
     "system.partitions": System(PARTITIONS, lambda database: partition_figures(topics_of(database.log))),
     "system.segments": System(SEGMENTS, lambda database: segment_figures(topics_of(database.log))),
+    "system.consumers": System(CONSUMERS, lambda database: consumer_figures(database.log)),
 }
 
 _TYPES: Mapping[pa.DataType, str] = {

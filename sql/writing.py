@@ -27,19 +27,27 @@ from .window_checks import check_windows
 Ends = dict[str, list[int]]
 
 
-def require_stream(database: Database, name: str, position: Position | None) -> Relation:
-    """The stream of that name; views cannot be written to."""
+def require_stream(database: Database, name: str, position: Position | None, act: str = "write to") -> Relation:
+    """The stream of that name, to `act` on; views are none."""
     relation = database.relations.require(name, position)
     if relation.kind != "STREAM":
         raise ProgrammingError(
-            f'cannot write to "{relation.name}"',
+            f'cannot {act} "{relation.name}"',
             detail="It is ours: its rows say how the database is."
             if relation.kind == "SYSTEM"
             else f"It is a {relation.kind.lower()}: its rows follow from a query.",
-            hint=None if relation.kind == "SYSTEM" else "Insert into the streams that the query reads.",
+            hint=None if relation.kind == "SYSTEM" else _INSTEAD[act],
             position=position,
         )
     return relation
+
+
+_INSTEAD = {
+    "write to": "Insert into the streams that the query reads.",
+    "alter": "CREATE OR REPLACE it.",
+    "delete from": "Delete from the streams that the query reads.",
+    "consume": "SUBSCRIBE to it, or consume the streams that the query reads.",
+}
 
 
 def insert(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from .consumer_group import groups_in
 from .frame import NO_TIME
 from .log import Log
 from .readable import ReadableFolder, ReadableTopic
@@ -38,6 +39,12 @@ SEGMENTS = pa.schema(
         "first_append_time": _TIME, "last_append_time": _TIME, "least_event_time": _TIME, "greatest_event_time": _TIME,
     }
 )  # fmt: skip
+CONSUMERS = pa.schema(
+    {
+        "group": pa.string(), "topic": pa.string(), "partition": pa.int64(), "committed": pa.int64(),
+        "end_offset": pa.int64(), "lag": pa.int64(), "committed_at": _TIME, "member": pa.string(),
+    }
+)  # fmt: skip
 _NO_TIMES = (None, None)
 
 
@@ -61,6 +68,15 @@ def partition_figures(topics: Iterable[ReadableTopic]) -> pa.Table:
     """A row per partition."""
     rows = [(topic.name, number, *_partition(log)) for topic in topics for number, log in enumerate(topic.partitions)]
     return _table(rows, PARTITIONS)
+
+
+def consumer_figures(folder: ReadableFolder) -> pa.Table:
+    """A row per partition that a consumer group has a place in, or reads now."""
+    rows = [
+        (row.group, row.topic, row.partition, row.committed, row.end_offset, row.lag, row.time, row.member)
+        for row in groups_in(folder)
+    ]
+    return _table(rows, CONSUMERS)
 
 
 def segment_figures(topics: Iterable[ReadableTopic]) -> pa.Table:

@@ -24,7 +24,7 @@ from .limits import FRAME_BYTES_MAX, PARTITIONS_MAX, SEGMENT_BYTES_MAX
 from .partition import Durability, Frames, Partition
 from .partitioning import partition_numbers, split
 from .readable import ReadableTopic, TopicOptions
-from .schema import Change, RenameColumn, SegmentSchema, changed, check_column
+from .schema import Change, RenameColumn, SegmentSchema, changed, check_column, project
 from .segment_cache import SegmentCache
 from .transactions import Transactions
 
@@ -174,7 +174,7 @@ class Topic(ReadableTopic):
     def place(self, batch: pa.RecordBatch, partition: Placing, schema: SegmentSchema) -> Iterator[tuple[int, Frames]]:
         """For each partition that gets rows of `batch`, these as frames, each with its times."""
         if batch.num_rows:
-            batch = _conform(batch, schema.schema)
+            batch = _conform(batch, schema, self._schemas)
             for number, rows in self._placed(batch, partition):
                 yield number, [(piece, self._times_of(piece, schema)) for piece in _cut(rows)]
 
@@ -192,13 +192,13 @@ class Topic(ReadableTopic):
         """
         with self._changing:
             event_time = self.options.event_time
-            kept = [*self.key, *([event_time] if event_time is not None else [])]
+            kept = [*self.key, *(n for n in (event_time, self.options.headers) if n is not None)]
             new = changed(self._schemas, change, kept=kept, keys=self.key)
             key, options = self.key, self.options
             if isinstance(change, RenameColumn):
                 key = tuple(change.new if name == change.old else name for name in key)
-                if event_time == change.old:
-                    options = replace(options, event_time=change.new)
+                renamed = {n: change.new for n in ("event_time", "headers") if getattr(options, n) == change.old}
+                options = replace(options, **renamed)  # type: ignore[arg-type]
             self._save([*self._schemas, new], key, options)
             self._schemas.append(new)
             self.key, self.options = key, options
@@ -269,11 +269,17 @@ class Topic(ReadableTopic):
         return Times(append_time, minimum, maximum)
 
 
-def _conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    if batch.schema.equals(schema, check_metadata=False):
+def _conform(batch: pa.RecordBatch, schema: SegmentSchema, versions: Sequence[SegmentSchema]) -> pa.RecordBatch:
+    """The rows as `schema` has them, also those that were made for a version before it."""
+    if batch.schema.equals(schema.schema, check_metadata=False):
         return batch
-    assert batch.schema.names == schema.names, "a batch with other columns than its topic"
-    return pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+    if batch.schema.names == schema.schema.names and batch.schema.types == schema.schema.types:
+        return pa.RecordBatch.from_arrays(batch.columns, schema=schema.schema)
+    for version in reversed(versions[: schema.id]):
+        if batch.schema.names == version.schema.names and batch.schema.types == version.schema.types:
+            return project(batch, version, schema)
+    assert batch.schema.names == schema.schema.names, "a batch with other columns than its topic"
+    return pa.RecordBatch.from_arrays(batch.columns, schema=schema.schema)
 
 
 def _check(name: str, schema: pa.Schema, key: Sequence[str], partitions: int, options: TopicOptions) -> None:

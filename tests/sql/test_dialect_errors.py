@@ -103,7 +103,7 @@ NOT_SUPPORTED = [
     ("CREATE STREAM s (x INT «PRIMARY KEY»)", "PRIMARY KEY is not supported"),
     ("CREATE STREAM s (x INT, «PRIMARY KEY» (x))", "a stream has no PRIMARY KEY"),
     ("CREATE STREAM s (x INT, y «AS» x + 1)", "computed columns"),
-    ("CREATE STREAM s (x INT «METADATA» FROM 'offset')", "METADATA is not supported"),
+    ("CREATE STREAM s (x INT METADATA «FROM» 'offset')", "a column from 'offset' is not supported"),
     ("CREATE VIEW v «WITH» (a = 1) AS SELECT 1", "a view has no WITH"),
     ("SELECT * FROM t EMIT «EVERY» INTERVAL '1' SECOND", "EMIT EVERY is not supported"),
     ("SELECT * FROM t EMIT FINAL «ALLOW» LATENESS INTERVAL '1' SECOND", "ALLOW LATENESS is not supported"),

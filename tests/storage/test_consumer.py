@@ -205,6 +205,8 @@ def test_consumers_of_one_process_share_and_take_over(con: headrace.Connection) 
     assert set(records.batch.column("n").to_pylist()) < set(rest)
     second.close()
     assert all(row.lag == 0 and row.member is None for row in groups_in(con._database.log))
+    query = "SELECT topic, sum(committed), max(lag), count(member), min(committed_at) > now() - INTERVAL 1 HOUR"
+    assert con.execute(f"{query} FROM system.consumers GROUP BY ALL").fetchall() == [("four", 2000, 0, 0, True)]
 
 
 CHILD = """
@@ -267,10 +269,10 @@ def test_only_who_has_a_partition_commits_it(con: headrace.Connection) -> None:
     second = con.consumer("one", group="g")
     assert not second.assignment
     first.close()
-    third = con.consumer("one", group="g")
     taken = second.poll(10)
     assert taken is not None
     assert len(taken) == 10
+    third = con.consumer("one", group="g")
     with pytest.raises(OperationalError, match="another consumer"):
         third.commit(records)
     with pytest.raises(InterfaceError, match="closed"):

@@ -1,0 +1,122 @@
+"""Live queries: the changes of a view, or of a query that is kept for as long as somebody listens."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ..engine.changelog import changelog
+from ..engine.delta import Delta
+from ..engine.subscription import Subscription
+from . import plan as p
+from .database import Database
+from .view_plan import ViewPlan
+
+_numbers = itertools.count()
+
+
+@dataclass
+class Live:
+    """A running subscription: the changes of a query until it is closed."""
+
+    subscription: Subscription
+    schema: pa.Schema
+    types: tuple[str, ...]
+    key: tuple[str, ...] | None
+    weights: bool
+    on_close: Callable[[], None]
+
+    def next(self, timeout_s: float | None) -> pa.Table | None:
+        """The changes of the next epoch that has any; None after the timeout, or once closed."""
+        change = self.subscription.get(timeout_s)
+        if change is None:
+            return None
+        epoch, delta = change
+        return pa.Table.from_batches([self._batch(epoch, delta)])
+
+    def close(self) -> None:
+        """End it; once or more, from any thread."""
+        self.subscription.close()
+        self.on_close()
+
+    def _batch(self, epoch: int, delta: Delta) -> pa.RecordBatch:
+        if not self.weights:
+            return changelog(epoch, delta, self.key)
+        columns = [pa.array([epoch] * delta.rows, pa.int64()), pa.array(delta.weight_array())]
+        return pa.RecordBatch.from_arrays(
+            [*columns, *delta.batch.columns], names=["epoch", "weight", *delta.batch.schema.names]
+        )
+
+
+def subscribe(
+    database: Database,
+    query: exp.Query,
+    planned: Callable[[], ViewPlan],
+    ends: Mapping[str, list[int]],
+    *,
+    snapshot: bool,
+    weights: bool,
+    final: bool,
+) -> Live:
+    """The changes of `query` from an epoch on that covers `ends`, first its rows then if `snapshot`.
+
+    `planned` plans it, unless it is a materialized view's name, which is kept already.
+    """
+    name = bare_name(query)
+    relation = None if name is None else database.relations.get(name)
+    with database.lock:
+        if relation is not None and relation.kind == "MATERIALIZED VIEW" and not final:
+            view, columns, key = relation.name, relation.columns, database.properties(relation.name).key
+            close = _nothing
+        else:
+            plan = planned()
+            view = f"(subscription {next(_numbers)})"
+            columns, key = plan.columns, p.key(plan.plan)
+            database.start_unnamed(view, plan)
+            close = _once(lambda: database.engine.drop_view(view))
+    try:
+        database.engine.wait(ends, [view])
+        subscription = database.engine.subscribe(view, snapshot=snapshot)
+    except BaseException:  # Ctrl-C while history is read leaves no view behind
+        close()
+        raise
+    first = [("epoch", pa.int64()), ("weight", pa.int64()) if weights else ("op", pa.string())]
+    schema = pa.schema([*first, *((c.name, c.arrow) for c in columns)])
+    types = ("BIGINT", "BIGINT" if weights else "VARCHAR", *(c.type for c in columns))
+    return Live(subscription, schema, types, key, weights, close)
+
+
+def bare_name(query: exp.Query) -> str | None:
+    """The relation's name if the query is just SELECT * FROM name."""
+    if (
+        not isinstance(query, exp.Select)
+        or len(query.expressions) != 1
+        or not isinstance(query.expressions[0], exp.Star)
+    ):
+        return None
+    given = {name for name, value in query.args.items() if value}
+    source = query.args.get("from_")
+    if given - {"expressions", "from_"} or source is None or not isinstance(source.this, exp.Table):
+        return None
+    table = source.this
+    plain = isinstance(table.this, exp.Identifier) and not {n for n, v in table.args.items() if v} - {"this", "alias"}
+    return table.name if plain and not query.expressions[0].args.get("except_") else None
+
+
+def _nothing() -> None:
+    """A view that stays has nothing to close."""
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    done: list[bool] = []
+
+    def call() -> None:
+        if not done:
+            done.append(True)
+            act()
+
+    return call

@@ -1,0 +1,124 @@
+"""Planning a view: what its query means over the relations there are, its columns, and how to keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sqlglot import exp
+
+from ..storage.errors import ProgrammingError
+from . import plan as p
+from .blocks import volatile_names
+from .plan import Plan
+from .planner import Planner, ViewProperties
+from .relations import Column, Relation, Relations
+from .statements import CreateView
+from .system import refuse_system
+from .twin import (
+    bind,
+    expand_views,
+    inline_ctes,
+    refuse_outside,
+    refuse_volatile,
+    settle_ties,
+    twin,
+)
+from .types import Binder
+from .window_checks import check_windows
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """A planned continuous query: `query` with views expanded and ties settled, its columns and its plan."""
+
+    query: exp.Query
+    columns: tuple[Column, ...]
+    plan: Plan
+    final: bool
+
+
+@dataclass(frozen=True)
+class ViewPlanner:
+    """Plans over `relations`. `properties` and `stateless` are those of the materialized views among them."""
+
+    relations: Relations
+    properties: Mapping[str, ViewProperties]
+    stateless: frozenset[str]
+    binder: Binder
+
+    def view(self, statement: CreateView) -> tuple[Relation, ViewPlan | None]:
+        """What a view is and, if it is materialized, its plan."""
+        if statement.materialized:
+            final = statement.emit is not None and statement.emit.mode == "FINAL"
+            planned = self.plan(statement.query, final=final, names=statement.columns, emit=statement)
+            columns = planned.columns
+        else:
+            if statement.emit is not None:
+                raise ProgrammingError(
+                    "cannot say EMIT in a plain view",
+                    detail="A view is a name for its query.",
+                    hint="Say EMIT where the view is subscribed to, or create a MATERIALIZED VIEW.",
+                    position=statement.emit.position,
+                )
+            planned = None
+            query = expand_views(statement.query, self.relations)
+            check_windows(query, self.relations, self.binder)
+            columns = _named(
+                bind(twin(query), self.relations, self.binder, statement.query), statement.columns, statement
+            )
+        _refuse_duplicates(columns, statement)
+        kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
+        return Relation(statement.name, kind, columns, statement.text, statement.query), planned  # type: ignore[arg-type]
+
+    def plan(
+        self, query: exp.Query, *, final: bool, names: tuple[str, ...] = (), emit: CreateView | None = None
+    ) -> ViewPlan:
+        """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
+        refuse_system(query, self.relations)
+        refuse_outside(query)
+        expanded = inline_ctes(expand_views(query, self.relations, self.stateless))
+        refuse_volatile(expanded, volatile_names())
+        check_windows(expanded, self.relations, self.binder)
+        columns = bind(twin(expanded), self.relations, self.binder, query)
+        expanded = settle_ties(expanded, lambda part: len(bind(twin(part.copy()), self.relations, self.binder)))
+        plan = Planner(self.relations, self.properties, self.binder, final=final).plan(expanded, columns)
+        if final and not any(isinstance(node, p.WindowAggregate) and node.final for node in p.walk(plan)):
+            raise ProgrammingError(
+                "cannot EMIT FINAL without a window that closes",
+                detail="A result is final when the watermark has passed the end of its window.",
+                hint="Group by window_start, window_end of a TUMBLE or HOP over the column with the WATERMARK.",
+                position=emit.emit.position if emit is not None and emit.emit is not None else None,
+            )
+        if names:
+            columns = _named(columns, names, emit)
+            items = tuple(
+                (c.name, exp.column(exp.to_identifier(b.name, quoted=True)))
+                for c, b in zip(columns, plan.columns, strict=True)
+            )
+            plan = p.Map(plan, items, None, columns)
+        return ViewPlan(expanded, columns, plan, final)
+
+
+def _named(columns: tuple[Column, ...], names: tuple[str, ...], statement: CreateView | None) -> tuple[Column, ...]:
+    if not names:
+        return columns
+    if len(names) != len(columns):
+        raise ProgrammingError(
+            f"the view names {len(names)} columns, but its query returns {len(columns)}",
+            position=None if statement is None else statement.start,
+        )
+    return tuple(replace(column, name=name) for column, name in zip(columns, names, strict=True))
+
+
+def _refuse_duplicates(columns: tuple[Column, ...], statement: CreateView) -> None:
+    seen: set[str] = set()
+    for column in columns:
+        if column.name.lower() in seen:
+            raise ProgrammingError(
+                f'column "{column.name}" comes twice out of the query',
+                hint="Name one of them otherwise with AS.",
+                position=statement.start,
+                sqlstate="42701",
+            )
+        seen.add(column.name.lower())
