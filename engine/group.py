@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..storage.errors import Error, InternalError, OffsetOutOfRangeError, OperationalError
+from ..storage.errors import CorruptionError, Error, InternalError, OffsetOutOfRangeError, OperationalError
 from ..storage.log import Log
 from ..storage.readable import ReadableTopic
 from ..storage.schema import OFFSET_COLUMN
@@ -29,6 +29,25 @@ class Stream:
     topic: ReadableTopic
     event_time: str | None
     delay_us: int = 0
+
+
+class UnreadError(Exception):
+    """The log could not be read now, as a segment that is kept elsewhere could not be fetched; `reason` says why."""
+
+    def __init__(self, reason: OperationalError) -> None:
+        super().__init__(reason.headline)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What an epoch takes of a stream. `highest` is the latest event time by the partition, where rows were taken."""
+
+    stream: str
+    delta: Delta | None
+    rows: int
+    positions: list[int]
+    highest: dict[int, int | None]
 
 
 @dataclass(eq=False)
@@ -117,20 +136,22 @@ class Group:
         return min(timeouts, default=None)
 
     def step(self, epoch: int, clock: int, limits: Mapping[str, list[int]] | None = None) -> int:
-        """Run one epoch over what has arrived (up to `limits`); the rows taken."""
+        """Run one epoch over what has arrived (up to `limits`); the rows taken.
+
+        Raises: UnreadError if the log could not be read, and then nothing has changed.
+        """
+        taken = [self._take(self.streams[name], ends) for name, ends in self._readable(limits).items()]
         deltas: dict[tuple[str, bool], Delta] = {}
-        taken = 0
-        for name, ends in self._readable(limits).items():
-            delta, rows = self._take(self.streams[name], clock, ends)
-            taken += rows
-            if delta is not None:
-                deltas[(name, False)] = delta
+        for one in taken:
+            self._move_on(one, clock)
+            if one.delta is not None:
+                deltas[(one.stream, False)] = one.delta
         for name, time in self.times.items():
             time.advance(clock, self._floors(name))
         for view in self.views:
             if view.error is None:
                 self._step_view(view, deltas, epoch, clock)
-        return taken
+        return sum(one.rows for one in taken)
 
     def step_one(self, view: View, initial: Mapping[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
         """Give one view changes that come from no stream: the present rows of a view that it begins to read."""
@@ -177,15 +198,16 @@ class Group:
             ends = {name: list(map(min, present, limits.get(name, present))) for name, present in ends.items()}
         return ends
 
-    def _take(self, stream: Stream, clock: int, ends: list[int]) -> tuple[Delta | None, int]:
-        """The next rows of a stream as one delta, positions moved past them, and how many they are."""
-        positions = self.positions[stream.name]
+    def _take(self, stream: Stream, ends: list[int]) -> _Taken:
+        """The next rows of a stream as one delta, and where they end."""
+        positions = list(self.positions[stream.name])
         for index, partition in enumerate(stream.topic.partitions):  # what was deleted before it was read is skipped
             positions[index] = max(positions[index], min(partition.start_offset, ends[index]))
+        highest: dict[int, int | None] = {}
         available = [end - position for end, position in zip(ends, positions, strict=True)]
         total = sum(available)
         if total == 0:
-            return None, 0
+            return _Taken(stream.name, None, 0, positions, highest)
         wanted: set[str] = set()
         for view in self.views:
             if view.error is None:
@@ -204,18 +226,28 @@ class Group:
             if rows <= 0:
                 continue
             start, end = positions[index], positions[index] + rows
-            read, slices = _read(partition, index, start, end, columns) if columns else ([], [])
+            try:
+                read, slices = _read(partition, index, start, end, columns) if columns else ([], [])
+            except CorruptionError:
+                raise
+            except OperationalError as error:
+                raise UnreadError(error) from error
             positions[index] = end
             taken += rows
             if stream.event_time is not None:
-                highest = _highest(stream.event_time, read) if columns else _highest_said(partition, start, end)
-                self.times[stream.name].observe(index, highest, clock)
+                highest[index] = _highest(stream.event_time, read) if columns else _highest_said(partition, start, end)
             batches += read
             origin += slices
         if not batches:
-            return None, taken
+            return _Taken(stream.name, None, taken, positions, highest)
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-        return Delta(batch, origin=tuple(origin)), taken
+        return _Taken(stream.name, Delta(batch, origin=tuple(origin)), taken, positions, highest)
+
+    def _move_on(self, taken: _Taken, clock: int) -> None:
+        """The rows are this epoch's, and their event times known."""
+        self.positions[taken.stream][:] = taken.positions
+        for index, highest in taken.highest.items():
+            self.times[taken.stream].observe(index, highest, clock)
 
     def _floors(self, name: str) -> list[int | None]:
         ends, positions = self.replay_ends[name], self.positions[name]

@@ -14,7 +14,7 @@ from ..storage import limits
 from ..storage.errors import InterfaceError, OperationalError
 from .dataflow import Dataflow, Result
 from .delta import Delta, concat
-from .group import Group, Stream, View
+from .group import Group, Stream, UnreadError, View
 from .operator import NO_WATERMARK
 from .subscription import Subscription
 
@@ -58,6 +58,7 @@ class Engine:
         self._waiting = 0
         self._closed = False
         self._failure: BaseException | None = None
+        self._unread: UnreadError | None = None  # why there is no progress at the moment
         self._unlisten: dict[str, Callable[[], None]] = {}
         self._thread: threading.Thread | None = None
         self.epoch = 0
@@ -161,7 +162,10 @@ class Engine:
         def done() -> bool:
             self._check()
             pending = any(names is None or view.name in names for view, _ in self._catching_up if view.error is None)
-            return not pending and self._main.reached(ends)
+            reached = not pending and self._main.reached(ends)
+            if self._unread is not None and not reached:
+                raise self._unread.reason
+            return reached
 
         with self._locked():
             return bool(self._progress.wait_for(done, timeout_s))
@@ -220,9 +224,12 @@ class Engine:
             while not self._closed:
                 self._wake.clear()
                 with self._lock:
-                    worked = self._advance()
-                    if worked:
+                    worked = self._try_to_advance()
+                    if worked or self._unread is not None:
                         self._progress.notify_all()
+                    if self._unread is not None:
+                        self._progress.wait_for(lambda: self._closed, limits.UNREAD_RETRY_S)
+                        continue
                 if worked:
                     if self._waiting:
                         machine.sleep(0.0002)  # a lock is not fair: let readers in between two epochs
@@ -232,6 +239,16 @@ class Engine:
             with self._lock:
                 self._failure = error
                 self._progress.notify_all()
+
+    def _try_to_advance(self) -> bool:
+        """As `_advance`; where the log could not be read those who wait are told why, and it is tried again."""
+        try:
+            worked = self._advance()
+        except UnreadError as error:
+            self._unread = error
+            return False
+        self._unread = None
+        return worked
 
     def _advance(self) -> bool:
         """Run one epoch of whoever is behind; whether there was anything to do."""
@@ -244,8 +261,8 @@ class Engine:
         timeout = self._main.next_timeout()
         if not self._main.behind() and (timeout is None or clock < timeout) and self.epoch:
             return False
+        self.rows += self._main.step(self.epoch + 1, clock)
         self.epoch += 1
-        self.rows += self._main.step(self.epoch, clock)
         self._after_epoch()
         return True
 

@@ -22,6 +22,7 @@ REWRITTEN_FRAME_BYTES = 16 << 20  # about the most bytes of a frame that is writ
 SEGMENT_CACHE_BYTES = 1 << 30  # of segments that were fetched from elsewhere
 REMOTE_ATTEMPTS = 4  # to fetch a segment
 REMOTE_PAUSE_S = 0.1  # before the second of them; four times as long before each after that
+UNREAD_RETRY_S = 1.0  # before the engine tries again to read rows that could not be fetched
 REMOTE_PIECE_BYTES = 8 << 20  # as much is read or written at once elsewhere
 LINGER_S = 0.001  # how long group commit waits for company
 PRODUCER_LINGER_S = 0.002  # how long a producer waits for more rows before it appends those it has

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 import headrace
-from headrace.storage.errors import OffsetOutOfRangeError, ProgrammingError
+from headrace.storage import limits
+from headrace.storage.errors import OffsetOutOfRangeError, OperationalError, ProgrammingError
 from headrace.storage.folder import Folder
 from headrace.storage.tail import TailFolder
 from headrace.storage.topic import Partition, TopicOptions
@@ -210,6 +213,8 @@ def test_a_view_over_a_stream_that_is_elsewhere(tmp_path: Path, place: Place) ->
         folder = con._database.folder
         assert folder.maintain() == ()
         assert place.files()
+        (moved,) = con.execute("SELECT count(*) FROM system.segments WHERE topic = 'clicks' AND remote").fetchone()
+        assert moved == len(place.files())
         con.execute("CREATE MATERIALIZED VIEW pages AS SELECT page % 7 AS rest, count(*) AS n FROM clicks GROUP BY ALL")
         query = "SELECT count(*), sum(page) FROM clicks"
         rows = con.execute("SELECT * FROM pages ORDER BY rest").fetchall()
@@ -225,6 +230,49 @@ def test_a_view_over_a_stream_that_is_elsewhere(tmp_path: Path, place: Place) ->
         con.execute("DROP STREAM clicks CASCADE")
         assert con._database.folder.maintain() == ()
         assert place.files() == []
+
+
+def test_a_view_waits_for_history_that_cannot_be_reached(
+    tmp_path: Path, here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UNREAD_RETRY_S", 0.01)
+    given = here.remote()._given
+    with headrace.connect(tmp_path / "db", filesystems=given) as con:
+        con.execute(f"CREATE STREAM clicks (page BIGINT) WITH (segment_bytes = 2000, tier = '{here.base}')")
+        con.execute("CREATE STREAM other (n BIGINT)")
+        for start in range(0, 300, 10):
+            con.append("clicks", pa.table({"page": range(start, start + 10)}))
+        con._database.folder.maintain()
+        con.execute("CREATE MATERIALIZED VIEW pages AS SELECT page % 7 AS rest, count(*) AS n FROM clicks GROUP BY ALL")
+        con.execute("CREATE MATERIALIZED VIEW others AS SELECT count(*) AS n FROM other")
+    shutil.rmtree(tmp_path / "db" / "cache")
+
+    def fail(operation: str, path: str) -> None:
+        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    here.watched.tell = fail
+    with headrace.connect(tmp_path / "db", filesystems=given) as con:
+        with pytest.raises(OperationalError, match="could not fetch the segment"):
+            con.execute("SELECT * FROM pages")
+        for query in ("SELECT * FROM pages", "SELECT count(*) FROM clicks", "SELECT * FROM others"):
+            con.execute("INSERT INTO clicks VALUES (1000)")  # appending goes on, and reading waits for this row
+            with pytest.raises(OperationalError, match="could not fetch the segment"):
+                con.execute(query)
+        here.watched.tell = lambda operation, path: None
+        assert eventually(con, "SELECT sum(n) FROM pages") == (303,)
+        assert con.execute("SELECT count(*) FROM clicks").fetchone() == (303,)
+        assert con.execute("SELECT * FROM others").fetchone() == (0,)
+
+
+def eventually(con: headrace.Connection, query: str) -> object:
+    """The first row, once no segment that is wanted is out of reach."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return con.execute(query).fetchone()
+        except OperationalError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
