@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from ..storage.findings import Checked, Finding
+from ..storage.repair import carry_out, owned, plan_repair
 from ..storage.verification import verify_folder
 from .formats import write_result
 from .topic_files import run_export, run_import
@@ -213,6 +214,43 @@ def place(text: str) -> int | datetime.datetime:
     return time if time.tzinfo is not None else time.replace(tzinfo=datetime.UTC)
 
 
+# -- repair ---------------------------------------------------------------------------------------------------------
+
+
+def repair_arguments(parser: argparse.ArgumentParser) -> None:
+    """`repair FOLDER TOPIC [--yes]`."""
+    parser.add_argument("topic", metavar="TOPIC")
+    parser.add_argument("--yes", action="store_true", help="do it; without, say what would be done, and ask")
+
+
+def run_repair(arguments: argparse.Namespace) -> int:
+    """What would be done and which rows are lost; then, if that is wanted, it is done and verified."""
+    with owned(arguments.folder) as root:
+        plan = plan_repair(root, arguments.topic)
+        for step in plan.steps:
+            print(step)
+        for lost in plan.lost:
+            print(f"lost: partition {lost.partition}, offsets [{lost.start}, {lost.end})")
+        if not plan.steps:
+            print("nothing to repair")
+            return OK
+        print(f"{sum(lost.end - lost.start for lost in plan.lost):,} offsets are lost", flush=True)
+        if not arguments.yes and not confirmed():
+            print("Nothing was changed; --yes does it.")
+            return DAMAGED
+        carry_out(plan)
+        checked = verify_folder(root, [arguments.topic])
+    for finding in checked.findings:
+        print(described(finding))
+    print(f"Repaired. {summary(checked)}", flush=True)
+    return DAMAGED if checked.findings else OK
+
+
+def confirmed() -> bool:
+    """Whether somebody at a terminal says yes."""
+    return sys.stdin.isatty() and input("Repair it? [y/N] ").strip().lower() in ("y", "yes")
+
+
 ACTIONS: Mapping[str, Action] = {
     "ls": Action("list the topics", ls_arguments, run_ls),
     "describe": Action("show a topic's options, columns and partitions", describe_arguments, run_describe),
@@ -221,4 +259,5 @@ ACTIONS: Mapping[str, Action] = {
     "export": Action("write rows to a file", export_arguments, run_export),
     "import": Action("append the rows of files to a stream", import_arguments, run_import),
     "verify": Action("compare every checksum, and say which rows are damaged", verify_arguments, run_verify),
+    "repair": Action("save what is intact of a damaged topic", repair_arguments, run_repair),
 }

@@ -175,6 +175,12 @@ def exists(path: Path) -> bool:
     return path.exists()
 
 
+def link_file(path: Path, other: Path) -> None:
+    """The file has a second name."""
+    with _disk("link", other):
+        os.link(path, other)
+
+
 def remove_file(path: Path) -> None:
     """The file is gone, also if it never was there."""
     with _disk("remove", path):

@@ -39,7 +39,7 @@ def walk(
             last = frame
             position, offset = frame.position + frame.size, frame.base_offset + frame.rows
         if sparse and last is not None:
-            offset = _end(buffer, schema, last)
+            offset = end_of(buffer, schema, last)
         later = _later(buffer, position, offset)
         if later is None or (end is not None and later.base_offset >= end):
             return
@@ -78,7 +78,7 @@ def _later(buffer: pa.Buffer, position: int, offset: int) -> Frame | None:
     return next((frame for frame in find_frames(buffer, position) if frame.base_offset >= offset), None)
 
 
-def _end(buffer: pa.Buffer, schema: SegmentSchema, frame: Frame) -> int:
+def end_of(buffer: pa.Buffer, schema: SegmentSchema, frame: Frame) -> int:
     """The offset behind the last row of a sparse frame."""
     offsets = decode(buffer, frame, schema, sparse=True).column(0)
     return int(offsets[-1].as_py()) + 1 if len(offsets) else frame.base_offset

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,12 +16,12 @@ from .errors import OperationalError
 from .files import file_size, list_folder, map_file
 from .footer import END_OF_STREAM
 from .frame import Frame, find_frames
-from .gaps import Gap, walk
+from .gaps import Gap, end_of, walk
 from .manifest import Manifest, SegmentEntry, read_manifest
 from .rewriting import generation
 from .schema import OFFSET_COLUMN, SegmentSchema
 
-_NAME = re.compile(r"(\d{20})(\.[gs]\d+)?\.arrow")
+_NAME = re.compile(r"(\d{20})(\.[gs][r\d]+)?\.arrow")
 
 
 class Rebuilt(NamedTuple):
@@ -64,6 +66,9 @@ def rebuilt_manifest(folder: Path, schemas: Sequence[SegmentSchema], control: Du
             kept.append(file)
     kept.sort(key=lambda one: (one.entry.base_offset, one.end))
     entries = [one.entry for one in kept]
+    for place, (left, right) in enumerate(pairwise(entries)):
+        if left.sparse:  # how many of its last rows were left out only the manifest knew
+            entries[place] = replace(left, end_offset=right.base_offset)
     if kept and not kept[-1].sealed:  # it was active
         last = kept[-1].entry
         entries[-1] = SegmentEntry(last.file, last.schema_id, last.base_offset)
@@ -89,10 +94,10 @@ def _look(path: Path, schemas: Sequence[SegmentSchema]) -> _File | None:
         return None
     schema = schemas[first.schema_id]
     sparse = _is_sparse(buffer, first)
-    rows, end, position = 0, base_offset, 0
+    end, position = base_offset, 0
     for part in walk(buffer, schema, base_offset, sparse=sparse):
         if not isinstance(part, Gap):
-            rows, end = rows + part.rows, part.base_offset + part.rows
+            end = end_of(buffer, schema, part) if sparse else part.base_offset + part.rows
             position = part.position + part.size
     footer = buffer.slice(position, 8).to_pybytes() == END_OF_STREAM if position + 8 <= size else False
     entry = SegmentEntry(path.name, first.schema_id, base_offset, end, size, sparse=sparse)

@@ -57,6 +57,8 @@ def _stop(log: Log, start: int, end: int) -> int:
         return min(end, segments[place + 1].base_offset if place + 1 < len(segments) else end)
     stop = min(end, segment.end_offset, start + ROWS_PER_FRAME)
     frames = segment.index.find(start, stop)
+    if not frames:
+        return stop
     first = segment.index.positions[frames[0]]
     for frame in frames[1:]:
         offset, _, _, position = segment.index.place(frame)

@@ -337,5 +337,5 @@ def damaged(path: Path, detail: str) -> CorruptionError:
     return CorruptionError(
         f'cannot read "{path}": acknowledged rows are damaged',
         detail=detail,
-        hint="Restore the file from a copy of the folder. Any Arrow tool can read what precedes the damage.",
+        hint="headrace topic verify says which rows are damaged, headrace topic repair saves the others.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ import google_crc32c
 import numpy as np
 
 from .errors import CorruptionError, OperationalError
-from .files import File, exists, read_file, save_file
-from .frame import Mark
+from .files import File, exists, file_size, list_folder, map_file, read_file, save_file
+from .frame import Mark, find_frames
 from .limits import TRANSACTION_RECORDS_MAX
 from .partition import Frames, Partition, Written
 from .schema import SegmentSchema
@@ -25,6 +25,7 @@ _HEADER = struct.Struct("<4sIq")  # magic, crc32c of the floor, floor
 _RECORD = struct.Struct("<qII")  # number, crc32c of it, 0
 _RECORDS = np.dtype([("number", "<i8"), ("checksum", "<u4"), ("zero", "<u4")])
 _ALLOCATION_BYTES = 1 << 12
+Committed = Callable[[int], bool]
 
 
 def read_transactions(content: bytes) -> tuple[int | None, set[int], int | None]:
@@ -45,6 +46,34 @@ def read_transactions(content: bytes) -> tuple[int | None, set[int], int | None]
     damaged = np.flatnonzero(~intact[:last])
     numbers = {int(number) for number in records["number"][intact] if number != 0}
     return floor, numbers, _HEADER.size + _RECORD.size * int(damaged[0]) if len(damaged) else None
+
+
+def read_committed(path: Path) -> Committed | None:
+    """Which atomic appends count; None if the file is damaged, so that nobody can say."""
+    if not exists(path):
+        return lambda number: False
+    floor, numbers, damaged = read_transactions(read_file(path))
+    if floor is None or damaged is not None:
+        return None
+    return lambda number: number < floor or number in numbers
+
+
+def count_all(root: Path) -> None:
+    """The file of a folder whose own is damaged: every transaction that left a frame counts."""
+    last = 0
+    for topic in list_folder(root / "topics"):
+        for partition in list_folder(root / "topics" / topic):
+            folder = root / "topics" / topic / partition
+            for name in list_folder(folder):
+                if name.endswith(".arrow"):
+                    buffer = map_file(folder / name, file_size(folder / name))
+                    last = max([last, *(frame.mark.transaction for frame in find_frames(buffer, 16))])
+    save_file(root / "transactions", _content(last + 1, []), durable=True)
+
+
+def _content(floor: int, numbers: Sequence[int]) -> bytes:
+    records = (_RECORD.pack(n, google_crc32c.value(struct.pack("<q", n)), 0) for n in numbers)
+    return b"".join((_HEADER.pack(_MAGIC, google_crc32c.value(struct.pack("<q", floor)), floor), *records))
 
 
 @dataclass(frozen=True)
@@ -242,8 +271,7 @@ class Transactions:
     def _save(self, floor: int) -> None:
         """The file anew: all transactions below `floor` that left frames are committed, and those listed."""
         kept = sorted(number for number in self._committed if number >= floor)
-        content = _HEADER.pack(_MAGIC, google_crc32c.value(struct.pack("<q", floor)), floor)
-        content += b"".join(_RECORD.pack(n, google_crc32c.value(struct.pack("<q", n)), 0) for n in kept)
+        content = _content(floor, kept)
         save_file(self._path, content, durable=self._durable)
         if self._file is not None:
             self._file.close()

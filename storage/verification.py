@@ -21,9 +21,7 @@ from .rebuilding import has_rows, rebuilt_manifest
 from .schema import SegmentSchema
 from .segment_check import check_active, check_sealed
 from .showing import sequence_in
-from .transactions import read_transactions
-
-Committed = Callable[[int], bool]
+from .transactions import Committed, read_committed, read_transactions
 
 
 def verify_folder(root: Path, names: Sequence[str] = ()) -> Checked:
@@ -68,6 +66,7 @@ def _check_shared(place: Place, checked: Checked) -> set[str]:
             found.append(place.found(path, "it does not match its checksum; it says which atomic appends count"))
         elif damaged is not None:
             found.append(place.found(path, "an atomic append's number does not match its checksum", position=damaged))
+    _load(place, root / "discarded.json", found)
     path = root / "ctl"
     if exists(path) and file_size(path) and not sequence_in(read_file(path)):
         found.append(place.found(path, "it is no control file"))
@@ -112,7 +111,7 @@ def _check_topic(place: Place, folder: Path, declared: bool) -> Checked:
         part = Place(place.root, place.topic, number)
         partition = folder / f"p-{number:04d}"
         try:
-            checked.add([_check_partition(part, partition, schemas, _committed(place.root / "transactions"))])
+            checked.add([_check_partition(part, partition, schemas, read_committed(place.root / "transactions"))])
         except (OperationalError, NotSupportedError) as error:
             checked.findings.append(part.found(partition, error.headline))
     return checked
@@ -142,7 +141,7 @@ def _check_partition(
         found.append(place.found(folder / "CURRENT", f"{what}. {rows}"))
     if manifest is None or not manifest.segments:
         return checked
-    found += _check_chain(place, folder, manifest, control, len(schemas))
+    found += check_chain(place, folder, manifest, control, len(schemas))
     entries = [entry for entry in manifest.segments if entry.schema_id < len(schemas)]
     for entry in entries:
         path, schema = folder / entry.file, schemas[entry.schema_id]
@@ -153,7 +152,7 @@ def _check_partition(
     return checked
 
 
-def _check_chain(
+def check_chain(
     place: Place, folder: Path, manifest: Manifest, control: Durable | None, versions: int
 ) -> list[Finding]:
     """The manifest against itself and the control file."""
@@ -184,16 +183,6 @@ def _control(place: Place, path: Path, found: list[Finding]) -> Durable | None:
         time.sleep(TAIL_BUSY_S)
     found.append(place.found(path, "it does not match its checksum; it says how far the partition was acknowledged"))
     return None
-
-
-def _committed(path: Path) -> Committed | None:
-    """Which atomic appends count; None if nobody can say."""
-    if not exists(path):
-        return lambda number: False
-    floor, numbers, _ = read_transactions(read_file(path))
-    if floor is None:
-        return None
-    return lambda number: number < floor or number in numbers
 
 
 def _load(place: Place, path: Path, found: list[Finding]) -> dict[str, Any] | None:

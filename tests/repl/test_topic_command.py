@@ -77,6 +77,41 @@ def test_usage_is_exit_code_2(headrace: Headrace, words: list[str], said: str) -
     assert done.stdout == ""
 
 
+def test_repair_says_what_is_lost_and_asks(
+    headrace: Headrace, db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert headrace("topic", "repair", "db", "s").stdout == "nothing to repair\n"
+    headrace("db", "-c", "INSERT INTO s VALUES ('d', 4)")
+    break_rows(db)  # the second frame
+    before = {path: path.read_bytes() for path in db.rglob("*") if path.is_file() and path.name != "LOCK"}
+    done = headrace("topic", "repair", "db", "s")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"partition 0: {0:020d}.arrow: what is intact goes to a new file",
+        "lost: partition 0, offsets [3, 4)",
+        "1 offsets are lost",
+        "Nothing was changed; --yes does it.",
+    ]
+    assert {path: path.read_bytes() for path in before} == before
+    done = headrace("topic", "repair", "db", "s", "--yes")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "Repaired. 1 partition, 2 segments, 3 rows: no damage"
+    assert headrace("topic", "verify", "db").returncode == 0
+    headrace("db", "-c", "INSERT INTO s VALUES ('e', 5)")
+    found = headrace("topic", "cat", "db", "s", "--columns", "_offset,n", "--format", "csv").stdout
+    assert found == "_offset,n\n0,1\n1,2\n2,3\n4,5\n"
+    counted = headrace("db", "-c", "SELECT sum(n) AS n FROM s", "--format", "csv").stdout
+    assert counted == "n\n11\n"
+
+
+def test_repair_needs_the_folder_for_itself(headrace: Headrace, db: Path) -> None:
+    with headrace_connect(db):
+        done = headrace("topic", "repair", "db", "s", "--yes")
+    assert done.returncode == 2
+    assert "another connection owns it" in done.stderr
+    assert headrace("topic", "repair", "db", "t").returncode == 2
+
+
 def test_help(headrace: Headrace) -> None:
     assert "verify" in headrace("topic", "--help").stdout
     assert "exit codes:" in headrace("topic", "verify", "--help").stdout

@@ -104,14 +104,20 @@ class Damage(NamedTuple):
     lost: frozenset[int]
 
 
-def damage(partition: Path, chance: random.Random) -> Damage:
-    """Damages the folder somewhere, in any of the ways that disks, copies and people have."""
-    known = extents(partition)
-    files = sorted({extent.path for extent in known})
+def damage(partition: Path, chance: random.Random, known: list[Extent] | None = None) -> Damage:
+    """Damages the folder somewhere, in any of the ways that disks, copies and people have.
+
+    Given what was `known` before, it may be damaged already, and nothing is moved from its place.
+    """
+    kinds = ["flip", "flip", "zeros", "remove", "ctl", "idx"]
+    if known is None:
+        known = extents(partition)
+        kinds += ["truncate", "insert", "manifest", "CURRENT"]
+    files = sorted({extent.path for extent in known if extent.path.exists()})
     path = chance.choice(files)
     size = path.stat().st_size
     of_path = [extent for extent in known if extent.path == path]
-    kind = chance.choice(["flip", "flip", "zeros", "truncate", "remove", "manifest", "CURRENT", "ctl", "idx", "insert"])
+    kind = chance.choice(kinds)
     start = chance.randrange(size)
     match kind:
         case "flip":
