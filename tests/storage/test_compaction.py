@@ -189,13 +189,34 @@ def test_what_was_deleted_counts_for_nothing(tmp_path: Path) -> None:
     folder, topic = make(tmp_path)
     (partition,) = topic.partitions
     with closing(folder):
-        put(topic, ("a", 1), ("b", None), ("c", 3), ("a", 4), ("d", 5))
+        put(topic, ("a", 1), ("b", 2), ("c", 3), ("a", 4), ("d", 5))
         put(topic, ("c", 6), seal=False)
         topic.delete_before(0, 2)
         folder.maintain(in_days(2))
         assert (partition.start_offset, partition.end_offset) == (2, 6)
         assert rows_at(partition) == {3: ("a", 4), 4: ("d", 5), 5: ("c", 6)}
         assert pa.ipc.open_file(str(partition.segments[0].path)).read_all()["_offset"].to_pylist() == [3, 4]
+
+
+def test_a_segment_that_is_deleted_while_it_is_written_anew_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, topic = make(tmp_path)
+    (partition,) = topic.partitions
+    write = compaction.write_segment
+
+    def then_delete(*arguments: Any, **named: Any) -> Any:
+        entry = write(*arguments, **named)
+        topic.delete_before(0, 3)
+        return entry
+
+    monkeypatch.setattr(compaction, "write_segment", then_delete)
+    with closing(folder):
+        put(topic, ("a", 1), ("a", 2), ("b", 3))
+        put(topic, ("c", 4), seal=False)
+        assert folder.maintain() == ()
+        assert rows_at(partition) == {3: ("c", 4)}
+        assert files_of(partition) == set(paths(partition))
 
 
 def test_segments_that_are_elsewhere_stay_and_keep_the_deletions_behind_them(tmp_path: Path) -> None:
