@@ -72,6 +72,7 @@ def check_sealed(place: Place, path: Path, entry: SegmentEntry, schema: SegmentS
     if not exists(path):
         if entry.remote is None:
             found.append(place.found(path, "the file is gone", start=entry.base_offset, end=end_offset))
+        found += _check_index(place, path, _Frames(place, path, entry, schema), compare=False)
         return checked
     checked.size_bytes = size = file_size(path)
     buffer = map_file(path, size)

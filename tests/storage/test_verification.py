@@ -70,6 +70,20 @@ def test_a_sparse_segment_is_found_good(tmp_path: Path) -> None:
     assert verify_folder(tmp_path).findings == []
 
 
+def test_what_is_elsewhere_is_not_fetched_but_its_index_is_verified(tmp_path: Path) -> None:
+    with closing(Folder.open(tmp_path / "db")) as folder:
+        options = TopicOptions(segment_bytes=1500, tier=f"file://{tmp_path / 'elsewhere'}")
+        topic = folder.create_topic("log", SCHEMA, options=options)
+        for start in range(0, 60, 5):
+            topic.append(numbered(start, start + 5))
+        assert folder.maintain() == ()
+    (tmp_path / "elsewhere").rename(tmp_path / "away")
+    assert verify_folder(tmp_path / "db").findings == []
+    index = min((tmp_path / "db").rglob("*.idx"))
+    flip(index, 30)
+    assert [found.file for found in verify_folder(tmp_path / "db").findings] == [f"topics/log/p-0000/{index.name}"]
+
+
 def test_what_a_crash_leaves_is_no_damage(tmp_path: Path) -> None:
     partition = make(tmp_path)
     active = sorted(partition.glob("*.arrow"))[-1]
