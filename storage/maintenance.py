@@ -113,7 +113,6 @@ class Maintenance:
                 try:
                     now = time.time_ns() // 1000 if now_us is None else now_us
                     self._tend(topic, now, breathe)
-                    tier(topic, self._remote, self._discarded, now, breathe)
                     self._errors.pop(topic, None)
                 except _EndedError:
                     pass
@@ -143,6 +142,10 @@ class Maintenance:
                 coalesce(partition, breathe, span_us=span_us)
             except CorruptionError as error:
                 damage.append(error)
+        try:
+            tier(topic, self._remote, self._discarded, now_us, breathe)
+        except CorruptionError as error:
+            damage.append(error)
         if damage:
             raise damage[0]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import google_crc32c
 
 from .discarded import Discarded
-from .errors import OperationalError
+from .errors import CorruptionError, OperationalError
 from .partition import Partition
 from .remote_files import RemoteFiles, uri_below, uri_shown
 from .retention import append_times, file_size
@@ -24,14 +24,21 @@ def tier(topic: Topic, remote: RemoteFiles, discarded: Discarded, now_us: int, b
 
     Holds: a local file is removed when its copy has been read back and a manifest names that.
     Units: `now_us` microseconds since 1970-01-01 UTC.
+    Raises: CorruptionError in the end, if a segment is damaged, which stays where it is.
     """
     base = topic.options.tier
     if base is None:
         return
+    damage: list[CorruptionError] = []
     for partition, segment in _due(topic, now_us):
         name = f"{Path(segment.path.name).stem}-{secrets.token_hex(8)}.arrow"
         uri = uri_below(base, topic.folder.name, partition.folder.name, name)
-        _move(partition, segment, uri, remote, discarded, breathe)
+        try:
+            _move(partition, segment, uri, remote, discarded, breathe)
+        except CorruptionError as error:  # the rest is worth the work all the same
+            damage.append(error)
+    if damage:
+        raise damage[0]
 
 
 def remove_discarded(discarded: Discarded, remote: RemoteFiles, used: Collection[str], breathe: Breathe) -> None:

@@ -95,6 +95,34 @@ def test_a_topic_opens_with_its_manifest_alone(tmp_path: Path, place: Place) -> 
         assert times_of(folder.topic("Log").partitions[0]) == times
 
 
+def test_compacted_segments_move_too(tmp_path: Path, here: Place) -> None:
+    folder = open_folder(tmp_path, here)
+    options = TopicOptions(segment_bytes=1500, cleanup="compact", event_time="at")
+    topic = folder.create_topic("Log", SCHEMA, key=["text"], options=options)
+    for step in (3, 6, 9, 15):  # some rows of each segment come again, and some do not
+        for start in range(0, 90, step):
+            topic.append(numbered(start, start + 3))
+    columns = ["_offset", "number"]
+    with closing(folder):
+        assert folder.maintain() == ()
+        (partition,) = topic.partitions
+        rows = [row for batch in partition.read(0, partition.end_offset, columns) for row in batch.to_pylist()]
+        assert len(rows) < partition.end_offset
+        assert any(segment.sparse for segment in partition.segments)
+        topic.set_options(replace(topic.options, tier=here.base))
+        assert folder.maintain() == ()
+        assert all(segment.remote for segment in partition.segments[:-1])
+        for path in partition.folder.glob("*.idx"):
+            path.unlink()
+    for _ in range(2):  # without a frame index, and with one that was built anew
+        with closing(open_folder(tmp_path, here)) as folder:
+            (partition,) = folder.topic("Log").partitions
+            assert [
+                row for batch in partition.read(0, partition.end_offset, columns) for row in batch.to_pylist()
+            ] == rows
+            assert folder.maintain() == ()
+
+
 def test_segments_move_when_they_are_old(tmp_path: Path, here: Place) -> None:
     folder, topic = make(tmp_path, here, tier_after_ms=1000)
     (partition,) = topic.partitions

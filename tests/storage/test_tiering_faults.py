@@ -35,7 +35,7 @@ def test_damage_is_not_moved_under_a_new_checksum(tmp_path: Path, here: Place) -
         (notice,) = folder.maintain()
         assert notice == f'could not tend "Log": cannot read "{segment.path}": acknowledged rows are damaged'
         assert segment.path.exists()
-        assert not segment.remote
+        assert [one.remote for one in partition.segments[:2]] == [False, True]  # the others move all the same
 
 
 def test_removing_is_tried_again(tmp_path: Path, here: Place) -> None:
@@ -108,6 +108,39 @@ def test_a_crash_at_every_call_loses_nothing(tmp_path: Path, here: Place) -> Non
             assert numbers_of(partition)[-4:] == [18, 19, 20, 21]
         shutil.rmtree(path)
     assert len(starts) == 2
+
+
+def test_a_crash_at_every_call_of_dropping(tmp_path: Path, here: Place) -> None:
+    """The topic is there with all its rows, or it is gone, and so is what was elsewhere after a round."""
+    copies = 0
+
+    def copy(operation: str, path: object) -> None:
+        nonlocal copies
+        copies += 1
+        for name in ("db", "elsewhere"):
+            shutil.copytree(tmp_path / name, tmp_path / f"copy-{copies}" / name)
+
+    folder, _ = make(tmp_path, here, frames=6)
+    with closing(folder):
+        folder.maintain()
+        here.watched.tell = copy
+        with faults(copy):
+            folder.drop_topic("Log")
+            folder.maintain()
+    found = set()
+    for number in range(1, copies + 1):
+        path = tmp_path / f"copy-{number}"
+        watched = Watched(path / "elsewhere")
+        there = Place("cold://bucket", lambda watched=watched: RemoteFiles({"cold": watched.filesystem}), list)  # type: ignore[misc]
+        with closing(open_folder(path, there)) as folder:
+            assert folder.maintain() == ()
+            found.add(tuple(folder.topics))
+            if folder.topics:
+                assert rows_of(folder.topic("Log")) == list(range(18))
+            else:
+                assert not watched.files()
+                assert not list((path / "db" / "topics").iterdir())
+    assert found == {("Log",), ()}
 
 
 def work(folder: Folder) -> tuple[str, ...]:
