@@ -22,10 +22,13 @@ class Unplannable(Exception):
 
 @cache
 def volatile_names() -> frozenset[str]:
-    """Names of DuckDB's scalar functions whose value their arguments do not decide: now(), random() and the like."""
+    """Names of DuckDB's scalar functions whose value their arguments do not decide: now(), random() and the like.
+
+    Those of which some forms depend on the time zone only, as date_trunc() does, are not among them: ours is UTC.
+    """
     rows = connect().sql(
-        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() "
-        "WHERE function_type = 'scalar' AND stability <> 'CONSISTENT'"
+        "SELECT lower(function_name) FROM duckdb_functions() WHERE function_type = 'scalar' "
+        "GROUP BY ALL HAVING NOT bool_or(stability = 'CONSISTENT')"
     )
     keywords = ("current_timestamp", "current_time", "localtime", "localtimestamp")  # written without parentheses
     return frozenset((*(str(row[0]) for row in rows.fetchall()), *keywords))
