@@ -1,5 +1,5 @@
 # What a person does with a checkout. Each target first sets up what it needs, in .venv, once per change of pyproject.toml.
-.PHONY: help setup demo test check bless bench package clean
+.PHONY: help setup demo test check bless fuzz bench package clean
 .DEFAULT_GOAL := help
 
 PYTHON := .venv/bin/python
@@ -18,7 +18,7 @@ demo: setup       ## a year of real flights through five continuous views
 	.venv/bin/headrace demo
 
 test: check       ## ruff, mypy and all tests
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto --dist worksteal
 
 check: setup      ## ruff and mypy alone
 	$(PYTHON) -m ruff check .
@@ -26,6 +26,9 @@ check: setup      ## ruff and mypy alone
 
 bless: setup      ## write what the stories print now into their scripts; review it with git diff
 	$(PYTHON) -m pytest tests/test_stories.py --bless
+
+fuzz: setup       ## ten minutes of random databases, or MINUTES=60; each failure is made small and printed
+	$(PYTHON) -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 bench: setup      ## the benchmarks: ratios against one-shot DuckDB in the same run
 	$(PYTHON) benchmarks/streaming.py

@@ -28,7 +28,12 @@ def test_a_stream_created_anew_forgets_the_rows_of_the_old_one(con: headrace.Con
 
 def test_a_view_is_replaced_or_stays(con: headrace.Connection) -> None:
     con.execute("CREATE MATERIALIZED VIEW v AS SELECT sum(a) AS s FROM s; INSERT INTO s VALUES (3, 'x')")
-    no_views = ("SELECT * FROM v", "SELECT zork FROM s", "SELECT now() AS t FROM s", "SELECT age(DATE '2020-01-01') FROM s")
+    no_views = (
+        "SELECT * FROM v",
+        "SELECT zork FROM s",
+        "SELECT now() AS t FROM s",
+        "SELECT age(DATE '2020-01-01') FROM s",
+    )
     for query in no_views:
         with pytest.raises(headrace.Error):
             con.execute(f"CREATE OR REPLACE MATERIALIZED VIEW v AS {query}")

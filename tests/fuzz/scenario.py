@@ -1,0 +1,228 @@
+"""A scenario: what is typed into a database, step by step, and how every view of it is compared with its twin."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import duckdb
+
+import headrace
+from headrace.sql.relations import Column
+from headrace.sql.verify import compare
+
+from .tree import Query, sql
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Any SQL; what it says about errors of the user is no failure."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Create:
+    """A materialized view; `plain` if DuckDB understands the query as it is written."""
+
+    name: str
+    query: Query
+    plain: bool
+    tail: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"CREATE MATERIALIZED VIEW {self.name} AS {sql(self.query)}{self.tail}"
+
+
+@dataclass(frozen=True)
+class Insert:
+    """Rows, each as SQL text."""
+
+    relation: str
+    rows: tuple[str, ...]
+    verb: str = "INSERT"
+
+    @property
+    def text(self) -> str:
+        return f"{self.verb} INTO {self.relation} VALUES {', '.join(self.rows)}"
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The folder is closed and opened again."""
+
+    text: str = "-- restart"
+
+
+@dataclass(frozen=True)
+class Check:
+    """All views are compared."""
+
+    text: str = "VERIFY"
+
+
+Step: TypeAlias = Statement | Create | Insert | Restart | Check
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Steps in a database opened with `options`; `relations` are those that rows go into."""
+
+    steps: tuple[Step, ...]
+    relations: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong: `kind` is the same for the same mistake in a smaller scenario."""
+
+    kind: str
+    view: str
+    detail: str
+
+
+@dataclass
+class Figures:
+    """What was tried. `refused` counts the queries that were no view, by the reason."""
+
+    views: int = 0
+    comparisons: int = 0
+    recomputed: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+class Run:
+    """A scenario as it runs."""
+
+    def __init__(self, scenario: Scenario, folder: Path, figures: Figures) -> None:
+        self._scenario = scenario
+        self._folder = folder
+        self._figures = figures
+        self._views: dict[str, Create] = {}
+        self._listeners: dict[str, tuple[headrace.Cursor, Counter[str]]] = {}
+        self._connection = self._open()
+
+    def go(self) -> Failure | None:
+        """The first failure."""
+        try:
+            for step in self._scenario.steps:
+                failure = self._step(step)
+                if failure is not None:
+                    return failure
+            return None
+        finally:
+            self._connection.close()
+
+    def _open(self) -> headrace.Connection:
+        return headrace.connect(self._folder / "db", idle_timeout_s=0.0, durability="none", **self._scenario.options)
+
+    def _step(self, step: Step) -> Failure | None:
+        match step:
+            case Statement() | Insert():
+                return self._execute(step.text)
+            case Create():
+                return self._create(step)
+            case Restart():
+                self._connection.close()
+                self._connection = self._open()
+                self._listeners = {name: self._listen(name) for name in self._listeners}
+                return None
+            case Check():
+                return self._check()
+
+    def _execute(self, text: str) -> Failure | None:
+        try:
+            self._connection.execute(text)
+        except headrace.IntegrityError:
+            return None
+        except Exception as error:
+            return Failure(f"{type(error).__name__} of a statement", "", f"{text}\n{error}")
+        return None
+
+    def _create(self, step: Create) -> Failure | None:
+        try:
+            self._connection.execute(step.text)
+        except (headrace.ProgrammingError, headrace.NotSupportedError) as error:
+            self._figures.refused[str(error).splitlines()[0]] += 1
+            return None
+        except Exception as error:
+            return Failure(f"{type(error).__name__} of CREATE", step.name, f"{step.text}\n{error}")
+        self._views[step.name] = step
+        self._figures.views += 1
+        plan = "\n".join(str(row[0]) for row in self._connection.execute(f"EXPLAIN {sql(step.query)}").fetchall())
+        self._figures.recomputed += "recompute" in plan
+        if len(self._views) % 2:
+            self._listeners[step.name] = self._listen(step.name)
+        return None
+
+    def _listen(self, name: str) -> tuple[headrace.Cursor, Counter[str]]:
+        return self._connection.execute(f"SUBSCRIBE {name}"), Counter()
+
+    def _check(self) -> Failure | None:
+        try:
+            self._connection.flush()
+        except Exception as error:
+            return Failure(f"{type(error).__name__} of flush", "", str(error))
+        for name, view in self._views.items():
+            self._figures.comparisons += 1
+            try:
+                failure = self._compare(name, view)
+            except Exception as error:
+                detail = getattr(error, "detail", None)
+                failure = Failure(f"{type(error).__name__}", name, f"{error} {detail}")
+            if failure is not None:
+                return failure
+        return None
+
+    def _compare(self, name: str, view: Create) -> Failure | None:
+        cursor = self._connection.execute(f"VERIFY VIEW {name}")
+        assert cursor.description is not None
+        verdict = dict(zip([column[0] for column in cursor.description], cursor.fetchall()[0], strict=True))
+        if verdict["equal"] is False:
+            return Failure("not its twin", name, str(verdict))
+        rows = self._connection.execute(f"SELECT * FROM {name}").fetch_arrow_table()
+        if name in self._listeners:
+            listener, counts = self._listeners[name]
+            while (changes := listener.next_changes(timeout_s=0.0)) is not None:
+                for change in changes.to_pylist():
+                    sign = {"+I": 1, "+U": 1, "-U": -1, "-D": -1}[change["op"]]
+                    counts[_text([*change.values()][2:])] += sign
+            told = {row: count for row, count in counts.items() if count}
+            held = Counter(_text([*row.values()]) for row in rows.to_pylist())
+            if told != held:
+                only_told, only_held = Counter(told) - held, held - Counter(told)
+                return Failure("a subscriber heard otherwise", name, f"heard {only_told}, holds {only_held}")
+        return self._compare_plain(name, view, rows) if view.plain else None
+
+    def _compare_plain(self, name: str, view: Create, rows: Any) -> Failure | None:
+        """Against DuckDB with the query as it was written, over rows as they are read, those of other views too."""
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for relation in (*self._scenario.relations, *self._views):
+                if relation == name:
+                    break
+                held = self._connection.execute(f"SELECT * FROM {relation}").fetch_arrow_table()
+                connection.register(f"{relation}_rows", held)
+                connection.execute(f"CREATE TABLE {relation} AS SELECT * FROM {relation}_rows")
+            expected = connection.sql(sql(view.query)).to_arrow_table().cast(rows.schema)
+            columns = tuple(Column(field.name, "", field.type) for field in rows.schema)
+            missing, surplus = compare(connection, columns, expected, rows)
+        if missing or surplus:
+            return Failure("not what DuckDB says", name, f"{missing} rows missing, {surplus} surplus")
+        return None
+
+
+def run(scenario: Scenario, figures: Figures | None = None) -> Failure | None:
+    """Runs a scenario in a folder of its own; the first failure, or None."""
+    with tempfile.TemporaryDirectory(prefix="headrace-fuzz-") as folder:
+        return Run(scenario, Path(folder), Figures() if figures is None else figures).go()
+
+
+def _text(values: list[Any]) -> str:
+    return repr([value + 0.0 if isinstance(value, float) else value for value in values])

@@ -1,0 +1,81 @@
+"""Random scenarios: schemas, rows that are late, missing or twice, views, changes, restarts and epoch cuts."""
+
+from __future__ import annotations
+
+from random import Random
+
+from .expressions import TYPES, condition, expression, value
+from .generator import Relation, Writer
+from .scenario import Check, Create, Insert, Restart, Scenario, Statement, Step
+from .tree import Column
+
+_STREAM = (("k", "int"), ("n", "int"), ("s", "str"), ("d", "dec"), ("x", "dbl"), ("b", "bool"), ("ts", "ts"))
+_SMALL = (("k", "int"), ("s", "str"), ("d", "dec"))
+
+
+def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
+    """The scenario of a seed."""
+    chance = Random(seed)
+    events = Relation("events", _STREAM, "ts")
+    others = Relation("others", (*chance.sample(_STREAM[:-1], 4), _STREAM[-1]), "ts")
+    names = Relation("names", _SMALL)
+    relations = (events, others, names)
+    steps: list[Step] = [Statement(_create(chance, relation)) for relation in relations]
+    second = chance.randrange(0, 100)
+    readable = list(relations)
+    for number in range(views):
+        written = Writer(chance, readable).write(chance.randrange(1, depth + 1))
+        final = written.windowed and chance.random() < 0.25
+        name = f"v{number}"
+        steps.append(Create(name, written.query, written.plain and not final, " EMIT FINAL" if final else ""))
+        if chance.random() < 0.3:
+            readable.append(Relation(name, tuple((item.name, item.kind) for item in written.query.columns)))
+        if chance.random() < 0.5:
+            second = _change(chance, relations, steps, second)
+    for _ in range(chance.randrange(3, 7)):
+        second = _change(chance, relations, steps, second)
+        if chance.random() < 0.7:
+            steps.append(Check())
+        if chance.random() < 0.15:
+            steps += [Restart(), Check()]
+    steps.append(Check())
+    options = {
+        "rows_per_epoch": chance.choice([1, 2, 5, 17, 65_536]),
+        "default_partitions": chance.choice([1, 1, 3]),
+    }
+    return Scenario(tuple(steps), tuple(relation.name for relation in relations), options)
+
+
+def _create(chance: Random, relation: Relation) -> str:
+    columns = [f"{name} {TYPES[kind]}" for name, kind in relation.columns]
+    if relation.name in ("stock", "bag"):
+        return f"CREATE TABLE {relation.name} ({', '.join(columns)}{', PRIMARY KEY (id)' * (relation.name == 'stock')})"
+    if relation.time is not None:
+        columns.append(f"WATERMARK FOR ts AS ts - INTERVAL '{chance.choice([0, 5, 20])}' SECOND")
+    key = " PARTITIONED BY (k)" if chance.random() < 0.3 and ("k", "int") in relation.columns else ""
+    return f"CREATE STREAM {relation.name} ({', '.join(columns)}){key}"
+
+
+def _change(chance: Random, relations: tuple[Relation, ...], steps: list[Step], second: int) -> int:
+    """A few inserts, and for tables updates and deletions; the second that event time has come to."""
+    for relation in chance.sample(relations, chance.randrange(1, 4)):
+        columns = [Column(name, kind) for name, kind in relation.columns]
+        if relation.name in ("stock", "bag") and chance.random() < 0.5:
+            where = f" WHERE {condition(chance, columns)}" if chance.random() < 0.9 else ""
+            kind, name = chance.choice([(k, n) for n, k in relation.columns if n != "id"])
+            update = f"UPDATE {relation.name} SET {name} = {expression(chance, kind, columns)}{where}"
+            steps.append(Statement(chance.choice([update, f"DELETE FROM {relation.name}{where}"])))
+            continue
+        rows = []
+        for _ in range(chance.randrange(1, 12)):
+            rows.append([value(chance, kind, second=second) for _, kind in relation.columns])
+            if relation.name == "stock":
+                rows[-1][0] = str(chance.randrange(1, 15))
+            if chance.random() < 0.1:
+                rows.append(rows[-1])
+        verb = "INSERT"
+        if relation.name == "stock":
+            verb = "INSERT OR REPLACE"
+            rows = [*{row[0]: row for row in rows}.values()]
+        steps.append(Insert(relation.name, tuple(f"({', '.join(row)})" for row in rows), verb))
+    return second + chance.randrange(0, 30)
