@@ -1,0 +1,224 @@
+"""Each operator over a log that is there, at epochs of several sizes, beside one-shot DuckDB on the same rows.
+
+    python benchmarks/engine.py [--rows 2000000] [--repeat 3] [--epochs 1000,65536,1000000] [--only NAME]
+
+Prints a Markdown table: M rows/s that the view takes in, with the ratio to DuckDB's time for the same query in brackets
+(above 1 is faster), for each size of an epoch. One thread works on either side. Rows are counted over all streams read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+import headrace
+
+START_US = 1_700_000_000_000_000
+STREAMS = {
+    "bids": "auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, ts TIMESTAMP",
+    "auctions": "id BIGINT, seller BIGINT, category BIGINT, ts TIMESTAMP",
+}
+TUMBLED = "TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND)"
+HOPPED = "HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND)"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A query, and the same for DuckDB where that needs other words."""
+
+    query: str
+    reads: tuple[str, ...] = ("bids",)
+    batch: str | None = None
+
+
+def tumbled(select: str) -> Case:
+    """A query over tumbling windows; for DuckDB over their bounds as columns."""
+    bounds = (
+        "(SELECT *, time_bucket(INTERVAL '10 seconds', ts) AS window_start, "
+        "time_bucket(INTERVAL '10 seconds', ts) + INTERVAL '10 seconds' AS window_end FROM bids)"
+    )
+    return Case(select.format(TUMBLED), batch=select.format(bounds))
+
+
+def hopped(select: str) -> Case:
+    """The same for hopping windows: each row once per window."""
+    bounds = (
+        "(SELECT *, window_start + INTERVAL '10 seconds' AS window_end FROM (SELECT *, unnest([time_bucket("
+        "INTERVAL '2 seconds', ts) - INTERVAL '2 seconds' * i for i in range(5)]) AS window_start FROM bids))"
+    )
+    return Case(select.format(HOPPED), batch=select.format(bounds))
+
+
+JOINED = ("bids", "auctions")
+CASES: dict[str, Case] = {
+    "filter, project": Case("SELECT auction, price * 2 AS double_price, ts FROM bids WHERE price > 900"),
+    "GROUP BY count, sum": Case("SELECT auction, count(*) AS n, sum(price) AS total FROM bids GROUP BY auction"),
+    "GROUP BY text": Case("SELECT channel, count(*) AS n, max(price) AS top FROM bids GROUP BY channel"),
+    "count DISTINCT": Case("SELECT auction, count(DISTINCT bidder) AS n FROM bids GROUP BY auction"),
+    "stddev": Case("SELECT auction, stddev(price) AS s FROM bids GROUP BY auction"),
+    "arg_max": Case("SELECT auction, arg_max(bidder, price) AS best FROM bids GROUP BY auction"),
+    "median": Case("SELECT channel, median(price) AS m FROM bids GROUP BY channel"),
+    "ROLLUP": Case("SELECT channel, auction % 100 AS a, count(*) AS n FROM bids GROUP BY ROLLUP (channel, a)"),
+    "DISTINCT": Case("SELECT DISTINCT auction, channel FROM bids"),
+    "TUMBLE": tumbled("SELECT window_start, auction, count(*) AS n FROM {} GROUP BY window_start, window_end, auction"),
+    "HOP, 5 panes": hopped(
+        "SELECT window_start, auction, count(*) AS n FROM {} GROUP BY window_start, window_end, auction"
+    ),
+    "join": Case(
+        "SELECT b.auction, b.price, a.category FROM bids AS b JOIN auctions AS a ON b.auction = a.id", reads=JOINED
+    ),
+    "left join": Case(
+        "SELECT a.id, a.category, b.price FROM auctions AS a LEFT JOIN bids AS b ON b.auction = a.id", reads=JOINED
+    ),
+    "semi join": Case(
+        "SELECT auction, price FROM bids WHERE auction IN (SELECT id FROM auctions WHERE category < 3)", reads=JOINED
+    ),
+    "join, GROUP BY": Case(
+        "SELECT a.category, count(*) AS n, avg(b.price) AS mean FROM bids AS b JOIN auctions AS a ON b.auction = a.id "
+        "GROUP BY a.category",
+        reads=JOINED,
+    ),
+    "interval join": Case(
+        "SELECT a.id, b.price FROM auctions AS a JOIN bids AS b ON b.auction = a.id "
+        "AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '10' SECOND",
+        reads=JOINED,
+    ),
+    "UNION ALL": Case("SELECT auction AS x FROM bids UNION ALL SELECT id FROM auctions", reads=JOINED),
+    "EXCEPT": Case("SELECT auction FROM bids EXCEPT SELECT id FROM auctions", reads=JOINED),
+    "top 3 per key": Case(
+        "SELECT auction, bidder, price FROM bids "
+        "QUALIFY row_number() OVER (PARTITION BY auction ORDER BY price DESC, bidder) <= 3"
+    ),
+    "last per key": Case(
+        "SELECT auction, bidder, price, ts FROM bids "
+        "QUALIFY row_number() OVER (PARTITION BY auction ORDER BY ts DESC, bidder) = 1"
+    ),
+    "ORDER BY LIMIT": Case("SELECT auction, bidder, price FROM bids ORDER BY price DESC, bidder, auction LIMIT 10"),
+    "OVER, running sum": Case(
+        "SELECT auction, ts, sum(price) OVER (PARTITION BY auction ORDER BY ts) AS total FROM bids"
+    ),
+    "window top 3": tumbled(
+        "SELECT window_start, auction, n FROM (SELECT window_start, window_end, auction, count(*) AS n FROM {} "
+        "GROUP BY window_start, window_end, auction) "
+        "QUALIFY row_number() OVER (PARTITION BY window_start, window_end ORDER BY n DESC, auction) <= 3"
+    ),
+}
+
+
+def rows_of(count: int, keys: int) -> dict[str, pa.Table]:
+    """Bids in event-time order, 100 a millisecond of it, and one auction to ten bids, made before its first bid."""
+    random = np.random.default_rng(11)
+    auctions = count // 10
+    times = np.arange(count) * 10 + START_US
+    channels = np.array(["web", "app", "phone", "shop"])
+    return {
+        "bids": pa.table(
+            {
+                "auction": random.integers(0, keys, count),
+                "bidder": random.integers(0, 100_000, count),
+                "price": random.integers(0, 1000, count),
+                "channel": channels[random.integers(0, 4, count)],
+                "ts": pa.array(times).cast(pa.timestamp("us")),
+            }
+        ),
+        "auctions": pa.table(
+            {
+                "id": np.arange(auctions) % keys,
+                "seller": random.integers(0, 10_000, auctions),
+                "category": random.integers(0, 10, auctions),
+                "ts": pa.array(np.arange(auctions) * 100 + START_US).cast(pa.timestamp("us")),
+            }
+        ),
+    }
+
+
+def duckdb_seconds(tables: Mapping[str, pa.Table], case: Case) -> float:
+    """One-shot DuckDB on one thread, its result as Arrow."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET threads = 1")
+        for name, table in tables.items():
+            connection.register(name, table)
+        start = time.perf_counter()
+        connection.sql(case.batch or case.query).to_arrow_table()
+        return time.perf_counter() - start
+
+
+def load(folder: Path, tables: Mapping[str, pa.Table]) -> None:
+    """The streams of the database, with their rows."""
+    with headrace.connect(folder) as con:
+        for name, columns in STREAMS.items():
+            con.execute(
+                f"CREATE STREAM {name} ({columns}, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND) "
+                "WITH (durability = 'none')"
+            )
+            for batch in tables[name].to_batches(max_chunksize=65_536):
+                con.append(name, batch, wait=False)
+
+
+def view_seconds(folder: Path, case: Case, epoch: int) -> float:
+    """From CREATE until the view has every row."""
+    with headrace.connect(folder, rows_per_epoch=epoch) as con:
+        con.flush()
+        start = time.perf_counter()
+        con.execute(f"CREATE MATERIALIZED VIEW measured AS {case.query}")
+        con.flush()
+        seconds = time.perf_counter() - start
+        con.execute("DROP MATERIALIZED VIEW measured")
+    return seconds
+
+
+def operator_of(folder: Path, case: Case) -> str:
+    """Whether all of it is incremental."""
+    with headrace.connect(folder) as con:
+        plan = "\n".join(str(row[0]) for row in con.execute(f"EXPLAIN {case.query}").fetchall())
+    return "recompute" if "recompute" in plan.lower() else "incremental"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--keys", type=int, default=10_000)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--epochs", default="1000,65536,1000000")
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    epochs = [int(text) for text in options.epochs.split(",")]
+    tables = rows_of(options.rows, options.keys)
+    folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
+    print(f"{options.rows:,} bids, {options.keys:,} auctions, median of {options.repeat}; M rows/s (ratio to DuckDB)\n")
+    print(f"| query | plan | DuckDB | {' | '.join(f'epochs of {epoch:,}' for epoch in epochs)} |")
+    print("|---" * (3 + len(epochs)) + "|", flush=True)
+    try:
+        load(folder, tables)
+        for name, case in CASES.items():
+            if options.only not in name:
+                continue
+            rows = sum(tables[stream].num_rows for stream in case.reads)
+            batch: list[float] = []
+            ours: dict[int, list[float]] = {epoch: [] for epoch in epochs}
+            for _ in range(options.repeat):  # in turns, so that a noisy moment strikes all alike
+                batch.append(duckdb_seconds(tables, case))
+                for epoch in epochs:
+                    ours[epoch].append(view_seconds(folder, case, epoch))
+            one = statistics.median(batch)
+            cells = [name, operator_of(folder, case), f"{rows / one / 1e6:.1f}"]
+            for epoch in epochs:
+                seconds = statistics.median(ours[epoch])
+                cells.append(f"{rows / seconds / 1e6:.1f} (**{one / seconds:.2f}**)")
+            print(f"| {' | '.join(cells)} |", flush=True)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
