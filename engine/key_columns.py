@@ -89,8 +89,8 @@ def all_or_none(columns: Sequence[npt.NDArray[np.signedinteger[Any]] | None]) ->
     return known if len(known) == len(columns) else None
 
 
-def key_column(kind: pa.DataType) -> KeyColumn:
-    """An empty column for keys of type `kind`."""
+def key_column(kind: pa.DataType, *, compared: bool = True) -> KeyColumn:
+    """An empty column for keys of type `kind`; without `compared` it keeps only what `take` needs."""
     if pa.types.is_boolean(kind):
         return FixedColumn(kind, np.dtype(np.int8), words=1)
     if pa.types.is_primitive(kind) or pa.types.is_decimal(kind):
@@ -99,10 +99,10 @@ def key_column(kind: pa.DataType) -> KeyColumn:
             return FixedColumn(kind, np.dtype(_INTEGERS[width]), words=1)
         return FixedColumn(kind, np.dtype(np.int64), words=width // 8)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return TextColumn(kind)
+        return TextColumn(kind, compared=compared)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return TextColumn(kind)
-    return NestedColumn(kind)
+        return TextColumn(kind, compared=compared)
+    return NestedColumn(kind, compared=compared)
 
 
 class FixedColumn(KeyColumn):
@@ -176,8 +176,9 @@ class TextColumn(KeyColumn):
 
     exact = True
 
-    def __init__(self, kind: pa.DataType) -> None:
+    def __init__(self, kind: pa.DataType, *, compared: bool = True) -> None:
         self._kind = kind
+        self._words_max = _WORDS_COMPARED if compared else 0
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         self._stored_kind = pa.large_string() if text else pa.large_binary()
         self._lengths = SlotArray(np.int64)
@@ -194,7 +195,7 @@ class TextColumn(KeyColumn):
         self._batch = array
         lengths = pc.binary_length(array)
         self._batch_lengths = (lengths.fill_null(-1) if array.null_count else lengths).to_numpy().astype(np.int64)
-        words = min(-(-int(self._batch_lengths.max(initial=0)) // 8), _WORDS_COMPARED)
+        words = min(-(-int(self._batch_lengths.max(initial=0)) // 8), self._words_max)
         self._batch_words = padded_words(array, words) if words else np.zeros((len(array), 0), np.uint64)
 
     def equal(self, slots: Slots, rows: Rows | None) -> Mask:
@@ -268,22 +269,26 @@ class TextColumn(KeyColumn):
 class NestedColumn(KeyColumn):
     """Keys of any other type (lists, structs, maps): Arrow chunks of growing size, compared by their text."""
 
-    def __init__(self, kind: pa.DataType) -> None:
+    def __init__(self, kind: pa.DataType, *, compared: bool = True) -> None:
         self._kind = kind
         self._chunks: list[pa.Array] = []
-        self._texts = TextColumn(pa.large_string())
+        self._texts = TextColumn(pa.large_string()) if compared else None
         self._batch: pa.Array = pa.nulls(0)
 
     def load(self, array: pa.Array) -> None:
         self._batch = array
+        if self._texts is None:
+            return
         texts = [None if value is None else repr(value) for value in array.to_pylist()]
         self._texts.load(pa.array(texts, pa.large_string()))
 
     def equal(self, slots: Slots, rows: Rows | None) -> Mask:
+        assert self._texts is not None
         return self._texts.equal(slots, rows)
 
     def append(self, size: int, rows: Rows) -> None:
-        self._texts.append(size, rows)
+        if self._texts is not None:
+            self._texts.append(size, rows)
         self._chunks.append(self._batch.take(pa.array(rows)))
         while len(self._chunks) > 1 and len(self._chunks[-2]) < 2 * len(self._chunks[-1]):
             last = self._chunks.pop()
@@ -295,8 +300,9 @@ class NestedColumn(KeyColumn):
 
     def keep(self, slots: Slots) -> None:
         self._chunks = [self.take(slots)]
-        self._texts.keep(slots)
+        if self._texts is not None:
+            self._texts.keep(slots)
 
     @property
     def bytes(self) -> int:
-        return sum(int(chunk.nbytes) for chunk in self._chunks) + self._texts.bytes
+        return sum(int(chunk.nbytes) for chunk in self._chunks) + (self._texts.bytes if self._texts else 0)

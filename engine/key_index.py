@@ -6,6 +6,8 @@ a 64-bit hash is a filter, never a proof.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -83,9 +85,10 @@ class KeyIndex:
         """The keys of `slots`, in that order."""
         return pa.RecordBatch.from_arrays(self.key_columns(slots), schema=self.schema)
 
-    def key_columns(self, slots: Slots) -> list[pa.Array]:
-        """The keys of `slots`, a column each."""
-        return [column.take(slots) for column in self._columns]
+    def key_columns(self, slots: Slots, places: Sequence[int] | None = None) -> list[pa.Array]:
+        """The keys of `slots`, a column each; only the columns at `places`, where those are said."""
+        columns = self._columns if places is None else [self._columns[place] for place in places]
+        return [column.take(slots) for column in columns]
 
     def delete(self, slots: Slots) -> None:
         """Forget the keys of `slots`, which are present and named once each."""

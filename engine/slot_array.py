@@ -27,9 +27,11 @@ class SlotArray:
         """Make room for slots below `size`."""
         room = len(self.values)
         if size > room:
-            grown = np.empty(max(size, 2 * room), self.values.dtype)
+            if self.start == 0:  # memory that the system gives out as zeros costs nothing until it is used
+                grown = np.zeros(max(size, 2 * room), self.values.dtype)
+            else:
+                grown = np.full(max(size, 2 * room), self.start, self.values.dtype)
             grown[:room] = self.values
-            grown[room:] = self.start
             self.values = grown
 
     def keep(self, slots: Slots) -> None:

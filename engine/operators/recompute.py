@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...storage import limits
 from ...storage.errors import OperationalError
 from ..arrangement import Arrangement
 from ..delta import Delta, concat
+from ..keyed_rows import KeyedRows
 from ..operator import ResultHolder, Snapshot, Time
 
 _WEIGHT = "_weight"
@@ -22,7 +24,7 @@ class Recompute(ResultHolder):
 
     `sql` is the query over relations named `names`; `reads[i]` is SQL that gives the registered Arrow relation
     `names[i] + '_rows'` its SQL types back. With `partition`, only the parts of the inputs that agree with a changed
-    row in those columns are run, before and after the change.
+    row in those columns are looked up and run, before and after the change.
     Holds: its inputs; without `partition` also its result.
     State: all rows of all inputs, O(rows); nothing bounds it but LIMIT or an aggregate below it.
     Raises: OperationalError beyond limits.RECOMPUTE_ROWS_MAX rows of input.
@@ -44,7 +46,10 @@ class Recompute(ResultHolder):
         self._reads = list(reads)
         self._partition = [list(columns) for columns in partition]
         self._connection = connection
-        self._inputs = [Arrangement(input_schema) for input_schema in input_schemas]
+        self._inputs: list[Arrangement | KeyedRows] = [
+            KeyedRows(input_schema, partition[place]) if partition else Arrangement(input_schema)
+            for place, input_schema in enumerate(input_schemas)
+        ]
         self._pending: list[list[Delta]] = [[] for _ in names]
         self._result = schema.empty_table()
         self._started = False
@@ -105,15 +110,10 @@ class Recompute(ResultHolder):
         """The query's result over the inputs as they stand, or over their touched partitions only."""
         total = 0
         ctes = []
-        for i, (name, read, arrangement) in enumerate(zip(self._names, self._reads, self._inputs, strict=True)):
-            rows = arrangement.rows()
+        for name, read, kept in zip(self._names, self._reads, self._inputs, strict=True):
+            rows = _rows(kept, touched)
             total += rows.num_rows
             self._connection.register(f"{name}_rows", rows)
-            if touched is not None:
-                match = " AND ".join(
-                    f"_r.{_quoted(c)} IS NOT DISTINCT FROM _t._k{j}" for j, c in enumerate(self._partition[i])
-                )
-                read = f"SELECT * FROM ({read}) AS _r SEMI JOIN _touched AS _t ON {match}"
             ctes.append(f'"{name}" AS ({read})')
         if total > limits.RECOMPUTE_ROWS_MAX:
             raise OperationalError(
@@ -121,8 +121,6 @@ class Recompute(ResultHolder):
                 detail=f"It runs the query again on every change, over at most {limits.RECOMPUTE_ROWS_MAX:,} rows.",
                 hint="EXPLAIN shows which part is recomputed; filter or aggregate below it.",
             )
-        if touched is not None:
-            self._connection.register("_touched", touched)
         with_clause = f"WITH {', '.join(ctes)} " if ctes else ""
         result = self._connection.sql(f"{with_clause}SELECT * FROM ({self._sql})").to_arrow_table()
         return result.rename_columns(self.schema.names).cast(self.schema)
@@ -145,6 +143,25 @@ class Recompute(ResultHolder):
         table = changes.drop_columns([_WEIGHT]).cast(self.schema).take(pa.array(order)).combine_chunks()
         batch = table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=self.schema)
         return Delta(batch, weights[order])
+
+
+def _rows(kept: Arrangement | KeyedRows, touched: pa.Table | None) -> pa.Table:
+    """All rows of an input, or those whose partition is in `touched`."""
+    if isinstance(kept, Arrangement):
+        return kept.rows()
+    if touched is None:
+        return pa.Table.from_batches([kept.repeated(kept.rows())])
+    columns = [column.combine_chunks() for column in touched.columns]
+    fits = np.ones(touched.num_rows, np.bool_)
+    keys = []
+    for column, kind in zip(columns, kept.key_types, strict=True):
+        if column.type != kind:  # another integer type: what does not fit is no partition here
+            cast = pc.cast(column, kind, safe=False)
+            fits &= pc.equal(cast, column).fill_null(True).to_numpy(zero_copy_only=False)
+            column = cast
+        keys.append(column)
+    _, rows = kept.find([column.filter(pa.array(fits)) for column in keys])
+    return pa.Table.from_batches([kept.repeated(np.unique(rows))])
 
 
 def _quoted(name: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from headrace.engine.delta import Delta
+from headrace.engine.operator import Time
 from headrace.engine.operators.recompute import Recompute
 from headrace.storage import limits
 from headrace.storage.errors import OperationalError
@@ -61,3 +62,25 @@ def test_too_many_rows_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch)
     operator = recompute(QUERIES[0][0], ())
     with pytest.raises(OperationalError, match="cannot recompute over 3 rows"):
         step(operator, delta_of(SCHEMA, [("a", 1, 0.0), ("b", 2, 0.0), ("c", 3, 0.0)]), 1)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_partitions_meet_across_integer_types(large: bool) -> None:
+    small_schema, large_schema = pa.schema([("k", pa.int8())]), pa.schema([("k", pa.int64())])
+    read = ['SELECT * FROM "in0_rows"', 'SELECT * FROM "in1_rows"']
+    sql = "SELECT l.k AS a, r.k AS b FROM in0 AS l FULL JOIN in1 AS r ON l.k IS NOT DISTINCT FROM r.k"
+    schema = pa.schema([("a", pa.int8()), ("b", pa.int64())])
+    operator = Recompute(
+        sql, ["in0", "in1"], read, [small_schema, large_schema], schema, (("k",), ("k",)), duckdb.connect()
+    )
+    parts = [delta_of(small_schema, [(1,), (None,)]), delta_of(large_schema, [(1,), (257,), (None,)])]
+    if large:
+        operator.process(parts[1], 1)
+        operator.process(parts[0], 0)
+        operator.advance(Time(epoch=1, clock=0))
+    else:
+        for port, part in enumerate(parts):
+            operator.process(part, port)
+            operator.advance(Time(epoch=port, clock=0))
+    expected = [{"a": 1, "b": 1}, {"a": None, "b": 257}, {"a": None, "b": None}]
+    assert sorted(operator.rows().to_pylist(), key=str) == sorted(expected, key=str)

@@ -1,0 +1,142 @@
+"""Key to many weighted rows: the rows of a relation as it changes, found by some of their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from .delta import Delta, Weights
+from .key_index import KeyIndex
+from .operator import Snapshot
+from .row_lists import RowIds
+from .slot_array import Slots, distinct
+from .slotted_rows import Inserted, SlottedRows
+
+
+class KeyedRows:
+    """The sum of all deltas inserted so far, by the columns `keys`.
+
+    An operator that compares a key's rows before and after an epoch calls `prepare(delta)`, `slots = touched(delta)`,
+    `before = rows_of(slots)`, `insert(delta)` and `after = rows_of(slots)`; row ids in both did not change, and
+    `take` still knows those that are gone.
+
+    State: a KeyIndex entry a key, and per row its columns and 8 to 16 bytes; see SlottedRows.
+    Holds: row ids and slots stay until the next `prepare` (`insert` does it where nobody has) or `compact`. NULL equals
+    NULL, NaN equals NaN.
+    """
+
+    def __init__(self, schema: pa.Schema, keys: Sequence[str]) -> None:
+        self.schema = schema
+        self._keys = list(keys)
+        self._key_schema = pa.schema([schema.field(name) for name in keys])
+        self._index = KeyIndex(self._key_schema)
+        self._rows = SlottedRows(schema)
+
+    @property
+    def size(self) -> int:
+        """Rows that are there; from the first retraction on equal ones count once."""
+        return self._rows.size
+
+    @property
+    def key_types(self) -> list[pa.DataType]:
+        """The types of the key columns."""
+        return list(self._key_schema.types)
+
+    def prepare(self, delta: Delta) -> None:
+        """Make ready to insert `delta`: rows and keys are renumbered here, if it is time, and then not in `insert`."""
+        if self._rows.wasteful:
+            self.compact()
+        self._rows.prepare(delta)
+
+    def insert(self, delta: Delta) -> Inserted:
+        """Add `delta`: which rows it brought and took."""
+        self.prepare(delta)
+        return self._rows.insert(self.slots(delta), delta)
+
+    def slots(self, delta: Delta) -> Slots:
+        """The slot of each row's key; a new key gets a new one."""
+        keys = [delta.batch.column(name) for name in self._keys]
+        if not keys:
+            slots = np.zeros(delta.rows, np.int64)
+        else:
+            slots, _ = self._index.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self._key_schema))
+        self._rows.reserve(self._slots_end)
+        return slots
+
+    def touched(self, delta: Delta) -> Slots:
+        """The slots of the keys that `delta` has rows of, each once."""
+        return distinct(self.slots(delta), self._slots_end)
+
+    def find(self, key_columns: Sequence[pa.Array]) -> tuple[RowIds, RowIds]:
+        """Every pair of a query's position and the id of a row with that key. Without keys: one query, all rows."""
+        if not key_columns:
+            return self.rows_of(np.zeros(1, np.int64))
+        batch = pa.RecordBatch.from_arrays(list(key_columns), schema=self._key_schema)
+        return self.rows_of(self._index.lookup(batch))
+
+    def rows_of(self, slots: Slots) -> tuple[RowIds, RowIds]:
+        """Every pair of a position in `slots` and the id of a row with that slot's key, oldest first."""
+        self._rows.reserve(self._slots_end)
+        return self._rows.find(slots)
+
+    def take(self, rows: RowIds, names: Sequence[str] | None = None) -> pa.RecordBatch:
+        """The rows of these ids, or their columns `names`."""
+        return self._rows.take(rows, names)
+
+    def repeated(self, rows: RowIds) -> pa.RecordBatch:
+        """The rows of these ids, each as often as it is there."""
+        weights = self.weights(rows)
+        return self.take(rows if weights is None else np.repeat(rows, weights))
+
+    def weights(self, rows: RowIds) -> Weights | None:
+        """How often each of these rows is there; None if each is once."""
+        return self._rows.weights(rows)
+
+    def slots_of(self, rows: RowIds) -> Slots:
+        """The slots of these rows' keys."""
+        return self._rows.slots_of(rows)
+
+    def rows(self) -> RowIds:
+        """The ids of all rows that are there, in ascending order."""
+        return self._rows.rows()
+
+    def remove(self, rows: RowIds) -> None:
+        """Forget these rows, which are there and named once each."""
+        self._rows.remove(rows)
+
+    def compact(self) -> None:
+        """Renumber rows and keys that are there from 0 on, and forget the others."""
+        if not self._keys:
+            self._rows.compact()
+            return
+        counts = self._rows.counts(np.arange(self._slots_end))
+        self._index.delete((counts == 0).nonzero()[0])
+        kept = self._index.compact()
+        numbers = np.full(len(counts), -1, np.int64)
+        numbers[kept] = np.arange(len(kept))
+        self._rows.compact(numbers)
+
+    def snapshot(self) -> Snapshot:
+        """All rows; renumbers them."""
+        self.compact()
+        return self._rows.snapshot()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the rows that `snapshot` was taken of; only what is empty can."""
+        self._rows.restore(snapshot)
+        if self._keys and self._rows.size:
+            rows = self._rows.rows()
+            keys = pa.RecordBatch.from_arrays(self._rows.columns(rows, self._keys), schema=self._key_schema)
+            slots, _ = self._index.lookup_or_insert(keys)
+            self._rows.place(slots)
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return self._index.bytes + self._rows.bytes
+
+    @property
+    def _slots_end(self) -> int:
+        return self._index.slots if self._keys else 1

@@ -1,0 +1,125 @@
+"""Row ids by slot: a list per slot, appended to and read for whole arrays of slots at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .slot_array import Mask, SlotArray, Slots
+
+RowIds = npt.NDArray[np.int64]
+
+_WASTED_MIN = 1024
+
+
+class RowLists:
+    """Per slot a list of row ids, in the order they were added.
+
+    A list lies in one piece of a common array; one that outgrows its piece moves to the end, into one twice as large.
+    State: 12 bytes a slot and 4 to 12 bytes a row id.
+    Holds: row ids are below 2**31.
+    From: compressed sparse rows with slack, as of dynamic graphs (Sha et al., "Accelerating Dynamic Graph Analytics
+    on GPUs", VLDB 2017), without the order among lists.
+    """
+
+    def __init__(self) -> None:
+        self._starts = SlotArray(np.int32)
+        self._counts = SlotArray(np.int32)
+        self._rooms = SlotArray(np.int32)
+        self._ids = SlotArray(np.int32)
+        self._end = 0  # of the common array in use
+        self._room = 0  # of all pieces together; what is more than that is left behind by lists that moved
+
+    def reserve(self, slots: int) -> None:
+        """Make room for slots below `slots`; their lists are empty."""
+        for array in (self._starts, self._counts, self._rooms):
+            array.reserve(slots)
+
+    def counts(self, slots: Slots) -> npt.NDArray[np.int32]:
+        """How long the list of each of `slots` is."""
+        counts: npt.NDArray[np.int32] = self._counts.values[slots]
+        return counts
+
+    def add(self, slots: Slots, rows: RowIds) -> None:
+        """Append `rows[i]` to the list of `slots[i]`, for each i in turn."""
+        if not len(slots):
+            return
+        order = None
+        if (slots[1:] < slots[:-1]).any():
+            packed = np.sort(slots << 32 | np.arange(len(slots)))  # a stable sort at the speed of a plain one
+            slots, order = packed >> 32, packed & 0xFFFFFFFF
+        first = np.empty(len(slots), np.bool_)
+        first[0] = True
+        np.not_equal(slots[1:], slots[:-1], out=first[1:])
+        places = first.nonzero()[0]
+        touched = slots[places]
+        added = np.diff(places, append=len(slots))
+        counts = self._counts.values[touched].astype(np.int64)
+        self._widen(touched, counts, counts + added)
+        targets = expanded(self._starts.values[touched] + counts, added)
+        self._ids.values[targets] = rows if order is None else rows[order]
+        self._counts.values[touched] = counts + added
+
+    def find(self, slots: Slots) -> tuple[RowIds, RowIds]:
+        """Every pair of a place in `slots` and a row id in that slot's list; below slot 0 there are none."""
+        counts = self._counts.values[slots].astype(np.int64)
+        if len(slots) and slots.min() < 0:
+            counts[slots < 0] = 0
+        queries = np.repeat(np.arange(len(slots)), counts)
+        return queries, self._ids.values[expanded(self._starts.values[slots], counts)].astype(np.int64)
+
+    def keep(self, slots: Slots, kept: Mask) -> None:
+        """Shorten the lists of `slots`, which are named once each: of what `find(slots)` says, leave what is `kept`."""
+        queries, rows = self.find(slots)
+        counts = np.bincount(queries[kept], minlength=len(slots))
+        self._ids.values[expanded(self._starts.values[slots], counts)] = rows[kept]
+        self._counts.values[slots] = counts
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return self._starts.bytes + self._counts.bytes + self._rooms.bytes + self._ids.bytes
+
+    def _widen(self, slots: Slots, counts: RowIds, needed: RowIds) -> None:
+        """Give each of `slots`, whose lists are `counts` long, room for `needed` ids."""
+        rooms = self._rooms.values[slots]
+        full = (needed > rooms).nonzero()[0]
+        if not len(full):
+            return
+        movers, lengths, old = slots[full], counts[full], self._starts.values[slots[full]]
+        room = np.where(rooms[full] == 0, needed[full], np.maximum(needed[full], 2 * rooms[full]))
+        if self._end + int(room.sum()) > 2 * self._room + _WASTED_MIN:
+            self._pack()
+            old = self._starts.values[movers]
+        new = self._end + np.cumsum(room) - room
+        self._end += int(room.sum())
+        self._room += int((room - rooms[full]).sum())
+        assert self._end < 1 << 31, "more rows than a list of 32-bit ids can hold"
+        self._ids.reserve(self._end)
+        if lengths.any():
+            self._ids.values[expanded(new, lengths)] = self._ids.values[expanded(old, lengths)]
+        self._starts.values[movers] = new
+        self._rooms.values[movers] = room
+
+    def _pack(self) -> None:
+        """Close the gaps that moved lists left; each keeps its room."""
+        slots = self._rooms.values.nonzero()[0]
+        rooms = self._rooms.values[slots].astype(np.int64)
+        counts = self._counts.values[slots].astype(np.int64)
+        new = np.cumsum(rooms) - rooms
+        ids = SlotArray(np.int32)
+        ids.reserve(self._room)
+        ids.values[expanded(new, counts)] = self._ids.values[expanded(self._starts.values[slots], counts)]
+        self._starts.values[slots] = new
+        self._ids, self._end = ids, self._room
+
+
+def expanded(starts: npt.NDArray[np.signedinteger], counts: npt.NDArray[np.signedinteger]) -> RowIds:
+    """starts[0], starts[0] + 1, ... `counts[0]` of them, then the same for 1, 2, ..."""
+    ends = np.cumsum(counts, dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    if total == len(counts) and (counts == 1).all():
+        return starts.astype(np.int64)
+    numbers = np.repeat(starts - ends + counts, counts)
+    numbers += np.arange(total)
+    return numbers
