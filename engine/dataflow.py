@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import pyarrow as pa
 
 from .arrangement import Arrangement
 from .delta import Delta, concat
+from .metrics import Figures
 from .operator import Operator, ResultHolder, Time
 from .operators.map import Map
 
@@ -38,6 +40,7 @@ class Dataflow:
     def __init__(self, nodes: Sequence[Node]) -> None:
         assert nodes, "a dataflow has a result"
         self.nodes = tuple(nodes)
+        self.figures = tuple(Figures() for _ in self.nodes)
         self.sources = tuple(node.source for node in self.nodes if node.source is not None)
 
     @property
@@ -57,20 +60,28 @@ class Dataflow:
     def step(self, deltas: Mapping[tuple[str, bool], Delta], time: Callable[[frozenset[str]], Time]) -> Delta | None:
         """The change of the result in one epoch. `deltas` by (name, is_view); `time` by the streams below a node."""
         outputs: list[Delta | None] = []
-        for node in self.nodes:
+        start = perf_counter()
+        for node, figures in zip(self.nodes, self.figures, strict=True):
             if node.source is not None:
                 delta = deltas.get((node.source.name, node.source.is_view))
                 outputs.append(None if delta is None else _select(delta, node.source.columns))
+                figures.rows_out += 0 if delta is None else delta.rows
                 continue
             assert node.operator is not None
             results = []
+            taken = 0
             for port, index in enumerate(node.inputs):
                 delta = outputs[index]
                 if delta is not None and delta.rows:
+                    taken += delta.rows
                     results.append(node.operator.process(delta, port))
             results.append(node.operator.advance(time(node.streams)))
             changes = [delta for delta in results if delta is not None and delta.rows]
-            outputs.append(concat(changes) if changes else None)
+            output = concat(changes) if changes else None
+            outputs.append(output)
+            end = perf_counter()
+            figures.add(taken, 0 if output is None else output.rows, end - start)
+            start = end
         return outputs[-1]
 
 
@@ -110,6 +121,11 @@ class Result:
         """Whether somebody needs the changelog from the next epoch on."""
         if self._holder is not None:
             self._holder.emits = wanted
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the rows that are kept here and in no operator. Units: bytes."""
+        return 0 if self._kept is None else self._kept.bytes
 
     def rows(self) -> pa.Table:
         """All rows at the end of the last epoch; what is returned does not change later."""

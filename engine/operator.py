@@ -54,6 +54,11 @@ class Operator(ABC):
         """Become the operator that `snapshot` was taken of."""
         assert not snapshot, "a stateless operator has nothing to restore"
 
+    @property
+    def bytes(self) -> int:
+        """Memory that the state takes. Units: bytes."""
+        return 0
+
 
 class ResultHolder(Operator):
     """An operator whose state already is its result, so that a view above it need not keep the rows again."""

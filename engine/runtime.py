@@ -15,6 +15,7 @@ from ..storage.errors import InterfaceError, OperationalError
 from .dataflow import Dataflow, Result
 from .delta import Delta, concat
 from .group import Group, Stream, UnreadError, View
+from .metrics import NodeState, ViewState
 from .operator import NO_WATERMARK
 from .subscription import Subscription
 
@@ -211,6 +212,16 @@ class Engine:
     def behind(self) -> int:
         """Rows in the log that the views have not taken yet. Never waits: it may be a moment old."""
         return sum(group.behind() for group in (self._main, *(group for _, group in list(self._catching_up))))
+
+    def state(self, name: str) -> ViewState:
+        """What the nodes of a view have done so far, and what they keep."""
+        with self._locked():
+            view = self._views[name]
+            nodes = []
+            for node, figures in zip(view.dataflow.nodes, view.dataflow.figures, strict=True):
+                kept = 0 if node.operator is None else node.operator.bytes
+                nodes.append(NodeState(figures.copy(), kept, self._main.watermark(node.streams)))
+            return ViewState(tuple(nodes), view.result.bytes)
 
     def errors(self) -> dict[str, Exception]:
         """The views that have stopped, and why."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 from ..engine.aggregates import AggregateCall
+from ..engine.metrics import NodeState, ViewState
 from ..engine.windows import Window
 from . import plan as p
 from .dialect import twin_sql
@@ -15,9 +17,47 @@ from .twin import interval
 
 def explain(plan: Plan) -> list[str]:
     """Two lines per operator, result first: what it does, then `state:` what it keeps and what bounds that."""
-    lines: list[str] = []
-    _explain(plan, 0, lines)
-    return lines
+    return _tree(plan, 0, lambda node: f"state: {_describe(node)[1]}")
+
+
+def explain_state(plan: Plan, view: ViewState | None) -> list[str]:
+    """The same with the memory that each takes now, where the view runs, and a sentence per unbounded state."""
+    nodes = None if view is None else iter(view.nodes)
+
+    def told(node: Plan) -> str:
+        taken = "" if nodes is None else _bytes(next(nodes))
+        return f"state: {_describe(node)[1]}{taken}"
+
+    lines = _tree(plan, 0, told)
+    if view is not None:
+        total = sum(node.state_bytes for node in view.nodes) + view.kept_bytes
+        beside = f", {view.kept_bytes:,} of them the rows of the result" if view.kept_bytes else ""
+        lines.append(f"in all {total:,} bytes{beside}")
+    notes = unbounded(plan)
+    return (
+        [*lines, *(f"grows without bound: {note}" for note in notes)]
+        if notes
+        else [*lines, "bounded by the number of its groups and open windows"]
+    )
+
+
+def explain_analyze(plan: Plan, view: ViewState) -> list[str]:
+    """What each operator of a running view has taken in and given out so far, and the time it needed for that."""
+    nodes = iter(view.nodes)
+
+    def told(node: Plan) -> str:
+        state = next(nodes)
+        figures = state.figures
+        if isinstance(node, p.Scan | p.ViewScan):
+            return f"{figures.rows_out:,} rows"
+        return f"{figures.rows_in:,} rows in, {figures.rows_out:,} out, {figures.seconds * 1000:.1f} ms"
+
+    return _tree(plan, 0, told)
+
+
+def operator_names(plan: Plan) -> list[str]:
+    """What each node of the plan does, in the order of the dataflow's nodes: inputs before what reads them."""
+    return [_describe(node)[0] for node in p.walk(plan)]
 
 
 def unbounded(plan: Plan) -> list[str]:
@@ -34,13 +74,15 @@ def unbounded(plan: Plan) -> list[str]:
     return notes
 
 
-def _explain(plan: Plan, depth: int, lines: list[str]) -> None:
-    head, state = _describe(plan)
+def _tree(plan: Plan, depth: int, tell: Callable[[Plan], str]) -> list[str]:
+    """Two lines per node, result first; `tell` says the second one and is asked for inputs first."""
+    below = [line for part in p.inputs_of(plan) for line in _tree(part, depth + 1, tell)]
     pad = "  " * depth
-    lines.append(f"{pad}{head}")
-    lines.append(f"{pad}    state: {state}")
-    for below in p.inputs_of(plan):
-        _explain(below, depth + 1, lines)
+    return [f"{pad}{_describe(plan)[0]}", f"{pad}    {tell(plan)}", *below]
+
+
+def _bytes(node: NodeState) -> str:
+    return f"; {node.state_bytes:,} bytes now" if node.state_bytes else ""
 
 
 def _describe(plan: Plan) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from ..storage.topic import Appended
 from . import plan as p
 from .altering import alter, delete
 from .database import Database
-from .explain import explain
+from .explain import explain, explain_analyze, explain_state
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .show import show
@@ -240,7 +240,21 @@ class Session:
         if statement.mode == "TWIN":
             expanded = expand_views(query, self.database.relations)
             return twin(expanded).sql(dialect="duckdb", pretty=True).splitlines()
-        return explain(self.database.plan(query, final=final).plan)
+        kept = None if relation is None else self.database.plans.get(relation.name.lower())
+        if statement.mode == "ANALYZE":
+            if relation is None or kept is None:
+                raise NotSupportedError(
+                    "EXPLAIN ANALYZE takes a materialized view",
+                    detail="It says what the operators of a running view have done so far.",
+                    hint="CREATE MATERIALIZED VIEW, then EXPLAIN ANALYZE its name.",
+                    position=inner.start,
+                )
+            return explain_analyze(kept.plan, self.database.engine.state(relation.name))
+        plan = self.database.plan(query, final=final).plan if kept is None else kept.plan
+        if statement.mode == "STATE":
+            running = None if relation is None or kept is None else self.database.engine.state(relation.name)
+            return explain_state(plan, running)
+        return explain(plan)
 
     def _verify(self, statement: Verify) -> Outcome:
         if statement.name is not None:

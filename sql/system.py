@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from sqlglot import exp
 
+from ..engine.operator import NO_WATERMARK
 from ..storage.errors import NotSupportedError
 from ..storage.figures import (
     CONSUMERS,
@@ -22,6 +23,7 @@ from ..storage.figures import (
     topics_of,
 )
 from .dialect import position_of
+from .explain import operator_names
 from .late_rows import SCHEMA, LateLog
 from .relations import Relation, Relations
 from .twin import expand_views, named_tables, table_name
@@ -39,11 +41,44 @@ class System:
     rows: Callable[[Database], pa.Table]
 
 
+OPERATORS = pa.schema(
+    [
+        ("view", pa.string()),
+        ("node", pa.int32()),
+        ("operator", pa.string()),
+        ("rows_in", pa.int64()),
+        ("rows_out", pa.int64()),
+        ("milliseconds", pa.float64()),
+        ("state_bytes", pa.int64()),
+        ("watermark", pa.timestamp("us")),
+    ]
+)
+
+
+def _operators(database: Database) -> pa.Table:
+    """Every node of every materialized view, inputs before what reads them."""
+    rows: list[tuple[object, ...]] = []
+    for relation in database.relations:
+        planned = database.plans.get(relation.name.lower())
+        if planned is None:
+            continue
+        names = operator_names(planned.plan)
+        for number, (name, node) in enumerate(zip(names, database.engine.state(relation.name).nodes, strict=True)):
+            figures = node.figures
+            mark = None if node.watermark == NO_WATERMARK else node.watermark
+            done = (figures.rows_in, figures.rows_out, figures.seconds * 1000)
+            rows.append((relation.name, number, name, *done, node.state_bytes, mark))
+    columns = [*zip(*rows, strict=True)] or [()] * len(OPERATORS)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, OPERATORS, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=OPERATORS)
+
+
 SYSTEM: Mapping[str, System] = {
     LateLog.NAME: System(SCHEMA, lambda database: database.late.rows()),
     "system.topics": System(TOPICS, lambda database: topic_figures(topics_of(database.log))),
     "system.partitions": System(PARTITIONS, lambda database: partition_figures(topics_of(database.log))),
     "system.segments": System(SEGMENTS, lambda database: segment_figures(topics_of(database.log))),
+    "system.operators": System(OPERATORS, _operators),
     "system.consumers": System(CONSUMERS, lambda database: consumer_figures(database.log)),
 }
 
@@ -51,6 +86,7 @@ _TYPES: Mapping[pa.DataType, str] = {
     pa.string(): "VARCHAR",
     pa.int32(): "INTEGER",
     pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
     pa.bool_(): "BOOLEAN",
     pa.timestamp("us"): "TIMESTAMP",
     pa.list_(pa.string()): "VARCHAR[]",

@@ -95,6 +95,11 @@ class Recompute(ResultHolder):
         self._result = snapshot["result"]
         self._started = snapshot["started"].column(0)[0].as_py()
 
+    @property
+    def bytes(self) -> int:
+        """Memory of its inputs and, without `partition`, its result. Units: bytes."""
+        return sum(arrangement.bytes for arrangement in self._inputs) + int(self._result.nbytes)
+
     def _touched(self) -> pa.Table:
         """The partition values, each once, that any pending row has."""
         names = [f"_k{i}" for i in range(len(self._partition[0]))]

@@ -117,7 +117,6 @@ NOT_SUPPORTED = [
     ("SUBSCRIBE v «UP» TO 3", "SUBSCRIBE ... UP TO is not supported"),
     ("SUBSCRIBE v «EMIT» FINAL", "EMIT FINAL is not supported"),
     ("SUBSCRIBE v WITH «(»progress = true)", 'SUBSCRIBE has no option "progress"'),
-    ("EXPLAIN «ANALYZE» SELECT 1", "EXPLAIN ANALYZE is not supported"),
     ("EXPLAIN «DROP» STREAM s", "cannot explain DROP"),
     ("SELECT * FROM «CUMULATE»(TABLE t, DESCRIPTOR(ts), 1, 2)", "CUMULATE windows are not supported"),
     ("SELECT 1 FROM t GROUP BY «SESSION»(ts, INTERVAL '1' DAY)", "SESSION is not supported"),

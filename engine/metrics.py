@@ -1,0 +1,43 @@
+"""What is measured of a running dataflow: per node the rows that went in and out, and the time that took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .operator import NO_WATERMARK
+
+
+@dataclass
+class Figures:
+    """What one node has done since it began. Units: seconds of the engine's thread."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    seconds: float = 0.0
+
+    def add(self, rows_in: int, rows_out: int, seconds: float) -> None:
+        """Count one epoch."""
+        self.rows_in += rows_in
+        self.rows_out += rows_out
+        self.seconds += seconds
+
+    def copy(self) -> Figures:
+        """The figures as they are now."""
+        return replace(self)
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A node as it is at one moment. Units: `state_bytes` bytes; `watermark` microseconds, of the streams below."""
+
+    figures: Figures
+    state_bytes: int
+    watermark: int = NO_WATERMARK
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """All nodes of a view, inputs before what reads them, and what is kept beside them for its readers."""
+
+    nodes: tuple[NodeState, ...]
+    kept_bytes: int
