@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ..engine.delta import Delta
-from ..storage.consumer import Wanted
 from ..storage.errors import Error, NotSupportedError, ProgrammingError
+from ..storage.records import Offsets, Wanted
 from . import plan as p
 from .database import Database
 from .declaration import spelled
@@ -20,15 +18,17 @@ from .relations import Relation
 from .statements import Select
 from .types import quote
 
-Offsets = npt.NDArray[np.int64]
-
 
 def wanted(database: Database, stream: Relation, columns: Sequence[str] | None, where: str | None) -> Wanted:
     """What `columns` (None: all) and the SQL condition `where` mean for a stream.
 
     Only what they name is read. Raises: ProgrammingError, NotSupportedError where the condition is not one of a row.
     """
-    names = None if columns is None else [spelled(stream, name) for name in columns]
+    given = [columns] if isinstance(columns, str) else columns
+    names = None if given is None else [spelled(stream, name) for name in given]
+    for name in names or ():
+        if names is not None and names.count(name) > 1:
+            raise ProgrammingError(f'column "{name}" is named twice', sqlstate="42701")
     if where is None:
         return Wanted(None if names is None else tuple(names))
     items = "*" if names is None else ", ".join(quote(name) for name in names)
@@ -44,6 +44,8 @@ def wanted(database: Database, stream: Relation, columns: Sequence[str] | None, 
 
 def _plan(database: Database, sql: str, where: str) -> p.Plan:
     try:
+        if not isinstance(where, str) or not where.strip():
+            raise ProgrammingError(f"not a condition: {where!r}", hint="Say it as in SQL: where=\"channel = 'shop'\".")
         statements = list(parse_script(sql))
         if len(statements) != 1 or not isinstance(statements[0], Select) or statements[0].emit is not None:
             raise ProgrammingError(f"not a condition: {where}")

@@ -166,7 +166,7 @@ class Connection:
 
     def producer(
         self,
-        *streams: str,
+        *streams: str | Sequence[str],
         name: str | None = None,
         partitioner: str | Partitioner | None = None,
         key: str | Sequence[str] = (),
@@ -181,10 +181,11 @@ class Connection:
         the disk, 'each' syncs for each send. The docs of `Producer` and docs/log.md say the rest.
         """
         self._check()
-        if not streams:
+        named = _flat(streams)
+        if not named:
             raise ProgrammingError("a producer needs a stream to append to", hint='Say con.producer("clicks").')
         database = self._database
-        names = [require_stream(database, stream, None).name for stream in streams]
+        names = [require_stream(database, stream, None).name for stream in named]
 
         def prepare(stream: str, table: pa.Table) -> pa.RecordBatch:
             return batch_of(conformed(database, stream, table)[1])
@@ -207,9 +208,9 @@ class Connection:
 
     def consumer(
         self,
-        *streams: str,
+        *streams: str | Sequence[str],
         group: str | None = None,
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
         where: str | None = None,
         reset: Reset = "earliest",
         auto_commit: bool = True,
@@ -223,11 +224,12 @@ class Connection:
         its rows were deleted, `reset` says 'earliest', 'latest' or, for the latter, 'error'. See docs/log.md.
         """
         self._check()
-        if not streams:
+        named = _flat(streams)
+        if not named:
             raise ProgrammingError("a consumer needs a stream to read", hint='Say con.consumer("clicks").')
         database = self._database
         database.refresh()
-        relations = [require_stream(database, stream, None, "consume") for stream in streams]
+        relations = [require_stream(database, stream, None, "consume") for stream in named]
         consumer = Consumer(
             database.log,
             {relation.name: wanted(database, relation, columns, where) for relation in relations},
@@ -325,6 +327,11 @@ class Connection:
     def _check(self) -> None:
         if self._closed:
             raise InterfaceError("the connection is closed")
+
+
+def _flat(streams: Sequence[str | Sequence[str]]) -> list[str]:
+    """The names, given one by one or as a list."""
+    return [name for given in streams for name in ([given] if isinstance(given, str) else given)]
 
 
 Date, Time, Timestamp, Binary = datetime.date, datetime.time, datetime.datetime, bytes

@@ -7,11 +7,9 @@ import datetime
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from numbers import Integral
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from .assignment import TopicPartition
@@ -19,51 +17,14 @@ from .consumer_group import Membership
 from .errors import InterfaceError, OffsetOutOfRangeError, OperationalError, ProgrammingError
 from .limits import CONSUMER_COMMIT_S, CONSUMER_LOOK_S, CONSUMER_ROWS, CONSUMER_TAKE_S
 from .readable import ReadableFolder
+from .records import Position, Record, Records, Reset, Wanted, check_options
 from .schema import OFFSET_COLUMN
 
-Offsets = npt.NDArray[np.int64]
-Position = int | Literal["earliest", "latest"] | datetime.datetime
-Reset = Literal["earliest", "latest", "error"]
+__all__ = ["Consumer", "Position", "Rebalanced", "Record", "Records", "Reset", "Wanted"]
+
 Rebalanced = Callable[[frozenset[TopicPartition], frozenset[TopicPartition]], None]  # told what was gained and lost
-
-
-class Record(NamedTuple):
-    """One row, by column names, and where it stands."""
-
-    topic: str
-    partition: int
-    offset: int
-    row: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Records:
-    """Rows of one partition, in order; `end_offset` is where the next ones begin.
-
-    Shape: `offsets` has one int64 for each row of `batch`. They need not be consecutive: a filter or compaction may
-    have left rows out.
-    """
-
-    topic: str
-    partition: int
-    batch: pa.RecordBatch
-    offsets: Offsets
-    end_offset: int
-
-    def __len__(self) -> int:
-        return int(self.batch.num_rows)
-
-    def __iter__(self) -> Iterator[Record]:
-        for offset, row in zip(self.offsets.tolist(), self.batch.to_pylist(), strict=True):
-            yield Record(self.topic, self.partition, offset, row)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What of a topic's rows is read: these columns, None for all; and what `choose` leaves and makes of them."""
-
-    columns: tuple[str, ...] | None = None
-    choose: Callable[[pa.RecordBatch, Offsets], tuple[pa.RecordBatch, Offsets]] | None = None
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 class Consumer:
@@ -86,10 +47,12 @@ class Consumer:
         on_rebalance: Rebalanced | None = None,
         durable: bool = True,
     ) -> None:
+        check_options(group, reset, max_rows)
         self.group = group
         self._folder = folder
         self._topics = {name: folder.topic(name) for name in topics}
         self._wanted = dict(topics)
+        self._schemas = {name: topic.schema for name, topic in self._topics.items()}
         self._reset = reset
         self._auto_commit = auto_commit and group is not None
         self._max_rows = max_rows
@@ -134,8 +97,17 @@ class Consumer:
         """The next rows of one partition, partitions in turn; None if none come within `timeout_s` (None: for ever).
 
         Going through rows that a condition leaves out does not count as waiting.
-        Raises: InterfaceError once it is closed; OffsetOutOfRangeError with `reset` 'error' if its rows were deleted.
+        Raises: InterfaceError once it is closed; OffsetOutOfRangeError with `reset` 'error' if its rows were deleted;
+        OperationalError if the stream is gone, or altered in what `columns` or the condition name.
         """
+        return self._poll(timeout_s, max_rows, {})
+
+    def _poll(
+        self, timeout_s: float | None, max_rows: int | None, outcome: dict[str, Records | None]
+    ) -> Records | None:
+        """As `poll`; but if `outcome` says already that nobody waits for the rows, they are as if never read."""
+        if max_rows is not None:
+            check_options(self.group, self._reset, max_rows)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._turn:
             self._check()
@@ -149,6 +121,9 @@ class Consumer:
                 if self._auto_commit and time.monotonic() - self._committed_at > CONSUMER_COMMIT_S:
                     self._commit_done()
                 records = self._next(self._max_rows if max_rows is None else max_rows)
+                if records is not None and outcome.setdefault("rows", records) is not records:
+                    self._put_back(records)
+                    return None
             if records is not None:
                 return records
             rest = CONSUMER_TAKE_S if self._pending else CONSUMER_LOOK_S
@@ -159,11 +134,11 @@ class Consumer:
             self._grown.wait(rest)
 
     def seek(self, to: Position, *, topic: str | None = None, partition: int | None = None) -> None:
-        """Goes on at an offset, 'earliest', 'latest', or what was appended at a time or after it.
+        """Goes on at an offset, 'earliest', 'latest', or what was appended at a time (UTC by itself) or after it.
 
         Without `topic` and `partition`, in all of its partitions. Nothing is committed by this.
         """
-        if isinstance(to, str) and to not in ("earliest", "latest"):
+        if isinstance(to, bool) or not (to in ("earliest", "latest") or isinstance(to, Integral | datetime.datetime)):
             raise ProgrammingError(f'cannot seek to "{to}"', hint="Say an offset, a datetime, 'earliest' or 'latest'.")
         with self._turn:
             self._check()
@@ -177,7 +152,7 @@ class Consumer:
                 raise ProgrammingError("cannot seek: this consumer does not read such a partition now")
             for place in places:
                 log = self._log(place)
-                if isinstance(to, int) and not log.start_offset <= to <= log.end_offset:
+                if isinstance(to, Integral) and not log.start_offset <= to <= log.end_offset:
                     raise ProgrammingError(
                         f'cannot seek to offset {to} in partition {place.partition} of "{place.topic}"',
                         detail=f"It has the offsets from {log.start_offset} to {log.end_offset}.",
@@ -252,9 +227,17 @@ class Consumer:
         return self
 
     async def __anext__(self) -> Records:
-        """The next batch, while other tasks run."""
+        """The next batch, while other tasks run. If this is cancelled, the rows come another time."""
         while not self._closed:
-            records = await asyncio.to_thread(self._poll_open)
+            outcome: dict[str, Records | None] = {}
+            try:
+                records = await asyncio.to_thread(self._poll_open, outcome)
+            except asyncio.CancelledError:
+                unread = outcome.setdefault("rows", None)  # the thread goes on for a moment
+                if unread is not None:
+                    with self._turn:
+                        self._put_back(unread)
+                raise
             if records is not None:
                 return records
         raise StopAsyncIteration
@@ -267,13 +250,21 @@ class Consumer:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _poll_open(self) -> Records | None:
+    def _poll_open(self, outcome: dict[str, Records | None]) -> Records | None:
         try:
-            return self.poll(CONSUMER_LOOK_S)
+            return self._poll(CONSUMER_LOOK_S, None, outcome)
         except InterfaceError:
             if self._closed:
                 return None
             raise
+
+    def _put_back(self, records: Records) -> None:
+        """The rows were returned to nobody, and come again."""
+        place = TopicPartition(records.topic, records.partition)
+        if self._positions.get(place) == records.end_offset:
+            self._positions[place] = int(records.offsets[0])
+            self._returned.pop(place, None)
+            self._grown.set()
 
     def _check(self) -> None:
         if self._closed:
@@ -338,7 +329,8 @@ class Consumer:
     def _offset(self, place: TopicPartition, to: Position) -> int:
         log = self._log(place)
         if isinstance(to, datetime.datetime):
-            return int(log.offset_at(round(to.timestamp() * 1_000_000)))
+            aware = to if to.tzinfo is not None else to.replace(tzinfo=datetime.UTC)
+            return int(log.offset_at((aware - _EPOCH) // _MICROSECOND))
         return int({"earliest": log.start_offset, "latest": log.end_offset}[to] if isinstance(to, str) else to)
 
     def _next(self, max_rows: int) -> Records | None:
@@ -372,6 +364,8 @@ class Consumer:
 
     def _read(self, place: TopicPartition, start: int, end: int) -> Records | None:
         topic, wanted = self._topics[place.topic], self._wanted[place.topic]
+        if topic.schema is not self._schemas[place.topic]:
+            wanted.check(place.topic, self._schemas[place.topic], topic.schema)
         names = list(topic.schema.names if wanted.columns is None else wanted.columns)
         try:
             batches = self._log(place).read(start, end, [*names, OFFSET_COLUMN])

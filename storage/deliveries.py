@@ -22,6 +22,7 @@ class Flush:
         self.numbers = numbers
         self.placed: dict[int, Appended] = {}
         self.error: Error | None = None
+        self.told = False  # somebody has seen the error
         self.done = False
 
     @classmethod
@@ -90,6 +91,7 @@ class Delivery:
                 raise OperationalError(f"the rows were not appended within {timeout_s:g} s", sqlstate="57014")
         assert self._flush is not None
         if self._flush.error is not None:
+            self._flush.told = True
             raise self._flush.error
         return self._flush.places(self._start, self._end)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,7 @@ def partitioner_of(chosen: str | Partitioner | None, key: Sequence[str], topics:
     if chosen is None and not key:
         return None
     for topic in topics:
-        if "compact" in topic.options.cleanup:
-            raise ProgrammingError(
-                f'cannot choose partitions of "{topic.name}": it is compacted',
-                detail="All rows of a key must be in one partition, for the last of them to replace the others.",
-            )
+        _check_free(topic)
         for name in key:
             if name not in topic.schema.names:
                 raise ProgrammingError(f'stream "{topic.name}" has no column "{name}"', sqlstate="42703")
@@ -58,6 +55,42 @@ def partitioner_of(chosen: str | Partitioner | None, key: Sequence[str], topics:
     if chosen == "hash":
         return lambda batch, count: hash_columns([batch.column(name) for name in keys]) % np.uint64(count)
     return lambda batch, count: partition_numbers([batch.column(name) for name in keys], count)
+
+
+def partitions_by(partitioner: Partitioner, batch: pa.RecordBatch, count: int) -> npt.NDArray[np.uint16]:
+    """The partition of each row, as the partitioner says. Raises: ProgrammingError if it does not say that."""
+    try:
+        numbers = np.asarray(partitioner(batch, count))
+    except Exception as error:
+        raise ProgrammingError("the partitioner failed", detail=f"{type(error).__name__}: {error}.") from error
+    if batch.num_rows == 0:
+        return np.zeros(0, np.uint16)
+    whole = numbers.dtype.kind in "iub" and numbers.shape == (batch.num_rows,)
+    if not whole or not 0 <= numbers.min() <= numbers.max() < count:
+        what = f"values from {numbers.min()} to {numbers.max()}" if whole else f"an array of {numbers.dtype}"
+        raise ProgrammingError(
+            f"a partitioner must give each row a whole number from 0 to {count - 1}",
+            detail=f"It was given {batch.num_rows} rows, and gave {what} of shape {list(numbers.shape)}.",
+        )
+    return numbers.astype(np.uint16)
+
+
+def check_partition(partition: int, topic: Topic) -> None:
+    """Raises: ProgrammingError if rows cannot be sent to this partition of the topic."""
+    count = len(topic.partitions)
+    if not isinstance(partition, Integral) or isinstance(partition, bool) or not 0 <= partition < count:
+        raise ProgrammingError(
+            f'stream "{topic.name}" has no partition {partition!r}', hint=f"It has {count}, counted from 0."
+        )
+    _check_free(topic)
+
+
+def _check_free(topic: Topic) -> None:
+    if "compact" in topic.options.cleanup:
+        raise ProgrammingError(
+            f'cannot choose partitions of "{topic.name}": it is compacted',
+            detail="All rows of a key must be in one partition, for the last of them to replace the others.",
+        )
 
 
 class _RoundRobin:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,8 +17,8 @@ from .errors import Error, InterfaceError, OperationalError, ProgrammingError
 from .folder import Folder
 from .frame import NO_MARK, Mark
 from .limits import PRODUCER_BATCH_BYTES, PRODUCER_BUFFER_BYTES, PRODUCER_LINGER_S
-from .partitioners import Partitioner, partitioner_of
-from .sending import Rows, Sent, alike, as_table, with_headers
+from .partitioners import Partitioner, check_partition, partitioner_of, partitions_by
+from .sending import Headers, Rows, Sent, alike, as_table, check_options, check_sequence, with_headers
 from .topic import Appended, Durability, Topic
 
 Noted = Callable[[str, Sequence[Appended]], None]  # told of each stream where rows have been appended
@@ -48,6 +48,7 @@ class Producer:
         batch_bytes: int = PRODUCER_BATCH_BYTES,
         buffer_bytes: int = PRODUCER_BUFFER_BYTES,
     ) -> None:
+        check_options(name, durability, linger_s, batch_bytes, buffer_bytes)
         self.name = name
         self.streams = tuple(streams)
         self._folder = folder
@@ -56,7 +57,7 @@ class Producer:
         self._partitioner = partitioner_of(partitioner, key, [folder.topic(stream) for stream in streams])
         self._durability = durability
         self._linger_s = 0.0 if durability == "each" else linger_s
-        self._batch_bytes = batch_bytes
+        self._batch_bytes = min(batch_bytes, buffer_bytes)  # or a full buffer would wait for company
         self._buffer_bytes = buffer_bytes
         self._mark = NO_MARK if name is None else folder.writers.open(name)
         self._changed = threading.Condition()
@@ -66,7 +67,7 @@ class Producer:
         self._appending = False
         self._last_sent = self.last_sequence
         self._failure: Error | None = None
-        self._first_error: Error | None = None
+        self._failed: Flush | None = None  # the first that nobody has been told of
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="headrace-producer", daemon=True)
         self._thread.start()
@@ -84,30 +85,28 @@ class Producer:
         *,
         stream: str | None = None,
         partition: int | None = None,
-        headers: Mapping[str, bytes] | None = None,
+        headers: Headers | None = None,
         sequence: int | None = None,
         timeout_s: float | None = None,
     ) -> Delivery:
         """Rows to append: an Arrow batch or table, a mapping, or a list of mappings, by column names.
 
+        All of them go to `partition`, if one is given, and have these `headers`: a mapping of names to bytes.
         Returns at once unless the buffer is full; then it waits for room, at most `timeout_s`. What the delivery says
         becomes known when they are appended, and durable as the stream is kept.
-        Raises: OperationalError after `timeout_s`, or if a producer with a name could not append what came before.
+        Raises: ProgrammingError for what is no rows; OperationalError after `timeout_s`, or if a producer with a name
+        could not append what came before.
         """
         stream = self._stream(stream)
-        if partition is not None and not 0 <= partition < len(self._folder.topic(stream).partitions):
-            raise ProgrammingError(f'stream "{stream}" has no partition {partition}')
-        if sequence is not None and self.name is None:
-            raise ProgrammingError(
-                "cannot number what a producer without a name sends",
-                detail="A retry is known by the producer's name and its sequence.",
-                hint="Give the producer a name.",
-            )
+        if partition is not None:
+            check_partition(partition, self._folder.topic(stream))
+        check_sequence(sequence, self.name)
+        sent = Sent(stream, rows, partition, headers, Delivery(self._changed))
         with self._changed:
             self._wait_for_room(timeout_s)
             self._check()
             number = 0 if self.name is None else self._last_sent + 1 if sequence is None else sequence
-            delivery = Delivery(self._changed)
+            delivery = sent.delivery
             if self.name is not None and number <= self._last_sent:
                 if number > self.last_sequence:
                     raise ProgrammingError(
@@ -116,7 +115,7 @@ class Producer:
                 delivery.settle(Flush.duplicate(), 0, 0)
                 return delivery
             self._last_sent = max(self._last_sent, number)
-            sent = Sent(stream, rows, partition, headers, number, delivery)
+            sent.sequence = number
             self._queue.append(sent)
             self._buffered += sent.size
             if len(self._queue) == 1 or self._buffered >= self._batch_bytes:
@@ -129,6 +128,7 @@ class Producer:
 
         All streams show it in one moment, or none ever does. An exception in the block appends nothing.
         """
+        check_sequence(sequence, self.name)
         gathered: list[tuple[str, Rows]] = []
 
         def append(stream: str, rows: Rows) -> None:
@@ -165,16 +165,14 @@ class Producer:
     def flush(self, timeout_s: float | None = None) -> None:
         """Returns when everything sent so far is appended, and durable as its stream is kept.
 
-        Raises: the first error since the last flush; OperationalError after `timeout_s`.
+        Raises: the first error since the last flush that no delivery has told; OperationalError after `timeout_s`.
         """
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
             if not self._changed.wait_for(lambda: not self._queue and not self._appending, timeout_s):
                 raise OperationalError(f"could not append within {timeout_s:g} s what was sent", sqlstate="57014")
-            error, self._first_error = self._first_error, None
-        if error is not None:
-            raise error
+        self._tell()
 
     def close(self) -> None:
         """Everything sent is appended, as by `flush`; nothing can be sent any more. Closing twice is harmless."""
@@ -186,9 +184,7 @@ class Producer:
             self._changed.notify_all()
         if threading.current_thread() is not self._thread:
             self._thread.join()
-        if self._first_error is not None:
-            error, self._first_error = self._first_error, None
-            raise error
+        self._tell()
 
     def __enter__(self) -> Producer:
         return self
@@ -233,6 +229,11 @@ class Producer:
                 hint="Open it again under its name, and send again from last_sequence + 1 on.",
                 sqlstate=self._failure.sqlstate,
             )
+
+    def _tell(self) -> None:
+        failed, self._failed = self._failed, None
+        if failed is not None and failed.error is not None and not failed.told:
+            raise failed.error
 
     def _guard(self) -> None:
         if self.name is not None:
@@ -322,7 +323,7 @@ class Producer:
             one = len(group) == 1
             table = as_table(group[0].rows if one else [sent.rows for sent in group], topic.schema)
             counts += [table.num_rows] if one else [1] * len(group)
-            headers = [None if sent.headers is None else list(sent.headers.items()) for sent in group]
+            headers = [sent.headers for sent in group]
             batches.append(self._prepare(stream, with_headers(table, headers, topic)))
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
         chosen = [sent.partition for sent in sends]
@@ -341,18 +342,18 @@ class Producer:
         count = len(topic.partitions)
         if count == 1:
             return None
-        chosen = topic.partitions_of(batch) if self._partitioner is None else self._partitioner(batch, count)
-        numbers = np.asarray(chosen)
-        if len(numbers) != batch.num_rows or (len(numbers) and not 0 <= numbers.min() <= numbers.max() < count):
-            raise ProgrammingError(f"a partitioner must give each row a number from 0 to {count - 1}")
-        return (numbers if explicit is None else np.where(explicit >= 0, explicit, numbers)).astype(np.uint16)
+        if self._partitioner is None:
+            numbers = topic.partitions_of(batch)
+        else:
+            numbers = partitions_by(self._partitioner, batch, count)
+        return numbers if explicit is None else np.where(explicit >= 0, explicit, numbers).astype(np.uint16)
 
     def _fail(self, taken: Sequence[Sent], error: Error) -> None:
+        flush = Flush.failed(error)
         with self._changed:
-            if self._first_error is None:
-                self._first_error = error
+            if self._failed is None or self._failed.told:
+                self._failed = flush
             if self.name is not None and isinstance(error, OperationalError) and self._failure is None:
                 self._failure = error
-        flush = Flush.failed(error)
         for sent in taken:
             sent.delivery.settle(flush, 0, 0)

@@ -178,8 +178,7 @@ def test_of_one_name_only_the_latest_appends(con: headrace.Connection) -> None:
         first.send({"n": 3})
     second.send({"n": 2}).result()
     assert numbers(con, "one") == [1, 2]
-    with pytest.raises(OperationalError):
-        first.close()
+    first.close()  # its error has been told
 
 
 def test_sequences_only_rise(con: headrace.Connection) -> None:
@@ -256,8 +255,7 @@ def test_a_full_disk_stops_a_named_producer_where_it_was(con: headrace.Connectio
         assert again.last_sequence == 1
         again.send({"n": 2}).result()
     assert numbers(con, "one") == [1, 2]
-    with pytest.raises(OperationalError):
-        producer.close()
+    producer.close()  # its error has been told
 
 
 def test_threads_share_a_producer(con: headrace.Connection) -> None:
