@@ -30,8 +30,10 @@ bless: setup      ## write what the stories print now into their scripts; review
 fuzz: setup       ## ten minutes of random databases, or MINUTES=60; each failure is made small and printed
 	$(PYTHON) -m tests.fuzz --minutes $(or $(MINUTES),10)
 
-bench: setup      ## the benchmarks: ratios against one-shot DuckDB in the same run
+bench: setup      ## the benchmarks: ratios against one-shot DuckDB, the raw disk and plain Arrow in the same run
+	$(PYTHON) -m pip install --quiet --editable '.[bench]'
 	$(PYTHON) benchmarks/streaming.py
+	$(PYTHON) -m benchmarks.log
 
 package: setup    ## sdist, wheel from it, and a look at what the wheel installs
 	.ci/package
