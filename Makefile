@@ -1,5 +1,5 @@
 # What a person does with a checkout. Each target first sets up what it needs, in .venv, once per change of pyproject.toml.
-.PHONY: help setup demo test check bless fuzz bench package clean
+.PHONY: help setup demo test crash check bless fuzz bench package clean
 .DEFAULT_GOAL := help
 
 PYTHON := .venv/bin/python
@@ -19,6 +19,10 @@ demo: setup       ## a year of real flights through five continuous views
 
 test: check       ## ruff, mypy and all tests
 	$(PYTHON) -m pytest -n auto --dist worksteal
+
+crash: setup      ## every crash, power failure, refused call and flipped bit that `make test` takes a sample of
+	$(PYTHON) -m pytest -n auto --dist worksteal --crash -o faulthandler_timeout=0 \
+	  tests/storage/test_power_loss.py tests/storage/test_failing_disk.py tests/storage/test_bit_flips.py tests/storage/test_crash.py
 
 check: setup      ## ruff and mypy alone
 	$(PYTHON) -m ruff check .

@@ -69,7 +69,11 @@ class Consumer:
         self._closed = False
         self._member = None if group is None else Membership(folder.path, group, tuple(topics), durable=durable)
         self._ends = [topic.listen(self._grown.set) for topic in self._topics.values()]
-        self._look()
+        try:
+            self._look()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def assignment(self) -> frozenset[TopicPartition]:

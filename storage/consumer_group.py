@@ -22,6 +22,7 @@ from .files import (
     make_folder,
     read_file,
     remove_file,
+    sign,
     signature,
     sync_folder,
     try_lock,
@@ -102,9 +103,8 @@ class Membership:
             owner = try_lock(path)
             if owner is None:
                 return False
-            owner.truncate(0)
-            owner.write([self.id.encode()], len(self.id), 0)
             self._owned[place] = owner
+            sign(owner, self.id)
         return True
 
     def give_up(self, place: TopicPartition) -> None:

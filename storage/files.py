@@ -212,10 +212,19 @@ def lock_file(path: Path) -> File:
             detail=f"Process {owner} holds {path}.",
             hint="Close the other connection, or end that process; or open the folder for reading only.",
         ) from None
-    file.truncate(0)
-    process = f"{os.getpid()}\n".encode()
-    file.write([process], len(process), 0)
+    try:
+        sign(file, f"{os.getpid()}\n")
+    except OperationalError:
+        file.close()  # or else whoever keeps the error would keep the lock
+        raise
     return file
+
+
+def sign(lock: File, name: str) -> None:
+    """The file of a lock says who has it."""
+    content = name.encode()
+    lock.truncate(0)
+    lock.write([content], len(content), 0)
 
 
 def try_lock(path: Path) -> File | None:

@@ -1,4 +1,4 @@
-"""What all tests share: `--bless`, and hypothesis without a stop-watch. (pyproject.toml ends a test that hangs.)"""
+"""What all tests share: `--bless`, `--crash`, hypothesis without a stop-watch. (pyproject.toml ends one that hangs.)"""
 
 from __future__ import annotations
 
@@ -10,5 +10,6 @@ settings.load_profile("headrace")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds `--bless`."""
+    """Adds `--bless` and `--crash`."""
     parser.addoption("--bless", action="store_true", help="write what the stories print now into their .test scripts")
+    parser.addoption("--crash", action="store_true", help="try every fault and crash there is, not a sample of them")

@@ -31,9 +31,7 @@ def lines(con: headrace.Connection, statement: str) -> list[str]:
 
 
 def test_rows_in_and_out_are_counted(con: headrace.Connection) -> None:
-    figures = con.execute(
-        "SELECT view, rows_in, rows_out FROM system.operators WHERE operator LIKE 'map%'"
-    ).fetchall()
+    figures = con.execute("SELECT view, rows_in, rows_out FROM system.operators WHERE operator LIKE 'map%'").fetchall()
     assert ("doubled", 100, 50) in figures
     listener = con.execute("SUBSCRIBE per_auction")
     con.execute("INSERT INTO bids VALUES (1, 1, '2024-01-01 00:02:00'), (99, 1, '2024-01-01 00:02:00')")

@@ -1,4 +1,4 @@
-"""Places where segments may be kept, for all tests of that."""
+"""Places where segments may be kept; how much the tests of faults try, and what they tell at the end."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from headrace.storage import segment_cache
+from headrace.storage import maintenance, segment_cache
 from headrace.storage.remote_files import RemoteFiles
 
 from .remotes import Place, Watched, s3_server
+from .sweep import Figure, Sweep
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +66,25 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, here: Place) -> Place:
                 return sorted(f"s3://{one.path}" for one in found if one.type == fs.FileType.File)
 
             return Place(base, RemoteFiles, files)
+
+
+@pytest.fixture
+def sweep(request: pytest.FixtureRequest) -> Sweep:
+    def tell(figure: Figure) -> None:
+        request.node.user_properties.append(("tried", figure))
+
+    return Sweep(request.config.getoption("--crash"), tell)
+
+
+@pytest.fixture
+def no_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maintenance happens when it is asked for only."""
+    monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL_S", 1e6)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests of faults have tried, in whichever process."""
+    reports = terminalreporter.stats.get("passed", [])
+    tried = [figure for report in reports for name, figure in report.user_properties if name == "tried"]
+    if tried:
+        terminalreporter.write_line(f"Tried: {', '.join(f'{count} {what}' for what, count in tried)}.")

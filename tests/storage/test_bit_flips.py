@@ -1,0 +1,121 @@
+"""One bit of any file is another: that is an error or makes no difference, and is never a row or a place of a group."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from headrace.storage.consumer_group import groups_in
+from headrace.storage.errors import Error
+from headrace.storage.folder import Folder
+from headrace.storage.verification import verify_folder
+
+from .disk_recording import Image, read_image, write_image
+from .invariants import Found, check_open, numbers_at
+from .ledger import Ledger
+from .sweep import Sweep, quick_folder
+from .workload import CHAPTERS, TOPICS, append
+
+
+class Good(NamedTuple):
+    """A folder as it is on the disk, and all that can be read of it."""
+
+    image: Image
+    found: Found
+    ledger: Ledger
+
+    @property
+    def files(self) -> dict[str, list[str]]:
+        """The files that say something, by what they are."""
+        kinds: dict[str, list[str]] = {}
+        for path, content in self.image.items():
+            if content and content.strip(b"\0"):
+                kinds.setdefault(kind_of(path, content), []).append(path)
+        return kinds
+
+
+def kind_of(path: str, content: bytes) -> str:
+    name = path.rpartition("/")[2]
+    if name.endswith(".arrow"):
+        if ".g" in name:
+            return "segment written anew"
+        return "sealed segment" if content.endswith(b"ARROW1") else "active segment"
+    if name.endswith((".idx", ".json")):
+        return name.rpartition(".")[2] if "MANIFEST" not in name else "manifest"
+    return "offsets" if "/offsets/" in path else name if name in ("CURRENT", "ctl", "transactions") else "lock"
+
+
+def make(root: Path) -> list[Good]:
+    """Two: one that was closed, and one whose process died."""
+    ledger = Ledger()
+    for chapter in CHAPTERS:
+        with closing(Folder.open(root)) as folder:
+            chapter(folder, ledger)
+    images = [read_image(root)]
+    with closing(Folder.open(root)) as folder:
+        found = [check_open(folder, ledger)]
+        before = ledger.copy()
+        for name in TOPICS:
+            append(folder, ledger, name, 5)
+        found.append(check_open(folder, ledger))
+        images.append(read_image(root))
+    return [Good(*one) for one in zip(images, found, [before, ledger], strict=True)]
+
+
+@pytest.mark.usefixtures("no_rounds")
+def test_no_flipped_bit_is_ever_returned(sweep: Sweep) -> None:
+    with quick_folder() as root:
+        goods = make(root / "db")
+    chance = random.Random(11)
+    outcomes: Counter[tuple[str, str]] = Counter()
+    flips = 6000 if sweep.everything else 200
+    for _ in range(flips):
+        good = chance.choice(goods)
+        kind = chance.choice(sorted(good.files))
+        path = chance.choice(good.files[kind])
+        content = bytearray(good.image[path] or b"")
+        position = chance.randrange(len(bytes(content).rstrip(b"\0")))
+        bit = chance.randrange(8)
+        content[position] ^= 1 << bit
+        with quick_folder() as root:
+            write_image({**good.image, path: bytes(content)}, root / "db")
+            try:
+                outcomes[kind, outcome(root / "db", good)] += 1
+            except BaseException as error:
+                error.add_note(f"bit {bit} of byte {position} of {path}, {len(content)} bytes")
+                raise
+    for kind in ("active segment", "sealed segment", "segment written anew", "manifest", "CURRENT"):
+        assert outcomes[kind, "detected"], outcomes
+        assert not outcomes[kind, "harmless"], outcomes
+    sweep.count("bits flipped", flips, least=200)
+    sweep.count("of them detected", sum(n for (_, what), n in outcomes.items() if what == "detected"), least=90)
+
+
+def outcome(root: Path, good: Good) -> str:
+    """Whether the damage was noticed, by verification or by reading, or all is as it was."""
+    findings = verify_folder(root).findings
+    try:
+        folder = Folder.open(root)
+    except Error:
+        assert findings, "opening saw what verification did not"
+        return "detected"
+    refused = 0
+    with closing(folder):
+        assert set(folder.topics) == set(TOPICS)
+        assert "view" in folder.catalog.entries
+        for name, topic in folder.topics.items():
+            for number, log in enumerate(topic.partitions):
+                expected = good.found[name][number]
+                try:
+                    assert numbers_at(log, "extra" in topic.schema.names, good.ledger) == expected
+                except Error:
+                    refused += 1
+        committed = {place.committed for place in groups_in(folder) if place.topic == "log"}
+        assert committed <= {fact.value for fact in good.ledger.told("done", "log")}, "a place that nobody committed"
+    assert findings or not refused, "reading saw what verification did not"
+    return "detected" if findings else "harmless"
