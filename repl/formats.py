@@ -136,5 +136,7 @@ def write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: Bi
                 writer.write_batch(batch)
     except pa.ArrowNotImplementedError as error:
         raise InterfaceError(
-            "cannot write this result as parquet", detail=str(error), hint="Cast the column, or choose --format arrow."
+            "cannot write this result as parquet",
+            detail=str(error),
+            hint="Leave the column out, cast it, or choose --format arrow.",
         ) from error

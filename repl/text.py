@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+_MARKS = re.compile(r"""['"\\,:=(){}\[\]]""")  # what means something to who reads a list, a struct or a map
 
 
 def sql_text(column: pa.Array) -> pa.Array:
@@ -117,19 +120,32 @@ def value_text(value: Any, kind: pa.DataType) -> str:
     if value is None:
         return "NULL"
     if pa.types.is_struct(kind):
-        fields = [f"'{field.name}': {value_text(value[field.name], field.type)}" for field in kind]
+        fields = [f"{inner_quoted(field.name)}: {inner_text(value[field.name], field.type)}" for field in kind]
         return "{" + ", ".join(fields) + "}"
     if pa.types.is_map(kind):
-        return (
-            "{" + ", ".join(f"{value_text(k, kind.key_type)}={value_text(v, kind.item_type)}" for k, v in value) + "}"
-        )
+        pairs = [f"{inner_text(key, kind.key_type)}={inner_text(item, kind.item_type)}" for key, item in value]
+        return "{" + ", ".join(pairs) + "}"
     if pa.types.is_nested(kind):
-        return "[" + ", ".join(value_text(item, kind.value_type) for item in value) + "]"
+        return "[" + ", ".join(inner_text(item, kind.value_type) for item in value) + "]"
     if isinstance(value, bytes):
-        return "".join(chr(byte) if 32 <= byte < 127 and byte != 92 else f"\\x{byte:02X}" for byte in value)
+        return "".join(chr(byte) if 32 <= byte < 127 and byte not in b"'\"\\" else f"\\x{byte:02X}" for byte in value)
     if isinstance(value, pa.MonthDayNano):
         return interval_text(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def inner_text(value: Any, kind: pa.DataType) -> str:
+    """A value inside of another, between quotes if it could be taken for something else."""
+    text = value_text(value, kind)
+    if value is None or pa.types.is_nested(kind):
+        return text
+    plain = text and text.upper() != "NULL" and text == text.strip() and not _MARKS.search(text)
+    return text if plain else inner_quoted(text)
+
+
+def inner_quoted(text: str) -> str:
+    """The text between quotes, as it stands in a list, a struct or a map."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def interval_text(interval: pa.MonthDayNano) -> str:

@@ -159,7 +159,7 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", metavar="A,B", type=names, help="a stream that is made is partitioned by these columns"
     )
-    parser.add_argument("--partitions", metavar="N", type=count, help="a stream that is made has so many")
+    parser.add_argument("--partitions", metavar="N", type=number, help="a stream that is made has so many")
     add_file_format(parser)
 
 
@@ -196,6 +196,13 @@ def count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not a whole number")
     return int(text)
+
+
+def number(text: str) -> int:
+    """A whole number from 1 on."""
+    if count(text) == 0:
+        raise argparse.ArgumentTypeError("there is at least 1")
+    return count(text)
 
 
 def names(text: str) -> list[str]:

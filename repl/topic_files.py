@@ -116,12 +116,12 @@ def import_file(
 ) -> None:
     """Appends the rows of one file, a batch after the other."""
     stream = stream_named(con, arguments.topic)
-    wanted = {} if stream is None else arrow_types(con, stream)
-    with opened(path, name, wanted) as (schema, batches):
-        if stream is None:
+    if stream is None:
+        with opened(path, name, {}, {}) as (schema, _):
             create(con, arguments, schema)
-            console.say(f'created stream "{arguments.topic}"', role="tag")
-            wanted = arrow_types(con, arguments.topic)
+        console.say(f'created stream "{arguments.topic}"', role="tag")
+    wanted = arrow_types(con, arguments.topic)
+    with opened(path, name, wanted, sql_types(con, arguments.topic)) as (schema, batches):
         names = matched(path, schema, wanted, arguments.topic)
         for batch in batches:
             con.append(arguments.topic, conformed(path, batch, names, wanted), wait=False)
@@ -138,6 +138,11 @@ def arrow_types(con: Connection, stream: str) -> dict[str, pa.DataType]:
     """The columns of a stream and their types in Arrow."""
     schema = con.execute(f"SELECT * FROM {quoted(stream)} LIMIT 0").fetch_arrow_table().schema
     return {field.name: field.type for field in schema}
+
+
+def sql_types(con: Connection, stream: str) -> dict[str, str]:
+    """The columns of a stream and their types in SQL."""
+    return next(dict(one.columns) for one in con.relations() if one.name.lower() == stream.lower())
 
 
 def create(con: Connection, arguments: argparse.Namespace, schema: pa.Schema) -> None:
@@ -193,10 +198,16 @@ def conformed(
 
 @contextmanager
 def opened(
-    path: Path, name: str, wanted: Mapping[str, pa.DataType]
+    path: Path, name: str, wanted: Mapping[str, pa.DataType], types: Mapping[str, str]
 ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    """The schema of a file and its rows, read piece by piece. Raises: DataError if it is no such file."""
+    """The schema of a file and its rows, read piece by piece; `wanted` and `types` are the columns of the stream.
+
+    Raises: DataError if it is no such file.
+    """
+    from .topic_texts import members_read, names_in, read_by_sql, texts_read
+
     known = {key.lower(): kind for key, kind in wanted.items()}
+    by_sql = {key.lower(): types[key] for key, kind in wanted.items() if read_by_sql(kind, name)}
     try:
         match name:
             case "parquet":
@@ -213,20 +224,31 @@ def opened(
 
                 with path.open("rb") as source:
                     header = csv.open_csv(source).schema.names
-                types = {column: known[column.lower()] for column in header if column.lower() in known}
+                plain = {column: known[column.lower()] for column in header if column.lower() in known}
+                texts = {column: by_sql[column.lower()] for column in header if column.lower() in by_sql}
                 options = csv.ConvertOptions(
-                    column_types=types, strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]
+                    column_types=plain | dict.fromkeys(texts, pa.string()),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                    null_values=[""],
                 )
                 with csv.open_csv(path, convert_options=options) as reader:
-                    yield reader.schema, told(path, reader)
+                    yield reader.schema, told(path, texts_read(path, reader, texts) if texts else reader)
             case _:
                 from pyarrow import json
 
-                names = json.open_json(path).schema.names
-                explicit = pa.schema([(key, known[key.lower()]) for key in names if key.lower() in known])
-                parse = json.ParseOptions(explicit_schema=explicit or None)
+                names = names_in(path) if wanted else []
+                members = {key: by_sql[key.lower()] for key in names if key.lower() in by_sql}
+                given = [key for key in names if key.lower() in known and key not in members]
+                explicit = pa.schema([(key, known[key.lower()]) for key in given])
+                unknown = "ignore" if members else "infer"
+                parse = json.ParseOptions(explicit_schema=explicit or None, unexpected_field_behavior=unknown)
                 reader = json.open_json(path, parse_options=parse)
-                yield reader.schema, told(path, reader)
+                if members:
+                    empty = pa.schema([(key, pa.null()) for key in names])  # their types are the stream's
+                    yield empty, told(path, members_read(path, reader, members, names))
+                else:
+                    yield reader.schema, told(path, reader)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, name, error, wanted) from None
 

@@ -43,11 +43,14 @@ def reading(path: Path) -> Iterator[TailFolder]:
 
 
 def topic_in(folder: TailFolder, name: str) -> ReadableTopic:
-    """The topic of that name. Raises: ProgrammingError if there is none."""
-    if name not in folder.topics:
-        known = ", ".join(topic.name for topic in topics_of(folder))
+    """The topic of that name, in which case does not matter. Raises: ProgrammingError if there is none."""
+    topics = topics_of(folder)
+    found = next((topic for topic in topics if topic.name == name), None)
+    found = found or next((topic for topic in topics if topic.name.lower() == name.lower()), None)
+    if found is None:
+        known = ", ".join(topic.name for topic in topics)
         raise ProgrammingError(f'there is no topic "{name}"', hint=f"There are {known or 'none'}.")
-    return folder.topics[name]
+    return found
 
 
 def console_for(arguments: argparse.Namespace, otherwise: str = "table") -> Console:
@@ -244,6 +247,8 @@ def shown_schema(topic: ReadableTopic, columns: Sequence[str] | None, *, numbere
     known = {field.name: field for field in (*places, *topic.schema)}
     if columns is None:
         return pa.schema([*places, *topic.schema] if numbered else topic.schema)
+    spelled = {name.lower(): name for name in known}
+    columns = [spelled.get(name.lower(), name) for name in columns]
     for name in columns:
         if columns.count(name) > 1:
             raise ProgrammingError(f'column "{name}" is named twice')

@@ -39,6 +39,19 @@ LITERALS = [
     "{'a': 1, 'b': [NULL]}",
     "MAP {'k': 1}",
     "MAP {}",
+    "['a, b', 'NULL', 'null', '', 'x''y', '\"q\"', '[z]']",
+    "['{k}', 'a=b', '\\', ' lead', 'é', NULL, 'a:b', '(x)', 'plain']",
+    "{'a b': 'x, y', 'c''d': '', 'e': [{'f': 'g=h'}]}",
+    "MAP {'k=1': 'v, w', '': 'NULL'}",
+    "'it''s \"q\" \\x5C'::BLOB",
+    "['\\x00\\xFF'::BLOB, 'plain'::BLOB]",
+    "[TIMESTAMP '2020-01-01 01:02:03', NULL]",
+    "[DATE '2020-01-01']",
+    "[1.5::DOUBLE, 'nan'::DOUBLE, 1.50::DECIMAL(9,2), 1e300]",
+    "[TIME '01:02:03']",
+    "[INTERVAL '1 day 04:05:06']",
+    "[true]",
+    "[[], ['a']]",
 ]
 
 

@@ -171,6 +171,19 @@ def test_cat_shows_what_is_asked_for(headrace: Headrace, db: Path) -> None:
     assert lines(headrace("topic", "cat", "db", "m", "--partition", "1", "--format", "jsonl")) == second
 
 
+def test_names_are_compared_without_case(headrace: Headrace, db: Path) -> None:
+    assert headrace("topic", "cat", "db", "S", "--columns", "N", "--limit", "1", "--format", "csv").stdout == "n\n1\n"
+    assert headrace("topic", "tail", "db", "S", "-n", "1", "--columns", "K", "--format", "csv").stdout == "k\na\n"
+
+
+def test_a_stream_of_no_partitions_is_not_made(headrace: Headrace, db: Path) -> None:
+    (db / "x.csv").write_text("a\n1\n")
+    done = headrace("topic", "import", "db", "made", "db/x.csv", "--partitions", "0")
+    assert done.returncode == 2
+    assert "there is at least 1" in done.stderr
+    assert "made" not in headrace("topic", "ls", "db", "--format", "csv").stdout
+
+
 def test_tail_shows_the_last_rows(headrace: Headrace, db: Path) -> None:
     headrace("db", "-c", "INSERT INTO s VALUES ('c', 4)", "-c", "INSERT INTO s VALUES ('c', 5)")
     assert [row["n"] for row in lines(headrace("topic", "tail", "db", "s", "-n", "3", "--format", "jsonl"))] == [
@@ -298,3 +311,70 @@ def test_what_cannot_be_read_is_said_and_exit_code_1(headrace: Headrace, db: Pat
     assert "headrace topic verify" in done.stderr
     assert headrace("topic", "export", "db", "s", "s.csv").returncode == 1
     assert headrace("topic", "ls", "db").returncode == 1
+
+
+VALUES = {
+    "BIGINT": ["9223372036854775807", "-1"],
+    "UBIGINT": ["18446744073709551615", "0"],
+    "HUGEINT": ["12345678901234567890123456789012345678", "-1"],
+    "DOUBLE": ["'nan'", "'-inf'", "1e300", "0.1", "5"],
+    "FLOAT": ["1.5", "'inf'"],
+    "DECIMAL(38,10)": ["1234567890123456789012345678.0123456789", "-0.0000000001"],
+    "VARCHAR": ["'a,\"b\" ''c''\nd\\e'", "''", "'NULL'", "'é'"],
+    "BLOB": ["'\\x00\\xFF'", "''", "'it''s \"q\" \\x5Cx41'"],
+    "BOOLEAN": ["true", "false"],
+    "DATE": ["'1969-12-31'", "'2020-02-29'"],
+    "TIME": ["'12:34:56.789012'", "'00:00:00'"],
+    "TIMESTAMP": ["'1900-01-01'", "'2020-01-01 01:02:03.456789'"],
+    "TIMESTAMP_NS": ["'2020-01-01 01:02:03.456789123'"],
+    "TIMESTAMPTZ": ["'2020-01-01 01:02:03.456789+02'"],
+    "UUID": ["'550e8400-e29b-41d4-a716-446655440000'"],
+    "INTEGER[]": ["[1, NULL, 3]", "[]"],
+    "VARCHAR[][]": ["[['a, b', 'NULL', '', NULL, ' x''y\"z\\ '], []]", "[NULL]"],
+    'STRUCT(a INTEGER, "b c" VARCHAR[])': ["{'a': 1, 'b c': ['x=y', '{}']}", "{'a': NULL, 'b c': NULL}"],
+    "MAP(VARCHAR, INTEGER)": ["MAP {'k': 1, 'l, m': NULL}", "MAP {}"],
+    "MAP(VARCHAR, BLOB)": ["MAP {'trace': '\\x00\\xFF,'::BLOB}"],
+    "STRUCT(x DOUBLE, y DATE, z DECIMAL(38,10))[]": [
+        "[{'x': 'nan', 'y': '2020-01-01', 'z': 1234567890123456789012345678.0123456789}]"
+    ],
+    "INTEGER[3]": ["[1, NULL, 3]"],
+    "INTERVAL": ["'1 month 2 days 3 seconds'", "'-1 day'", "'-14 months'"],
+}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv", "jsonl"])
+def test_every_type_comes_back_as_it_was(headrace: Headrace, tmp_path: Path, suffix: str) -> None:
+    types = {f"c{n}": kind for n, kind in enumerate(VALUES) if not (suffix == "parquet" and kind == "INTERVAL")}
+    columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
+    with headrace_connect(tmp_path / "db") as con:
+        for stream in ("s", "t"):
+            con.execute(f"CREATE STREAM {stream} (id INTEGER, {columns})")
+        for n in range(6):
+            row = [(VALUES[kind] + ["NULL"] * 6)[n] for kind in types.values()]
+            con.execute(f"INSERT INTO s VALUES ({n}, {', '.join(row)})")
+    assert headrace("topic", "export", "db", "s", f"s.{suffix}").stderr == "6 rows exported\n"
+    assert headrace("topic", "import", "db", "t", f"s.{suffix}").stderr == "6 rows imported\n"
+    with headrace_connect(tmp_path / "db") as con:
+        before, after = (con.execute(f"SELECT * FROM {name} ORDER BY id").fetchall() for name in ("s", "t"))
+    assert repr(after) == repr(before)  # as text, in which nan is nan
+    assert headrace("topic", "verify", "db").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"d": "2020-01-01"}\n{"d": "someday"}\n', ['column "d"', "someday"]),
+        ('{"l": ["many"]}\n', ['column "l"', "many"]),
+        ('{"d": "2020-01-01", "n": 1}\n[5]\n', ["x.jsonl"]),
+        ('{"d": "2020-01-01"}\n5\n', ["from object to number"]),
+        ('{"d": "2020-01-01"}\n{"d": ', ['could not read "x.jsonl"']),
+        ('{"d": null}\n' * 20_000 + '{"e": 1}\n', ['a column "e" that its first lines have not']),
+    ],
+)
+def test_json_lines_that_do_not_fit(headrace: Headrace, tmp_path: Path, content: str, said: list[str]) -> None:
+    headrace("db", "-c", "CREATE STREAM s (n INTEGER, d DATE, l INTEGER[])")
+    (tmp_path / "x.jsonl").write_text(content)
+    done = headrace("topic", "import", "db", "s", "x.jsonl")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    for part in said:
+        assert part in done.stderr
