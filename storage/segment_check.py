@@ -221,6 +221,9 @@ def _check_footer(place: Place, path: Path, buffer: pa.Buffer, frames: _Frames, 
     try:
         with pa.ipc.open_file(buffer) as file:
             fits = fits and file.schema.equals(schema) and file.num_record_batches == len(frames.metadata_sizes)
+            for number, position in enumerate(frames.index.positions if fits else ()):
+                frame = pa.ipc.read_record_batch(pa.ipc.read_message(buffer.slice(position)), schema)
+                fits = fits and file.get_batch(number).serialize().equals(frame.serialize())  # NaN is NaN here
     except (pa.ArrowException, OSError):
         fits = False
     if not fits:
