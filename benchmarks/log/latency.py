@@ -3,7 +3,7 @@
 Every millisecond a batch is due, on a schedule that does not wait for anything: a batch that is sent late counts from
 when it was due, so that nothing is left out (coordinated omission). The reader is a read-only process with a consumer.
 The first second is not counted. `append` is `con.append(..., wait=False)`, `producer` is `producer.send` with its
-linger.
+linger. Before each rate stands what the disk alone takes on that schedule: no log on it can be quicker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pyarrow as pa
 
 import headrace
 
-from . import rows
+from . import disk, rows
 from .table import Line, Missing
 
 RATES = (1_000, 100_000, 1_000_000, 2_000_000)  # rows a second
@@ -33,15 +33,20 @@ Times = npt.NDArray[np.int64]  # nanoseconds
 
 
 def run(quick: bool) -> list[Line]:
-    """A line for each rate and way, over 10 seconds, or 1 if `quick`."""
+    """A line for each rate and way, over 10 seconds, or 1 if `quick`; and for the disk alone."""
     if find_spec("hdrh") is None:
         raise Missing("hdrhistogram is not installed: pip install 'headrace[bench]'")
-    return [
-        Line(f"end to end, {rate:,} rows/s, {way}", achieved, percentiles(latencies, counts))
-        for rate in RATES
-        for way in ("append", "producer")
-        for achieved, latencies, counts in [_measure(rate, way, 1.0 if quick else 10.0)]
-    ]
+    seconds, lines = 1.0 if quick else 10.0, []
+    for rate in RATES:
+        size = round(rate * TICK_S * rows.ROW_BYTES)
+        disk_ns = np.array(disk.schedule_ns(round(seconds / TICK_S), TICK_S, size))
+        lines.append(
+            Line(f"raw disk, {size:,} bytes every ms, synced", time=percentiles(disk_ns, np.ones_like(disk_ns)))
+        )
+        for way in ("append", "producer"):
+            achieved, latencies, counts = _measure(rate, way, seconds)
+            lines.append(Line(f"end to end, {rate:,} rows/s, {way}", achieved, percentiles(latencies, counts)))
+    return lines
 
 
 def percentiles(latencies: Times, counts: Times) -> str:
