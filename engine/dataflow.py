@@ -13,6 +13,8 @@ from .delta import Delta, concat
 from .metrics import Figures
 from .operator import Operator, ResultHolder, Time
 from .operators.map import Map
+from .operators.upsert import Upsert
+from .slot_array import Mask
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,11 @@ class Result:
     def bytes(self) -> int:
         """Memory of the rows that are kept here and in no operator. Units: bytes."""
         return 0 if self._kept is None else self._kept.bytes
+
+    def find(self, keys: pa.RecordBatch) -> tuple[Mask, pa.RecordBatch]:
+        """Which of `keys` there are in a table with a key, and their rows; without reading the others."""
+        assert isinstance(self._holder, Upsert), "only what is kept by key is found by it"
+        return self._holder.find(keys)
 
     def rows(self) -> pa.Table:
         """All rows at the end of the last epoch; what is returned does not change later."""

@@ -17,6 +17,7 @@ from .delta import Delta, concat
 from .group import Group, Stream, UnreadError, View
 from .metrics import NodeState, ViewState
 from .operator import NO_WATERMARK
+from .slot_array import Mask
 from .subscription import Subscription
 
 
@@ -185,6 +186,15 @@ class Engine:
             marks = {name: self._main.watermark([name]) for name in streams}
             marks |= {name: self._main.watermark(self._views[name].all_streams) for name in views}
             return Reading(self.epoch, tables, ends, marks)
+
+    def find(self, name: str, keys: pa.RecordBatch) -> tuple[Mask, pa.RecordBatch]:
+        """Which of `keys` the table of that name has at the present epoch, and the rows of those, in their order."""
+        with self._locked():
+            self._check()
+            view = self._views[name]
+            if view.error is not None:
+                raise view.error
+            return view.result.find(keys)
 
     def subscribe(self, name: str, *, snapshot: bool) -> Subscription:
         """The changes of a view from the present epoch on, first its rows as they are."""

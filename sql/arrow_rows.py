@@ -10,12 +10,13 @@ import pyarrow as pa
 from ..storage.errors import DataError, ProgrammingError
 from .database import Database
 from .relations import Relation
+from .row_checks import check_nulls
 from .types import connect
-from .writing import check_nulls, require_stream
+from .writing import require_written
 
 
 def conformed(database: Database, stream: str, table: pa.Table) -> tuple[Relation, pa.Table]:
-    """The stream, and the rows with its columns, matched by name; those left out have their defaults, or NULL.
+    """The stream or table, and the rows with its columns, matched by name; those left out have their defaults, or NULL.
 
     Raises: ProgrammingError for a column that the stream has not or a value that does not fit, IntegrityError for a
     NULL that may not be, DataError for a map that SQL could not read.
@@ -25,7 +26,7 @@ def conformed(database: Database, stream: str, table: pa.Table) -> tuple[Relatio
             f"cannot append a {type(table).__name__}",
             hint="Give an Arrow batch or table; a producer takes mappings too.",
         )
-    target = require_stream(database, stream, None)
+    target = require_written(database, stream, None)
     schema = target.schema
     if table.schema.equals(schema, check_metadata=False):
         _check(target, table)
@@ -37,17 +38,9 @@ def conformed(database: Database, stream: str, table: pa.Table) -> tuple[Relatio
     try:
         table = table.select(schema.names).cast(schema)
     except (pa.ArrowException, ValueError) as error:
-        raise ProgrammingError(f'rows do not fit stream "{target.name}"', detail=f"{error}.") from None
+        raise ProgrammingError(f'rows do not fit {target.kind.lower()} "{target.name}"', detail=f"{error}.") from None
     _check(target, table)
     return target, table
-
-
-def batch_of(table: pa.Table) -> pa.RecordBatch:
-    """The rows as one batch."""
-    batches = table.combine_chunks().to_batches()
-    if len(batches) == 1:
-        return batches[0]
-    return pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=table.schema)
 
 
 def _left_out(target: Relation, name: str, rows: int) -> pa.Array:
@@ -70,7 +63,7 @@ def _spelled(target: Relation, names: Sequence[str]) -> list[str]:
         column = target.column(name)
         if column is None:
             raise ProgrammingError(
-                f'stream "{target.name}" has no column "{name}"',
+                f'{target.kind.lower()} "{target.name}" has no column "{name}"',
                 hint=f"Its columns are {', '.join(target.schema.names)}.",
                 sqlstate="42703",
             )

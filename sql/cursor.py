@@ -14,7 +14,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
 from .fidelity import reserved_words, type_complaint
 from .lexer import QUOTED, words
-from .parser_queries import QueryParser, read_expression, read_part, read_query
+from .parser_queries import QueryParser, read_condition, read_expression, read_part, read_query
 from .parser_windows import unexpected
 from .positions import Source, position_of_token
 from .statements import Option
@@ -250,6 +250,14 @@ class Cursor:
             self.unexpected(f"Here should be {what}.")
         self.index += taken
         return node
+
+    def condition(self, what: str, end: int | None = None) -> exp.Expr:
+        """The expression up to token `end`, or to the end."""
+        tokens = self.tokens[self.index : end]
+        if not tokens:
+            self.unexpected(f"Here should be {what}.")
+        self.index += len(tokens)
+        return read_condition(tokens, self.source)
 
     def type(self) -> str:
         """A type of DuckDB's, as it was written."""

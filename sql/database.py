@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from sqlglot import exp
 
@@ -22,7 +23,7 @@ from ..storage.remote_files import RemoteFiles
 from ..storage.tail import TailFolder
 from ..storage.topic import Durability, TopicOptions
 from . import plan as p
-from .declaration import declared, spelled, stream_relation, topic_options
+from .declaration import declared, declared_relation, log_schema, refuse_cleaning, spelled, topic_options
 from .dialect import parse_script
 from .explain import unbounded
 from .late_rows import LateLog
@@ -31,9 +32,10 @@ from .planner import ViewProperties
 from .relations import Relation, Relations, schema_of
 from .statements import CreateStream, CreateView
 from .system import system_relations
+from .turns import Turns
 from .twin import named_tables, table_name
-from .types import Binder
-from .view_plan import ViewPlan, ViewPlanner
+from .types import Binder, quote
+from .view_plan import ViewPlan, ViewPlanner, table_plan
 
 
 class Database:
@@ -55,6 +57,7 @@ class Database:
         self.relations = Relations()
         self.plans: dict[str, ViewPlan] = {}
         self.view_ids: dict[str, int] = {}
+        self.turns = Turns()
         self.default_partitions = default_partitions
         self._properties: dict[str, ViewProperties] = {}
         self._followed: dict[str, ReadableTopic] = {}  # of the streams
@@ -110,7 +113,7 @@ class Database:
         found = list(self.log.notices)
         for relation in self.relations:
             gone = 0
-            if relation.kind == "STREAM":
+            if relation.kind == "STREAM":  # of a table nothing goes that still counts
                 gone = sum(partition.start_offset for partition in self.log.topic(relation.name).partitions)
             names = [f'"{view.name}"' for view in self.readers(relation.name) if view.kind == "MATERIALIZED VIEW"]
             if gone and names:
@@ -134,27 +137,32 @@ class Database:
     # -- streams --------------------------------------------------------------------------------------------------
 
     def create_stream(self, statement: CreateStream, replaced: Relation | None = None) -> list[str]:
-        """Declare a stream and its topic, all of it checked before anything is kept; notices, none so far.
+        """Declare a stream or a table and its topic, all of it checked before anything is kept; notices, none so far.
 
-        A stream that is `replaced` goes first, with its rows.
+        One that is `replaced` goes first, with its rows.
         """
-        relation = stream_relation(self.binder, statement)
+        relation = declared_relation(self.binder, statement)
         options = self._options(statement, relation)
-        partitions = statement.partitions or self.default_partitions
+        spread = relation.kind == "STREAM" or bool(relation.key)
+        partitions = statement.partitions or (self.default_partitions if spread else 1)
         relation = replace(relation, partitions=partitions)
-        key = [spelled(relation, name) for name in statement.partition_by]
+        key = [*relation.key, *(spelled(relation, name) for name in statement.partition_by)]
         properties = {"partitions": partitions, "key": key}
         if replaced is not None:
             self.drop([replaced.name])
-        self.folder.catalog.put(CatalogEntry(relation.name, "STREAM", statement.text, properties))
+        self.folder.catalog.put(CatalogEntry(relation.name, relation.kind, statement.text, properties))
         self._open_stream(relation, options, partitions, key)
         return []
 
     def default_options(self, stream: Relation, headers: str | None) -> TopicOptions:
         """How the log of a stream is kept that says nothing else."""
-        return TopicOptions("none" if self.log.temporary else "group", stream.event_time, headers=headers)
+        cleanup: Literal["compact", "delete"] = "compact" if stream.key else "delete"
+        durability: Durability = "none" if self.log.temporary else "group"
+        return TopicOptions(durability, stream.event_time, cleanup=cleanup, headers=headers)
 
     def _options(self, statement: CreateStream, relation: Relation) -> TopicOptions:
+        if relation.kind == "TABLE":
+            refuse_cleaning(statement.options, statement.start)
         headers = next((column.name for column in statement.columns if column.metadata == "headers"), None)
         return topic_options(statement.options, self.default_options(relation, headers), statement.start)
 
@@ -164,7 +172,7 @@ class Database:
             topic = self.log.topic(relation.name)
         else:
             topic = self.folder.create_topic(
-                relation.name, relation.schema, partitions=partitions, key=key, options=options
+                relation.name, log_schema(relation), partitions=partitions, key=key, options=options
             )
         if topic.options != options:  # an ALTER came so far and no further
             base = self.default_options(relation, topic.options.headers)
@@ -172,6 +180,10 @@ class Database:
         self.relations.add(relation)
         self._followed[relation.name] = topic
         self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us))
+        if relation.kind == "TABLE":
+            plan = table_plan(relation)
+            planned = ViewPlan(exp.select("*").from_(quote(relation.name)), relation.columns, plan, final=False)
+            self._keep(relation.name, 0, planned, self._lower(relation.name, planned, view_id=0))
 
     # -- views ----------------------------------------------------------------------------------------------------
 
@@ -223,7 +235,7 @@ class Database:
         self.engine.add_view(name, self._lower(name, planned, view_id=0), schema_of(planned.columns))
 
     def _lower(self, name: str, planned: ViewPlan, view_id: int) -> Dataflow:
-        kept = [relation.name for relation in self.relations if relation.kind == "MATERIALIZED VIEW"]
+        kept = [relation.name for relation in self.relations if relation.kept]
         around = Surroundings(
             {view.lower(): self.streams_of(view) for view in kept},
             self.late.known(view_id),
@@ -274,10 +286,10 @@ class Database:
 
     def _forget(self, relation: Relation) -> None:
         name = relation.name.lower()
-        if relation.kind == "MATERIALIZED VIEW":
+        if relation.kept:
             self.engine.drop_view(relation.name)
             del self.plans[name], self._properties[name], self.view_ids[name]
-        elif relation.kind == "STREAM":
+        if relation.logged:
             self.engine.drop_stream(relation.name)
             del self._followed[relation.name]
             if self._owned is not None:
@@ -285,8 +297,8 @@ class Database:
         self.relations.remove(name)
 
     def _drop_orphans(self, folder: Folder) -> None:
-        """Drop the topics of no stream: a DROP was committed, and the process died before the files went."""
-        streams = {entry.name for entry in folder.catalog.entries.values() if entry.kind == "STREAM"}
+        """Drop the topics of no stream or table: a DROP was committed, and the process died before the files went."""
+        streams = {entry.name for entry in folder.catalog.entries.values() if entry.kind in ("STREAM", "TABLE")}
         for name in [name for name in folder.topics if name not in streams and name != self.late.NAME]:
             folder.drop_topic(name)
 
@@ -311,7 +323,7 @@ class Database:
         old, self._entries[name] = self.relations.require(name), entry
         statement = parse_script(_in_force(entry, topic).sql)[0]
         assert isinstance(statement, CreateStream)
-        new = replace(stream_relation(self.binder, statement), partitions=old.partitions)
+        new = replace(declared_relation(self.binder, statement), partitions=old.partitions)
         lost = {column.name for column in old.columns if column not in new.columns}
         self.relations.add(new)
         self.engine.end_readers(name, lost, OperationalError(f'stream "{name}" was altered', hint="Start it again."))
@@ -324,7 +336,7 @@ class Database:
             entry = _in_force(known, self.log.topics.get(known.name))
             statement = parse_script(entry.sql)[0]
             if isinstance(statement, CreateStream):
-                relation = stream_relation(self.binder, statement)
+                relation = declared_relation(self.binder, statement)
                 options = self._options(statement, relation)
                 partitions = int(entry.properties["partitions"])
                 self._open_stream(

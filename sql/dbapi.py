@@ -23,13 +23,15 @@ from ..storage.partitioners import Partitioner
 from ..storage.producer import Producer
 from ..storage.remote_files import RemoteFiles
 from ..storage.topic import Durability
-from .arrow_rows import batch_of, conformed
+from .arrow_rows import conformed
 from .consuming import wanted
 from .cursors import Cursor
 from .database import Database
 from .relations import Kind
+from .row_checks import batch_of
 from .session import Session
 from .statements import Statement
+from .tables import append_together
 from .writing import append, require_stream
 
 apilevel = "2.0"
@@ -149,15 +151,15 @@ class Connection:
         return cursor
 
     def append(self, stream: str, rows: pa.Table | pa.RecordBatch, *, wait: bool = True) -> int:
-        """Append Arrow rows whose columns are the stream's by name; how many. `wait`: until they are durable.
+        """Append Arrow rows whose columns are the stream's or table's by name; how many. `wait`: until durable.
 
         Columns that are left out have their defaults.
         """
         self._check()
         table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
         target, table = conformed(self._database, stream, table)
-        if wait:
-            self._session.wrote(target.name, append(self._database, target, table))
+        if wait or target.kind == "TABLE":
+            self._session.wrote(target.name, append(self._database, target, table)[1])
         else:
             topic = self._database.folder.topic(target.name)
             for batch in table.combine_chunks().to_batches(max_chunksize=limits.ROWS_PER_FRAME):
@@ -259,9 +261,8 @@ class Connection:
             gathered.setdefault(target.name, []).append(table)
 
         yield append
-        folder = self._database.folder
-        appends = [(folder.topic(name), batch_of(pa.concat_tables(tables)), None) for name, tables in gathered.items()]
-        for topic, place in folder.append_atomic(appends):
+        together = {name: pa.concat_tables(tables) for name, tables in gathered.items()}
+        for topic, place in append_together(self._database, together):
             self._session.wrote(topic.name, (place,))
 
     def flush(self, timeout_s: float | None = None) -> None:

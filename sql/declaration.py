@@ -1,4 +1,4 @@
-"""What CREATE STREAM declares: a relation, and how its topic is kept."""
+"""What CREATE STREAM and CREATE TABLE declare: a relation, and how its topic is kept."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 from sqlglot import exp
 
 from ..storage import limits
-from ..storage.errors import Position, ProgrammingError
+from ..storage.errors import NotSupportedError, Position, ProgrammingError
+from ..storage.last_rows import WEIGHT_COLUMN
 from ..storage.readable import TopicOptions
 from .blocks import volatile_names
 from .fidelity import reserved_words
-from .relations import Column, Relation
-from .statements import CreateStream
+from .relations import Column, Kind, Relation
+from .statements import CreateStream, CreateTable
 from .twin import interval, refuse_volatile
 from .types import Binder, connect, quote
 
@@ -26,8 +28,10 @@ _DURATIONS = (("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("se
 _NONE = ("none", "infinite", "unlimited", "")
 
 
-def stream_relation(binder: Binder, statement: CreateStream) -> Relation:
-    """The stream as SQL sees it, every part of the statement checked."""
+def declared_relation(binder: Binder, statement: CreateStream) -> Relation:
+    """The stream or the table as SQL sees it, every part of the statement checked."""
+    kind: Kind = "TABLE" if isinstance(statement, CreateTable) else "STREAM"
+    key = tuple(statement.primary_key) if isinstance(statement, CreateTable) else ()
     columns: list[Column] = []
     defaults: dict[str, exp.Expr] = {}
     for definition in statement.columns:
@@ -35,9 +39,10 @@ def stream_relation(binder: Binder, statement: CreateStream) -> Relation:
             raise ProgrammingError(
                 f'column "{definition.name}" is declared twice', position=definition.position, sqlstate="42701"
             )
-        column = binder.column(
-            definition.name, definition.type, nullable=not definition.not_null, position=definition.position
-        )
+        nullable = not definition.not_null and definition.name.lower() not in (name.lower() for name in key)
+        column = binder.column(definition.name, definition.type, nullable=nullable, position=definition.position)
+        if kind == "TABLE":
+            _check_table_column(column, definition.position, keyed=not nullable and not definition.not_null)
         if definition.default is not None:
             check_default(binder, definition.default, column)
             defaults[column.name] = definition.default
@@ -48,7 +53,9 @@ def stream_relation(binder: Binder, statement: CreateStream) -> Relation:
         time = next((c for c in columns if c.name.lower() == mark.column.lower()), None)
         if time is None:
             raise ProgrammingError(
-                f'stream "{statement.name}" has no column "{mark.column}"', position=mark.position, sqlstate="42703"
+                f'{kind.lower()} "{statement.name}" has no column "{mark.column}"',
+                position=mark.position,
+                sqlstate="42703",
             )
         if time.type not in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
             raise ProgrammingError(
@@ -61,14 +68,41 @@ def stream_relation(binder: Binder, statement: CreateStream) -> Relation:
     if statement.partitions is not None and not 1 <= statement.partitions <= limits.PARTITIONS_MAX:
         raise ProgrammingError(
             f"cannot have {statement.partitions} partitions",
-            detail=f"A stream has 1 to {limits.PARTITIONS_MAX}.",
+            detail=f"A {kind.lower()} has 1 to {limits.PARTITIONS_MAX}.",
             position=statement.start,
         )
     delay = statement.watermark.delay_us if statement.watermark is not None else 0
-    relation = Relation(statement.name, "STREAM", tuple(columns), statement.text, None, event_time, delay, defaults)
+    relation = Relation(statement.name, kind, tuple(columns), statement.text, None, event_time, delay, defaults)
     for name in statement.partition_by:
         spelled(relation, name)
-    return relation
+    if kind == "TABLE" and not key and (statement.partitions or 1) > 1:
+        raise NotSupportedError(
+            f"cannot spread a table without a key over {statement.partitions} partitions",
+            detail="What deletes a row must come after the row, and only a partition has an order.",
+            hint="Declare a PRIMARY KEY.",
+            position=statement.start,
+        )
+    return replace(relation, key=tuple(spelled(relation, name) for name in key))
+
+
+def _check_table_column(column: Column, position: Position, *, keyed: bool) -> None:
+    if column.name.lower() == WEIGHT_COLUMN:
+        raise ProgrammingError(
+            f'a table cannot have a column "{column.name}"', detail="Its log has one of that name.", position=position
+        )
+    if keyed and pa.types.is_nested(column.arrow):
+        raise NotSupportedError(
+            f'cannot use "{column.name}" of type {column.type} as a key',
+            detail="Keys are compared whole, and lists, structs and maps cannot be compared.",
+            position=position,
+        )
+
+
+def log_schema(relation: Relation) -> pa.Schema:
+    """The columns of the relation's topic: a table's has for each row whether it comes or goes as well."""
+    if relation.kind == "TABLE":
+        return relation.schema.append(pa.field(WEIGHT_COLUMN, pa.int8()))
+    return relation.schema
 
 
 def check_default(binder: Binder, default: exp.Expr, column: Column) -> None:
@@ -85,7 +119,7 @@ def spelled(relation: Relation, name: str) -> str:
     column = relation.column(name)
     if column is None:
         raise ProgrammingError(
-            f'stream "{relation.name}" has no column "{name}"',
+            f'{relation.kind.lower()} "{relation.name}" has no column "{name}"',
             hint=f"Its columns are {', '.join(quote(c.name) for c in relation.columns)}.",
             sqlstate="42703",
         )
@@ -107,6 +141,17 @@ def topic_options(options: Mapping[str, Any], base: TopicOptions, position: Posi
                 f"cannot set {name} to {value!r}", hint=f"Give {expected}.", position=position
             ) from None
     return TopicOptions(**values)
+
+
+def refuse_cleaning(options: Mapping[str, Any], position: Position) -> None:
+    """Raises: ProgrammingError for an option by which rows of a table would go that are still there."""
+    for name in options:
+        if name in ("cleanup", "retention", "retention_bytes"):
+            raise ProgrammingError(
+                f'a table has no option "{name}"',
+                detail="Its rows stay until they are deleted; what was superseded is compacted away by itself.",
+                position=position,
+            )
 
 
 def option_defaults(

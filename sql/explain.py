@@ -91,8 +91,12 @@ def _describe(plan: Plan) -> tuple[str, str]:
             names = ", ".join(column.name for column in plan.columns)
             return f"scan {plan.stream} ({names})" + _time(plan), "none; reads the log"
         case p.ViewScan():
-            kind = "append-only" if plan.append_only else "retracts"
-            return f"scan view {plan.view} ({kind})", "none; reads the view's changelog"
+            what, kind = "table" if plan.table else "view", "append-only" if plan.append_only else "retracts"
+            return f"scan {what} {plan.view} ({kind})", f"none; reads the {what}'s changelog"
+        case p.Changelog():
+            if plan.key:
+                return f"upsert: the last row by {', '.join(plan.key)}", "one row per key, as many as there are"
+            return "weighted: rows as often as their weights say", "none here; the table keeps its rows"
         case p.Late():
             return f"late: rows whose {_window(plan.window)} has closed go to system.late_rows", "the watermark"
         case p.Map():

@@ -13,6 +13,8 @@ from ..engine.operators.assign_window import AssignWindow
 from ..engine.operators.late import Late, LateRows
 from ..engine.operators.map import Map
 from ..engine.operators.recompute import Recompute
+from ..engine.operators.upsert import Upsert
+from ..engine.operators.weighted import Weighted
 from ..engine.operators.window_aggregate import WindowAggregate
 from . import plan as p
 from .expressions import compile_map
@@ -60,6 +62,8 @@ def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -
             source = Source(plan.view, tuple(column.name for column in plan.columns), is_view=True)
             nodes.append(Node(None, source=source, streams=around.view_streams[plan.view.lower()]))
             return len(nodes) - 1
+        case p.Changelog():
+            operator = Upsert(plan.key, schema) if plan.key else Weighted(schema)
         case p.Late():
             stream = plan.input.stream
             operator = Late(plan.window, plan.time, schema, lambda rows: around.report_late(stream, rows))

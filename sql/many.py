@@ -13,12 +13,12 @@ from ..storage.errors import DataError, ProgrammingError
 from .session import Outcome, Session
 from .statements import Insert
 from .types import connect, translate
-from .writing import append, conform, require_stream, target_columns
+from .writing import append, conform, require_written, target_columns
 
 
 def insert_many(session: Session, statement: Insert, rows: Sequence[Sequence[Any]]) -> Outcome:
     """Append a row per parameter row of an INSERT whose VALUES is one row of `?` only; all of them, or none."""
-    target = require_stream(session.database, statement.name, statement.position)
+    target = require_written(session.database, statement.name, statement.position)
     names = target_columns(target, statement.columns, statement.position)
     tuples = list(statement.query.find_all(exp.Tuple))
     marks = list(statement.query.find_all(exp.Placeholder, exp.Parameter))
@@ -40,5 +40,6 @@ def insert_many(session: Session, statement: Insert, rows: Sequence[Sequence[Any
         raise translate(error) from None
     finally:
         connection.close()
-    session.wrote(target.name, append(session.database, target, table))
-    return Outcome(f"INSERT 0 {table.num_rows}", rowcount=table.num_rows)
+    count, appended = append(session.database, target, table, statement.conflict)
+    session.wrote(target.name, appended)
+    return Outcome(f"INSERT 0 {count}", rowcount=count)

@@ -1,4 +1,4 @@
-"""Reading ALTER STREAM and DELETE: what changes a stream that is there."""
+"""Reading ALTER STREAM and DELETE: what changes a relation that is there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 from .cursor import Cursor
 from .parser_streams import column
+from .parser_tables import delete_rows
 from .statements import (
     AddColumn,
     AlterStream,
     AlterType,
     Delete,
+    DeleteRows,
     DropColumn,
     RenameColumn,
     ResetOptions,
@@ -19,8 +21,6 @@ from .statements import (
 )
 
 _CHANGES = ("ADD COLUMN", "DROP COLUMN", "RENAME COLUMN", "ALTER COLUMN", "SET", "RESET")
-_APPEND_ONLY = "A stream is append-only: only its oldest rows go, all before a place."
-_BEFORE = "DELETE FROM stream BEFORE OFFSET n [PARTITION p], or BEFORE TIMESTAMP 'time'."
 
 
 def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream:
@@ -38,13 +38,13 @@ def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream:
     return AlterStream(name=name, change=change, if_exists=if_exists, position=position, **place)
 
 
-def delete(cursor: Cursor, place: dict[str, Any]) -> Delete:
+def delete(cursor: Cursor, place: dict[str, Any]) -> Delete | DeleteRows:
     """The rest of DELETE."""
     cursor.expect("FROM")
     position = cursor.position
-    name = cursor.relation("the stream's name")
+    name = cursor.relation("the name of a table or a stream")
     if not cursor.accept("BEFORE"):
-        cursor.not_yet("DELETE takes no rows from the middle of a stream", detail=_APPEND_ONLY, hint=_BEFORE)
+        return delete_rows(cursor, name, place, position=position)
     if cursor.accept("OFFSET"):
         offset = cursor.integer("an offset")
         partition = cursor.integer("a partition") if cursor.accept("PARTITION") else None

@@ -9,6 +9,7 @@ from sqlglot import exp
 from .cursor import Cursor
 from .lexer import words
 from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
+from .parser_tables import find_conflict, on_conflict, or_action
 from .positions import position_of, position_of_token
 from .statements import Copy, CopyFormat, CreateView, Insert, Subscribe
 
@@ -55,10 +56,11 @@ def create_view(cursor: Cursor, *, materialized: bool, or_replace: bool, place: 
 
 def insert(cursor: Cursor, place: dict[str, Any]) -> Insert:
     """The rest of INSERT."""
-    if cursor.word in ("OR", "OVERWRITE"):
-        cursor.not_yet(f"INSERT {cursor.word} is not supported", hint="A stream is append-only: INSERT INTO.")
+    if cursor.word == "OVERWRITE":
+        cursor.not_yet("INSERT OVERWRITE is not supported", hint="A stream is append-only: INSERT INTO.")
+    conflict = or_action(cursor)
     cursor.expect("INTO")
-    position, name = cursor.position, cursor.relation("the stream's name")
+    position, name = cursor.position, cursor.relation("the name of a stream or a table")
     inner = cursor.words_at(1)
     named = cursor.at_mark("(") and not cursor.at_mark("(", 1) and (not inner or inner[0] not in QUERY_WORDS)
     columns = cursor.names("a column") if named else ()
@@ -67,23 +69,28 @@ def insert(cursor: Cursor, place: dict[str, Any]) -> Insert:
         if cursor.accept(clause):
             hint = "Name the columns: INSERT INTO bids (price, ts) VALUES (...)."
             cursor.not_yet(f"INSERT ... {clause} is not supported", position=at, hint=hint)
-    _refuse_conflicts(cursor)
+    _refuse_returning(cursor)
     if not starts_query(cursor):
         cursor.unexpected("Here should be VALUES (...) or a query.")
-    query, emit = query_and_emit(cursor)
+    end = find_conflict(cursor)
+    rows = Cursor(cursor.source, cursor.tokens[:end], cursor.index)
+    query, emit = query_and_emit(rows)
+    cursor.index = rows.index
     if emit is not None:
         hint = "Keep the result in a MATERIALIZED VIEW."
         cursor.not_yet("INSERT ... EMIT is not supported yet", position=emit.position, hint=hint)
-    return Insert(name=name, columns=columns, query=query, position=position, **place)
+    if end is not None:
+        if conflict is not None:
+            cursor.wrong("OR REPLACE and ON CONFLICT say the same thing in two ways", position=conflict.position)
+        conflict = on_conflict(cursor)
+    return Insert(name=name, columns=columns, query=query, conflict=conflict, position=position, **place)
 
 
-def _refuse_conflicts(cursor: Cursor) -> None:
-    """Raise for what may follow the rows of an INSERT elsewhere, and for DEFAULT among them."""
+def _refuse_returning(cursor: Cursor) -> None:
+    """Raise for RETURNING after the rows of an INSERT, and for DEFAULT among them."""
     for index, token, depth in cursor.depths():
-        following = cursor.words_at(index - cursor.index + 1)
-        if depth == 0 and (words(token) == ["RETURNING"] or words(token) + following == ["ON", "CONFLICT"]):
-            clause = " ".join([*words(token), *following][: 2 if following == ["CONFLICT"] else 1])
-            cursor.not_yet(f"INSERT ... {clause} is not supported", position=position_of_token(token))
+        if depth == 0 and words(token) == ["RETURNING"]:
+            cursor.not_yet("RETURNING is not supported yet", position=position_of_token(token))
         before = cursor.tokens[index - 1].text
         if depth == 1 and words(token) == ["DEFAULT"] and cursor.word == "VALUES" and before in ("(", ","):
             hint = "Leave the column out of the list of columns."

@@ -82,7 +82,8 @@ class QueryParser(WindowParser):
             ) from None
         except ParseError as error:
             said = str(error.errors[0].get("description", "")) if error.errors else ""
-            detail = None if "nexpected token" in said or "class 'sqlglot" in said or not said else f"{said}."
+            ours = said and not any(part in said for part in ("nexpected token", "class 'sqlglot", "Failed to"))
+            detail = f"{said}." if ours else None
             raise unexpected(self._curr or None, self._prev or tokens[-1], detail=detail) from None
 
     def parse_query(self) -> exp.Expr | None:
@@ -172,6 +173,17 @@ def read_expression(tokens: Sequence[Token], source: Source) -> tuple[exp.Expr |
     written = _confirm(tokens[:taken], source, parser.blanks, before="SELECT ")
     _compare(written, exp.Select(expressions=[node.copy()]), tokens[:taken], before="SELECT ")
     return node, taken
+
+
+def read_condition(tokens: Sequence[Token], source: Source) -> exp.Expr:
+    """The expression that all of `tokens` are, AND, OR and comparisons included."""
+    parser = QueryParser(dialect=Headrace)
+    node, taken = parser.run(lambda self: self._parse_disjunction(), tokens, source)
+    written = _confirm(tokens, source, parser.blanks, before="SELECT ")
+    if node is None or taken < len(tokens):
+        raise unexpected(tokens[taken], tokens[-1])
+    _compare(written, exp.Select(expressions=[node.copy()]), tokens, before="SELECT ")
+    return node
 
 
 def read_part(parse: Callable[[QueryParser], T], tokens: Sequence[Token], source: Source) -> tuple[T, int]:

@@ -10,6 +10,7 @@ from .parser_alter import alter, delete
 from .parser_data import copy, create_view, insert, subscribe
 from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
 from .parser_streams import create_stream
+from .parser_tables import create_table, truncate, update
 from .positions import position_of_token
 from .statements import Describe, Drop, Explain, ExplainMode, Reset, Select, Set, Show, Statement, Verify
 
@@ -40,9 +41,7 @@ _NOT_SUPPORTED: dict[str, str | None] = {  # statements that mean something, and
     "ROLLBACK": "Each statement is a transaction of its own.",
     "START": "Each statement is a transaction of its own.",
     "SUMMARIZE": "Write SELECT count(*), min(x), max(x) FROM it.",
-    "TRUNCATE": "DROP it and CREATE it again.",
     "UNPIVOT": "Write SELECT * FROM (UNPIVOT ...).",
-    "UPDATE": "A stream is append-only; INSERT newer rows.",
     "USE": "A folder is one database; there is nothing to change to.",
     "VACUUM": None,
 }
@@ -57,7 +56,6 @@ _CREATE_NOT_SUPPORTED: dict[str, str | None] = {
     "SEQUENCE": None,
     "SINK": None,
     "SOURCE": "CREATE STREAM, then COPY or INSERT into it.",
-    "TABLE": "CREATE STREAM keeps rows; CREATE MATERIALIZED VIEW keeps a query's result.",
     "TEMP": "A connection to :memory: is temporary as a whole.",
     "TEMPORARY": "A connection to :memory: is temporary as a whole.",
     "TYPE": None,
@@ -86,13 +84,15 @@ def _create(cursor: Cursor, place: dict[str, Any]) -> Statement:
     or_replace = cursor.accept("OR REPLACE")
     if cursor.accept("STREAM"):
         return create_stream(cursor, or_replace=or_replace, place=place)
+    if cursor.accept("TABLE"):
+        return create_table(cursor, or_replace=or_replace, place=place)
     if cursor.accept("VIEW"):
         return create_view(cursor, materialized=False, or_replace=or_replace, place=place)
     if cursor.accept("MATERIALIZED VIEW"):
         return create_view(cursor, materialized=True, or_replace=or_replace, place=place)
     if cursor.word in _CREATE_NOT_SUPPORTED:
         cursor.not_yet(f"CREATE {cursor.word} is not supported yet", hint=_CREATE_NOT_SUPPORTED[cursor.word])
-    return cursor.choice("something to CREATE", ("STREAM", "VIEW", "MATERIALIZED VIEW"))
+    return cursor.choice("something to CREATE", ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW"))
 
 
 def _show(cursor: Cursor, place: dict[str, Any]) -> Show:
@@ -155,9 +155,9 @@ def _explain(cursor: Cursor, place: dict[str, Any]) -> Explain:
 def _verify(cursor: Cursor, place: dict[str, Any]) -> Verify:
     if cursor.token is None or cursor.accept("ALL VIEWS") or cursor.accept("VIEWS"):
         return Verify(name=None, **place)
-    if not cursor.accept("MATERIALIZED VIEW"):
+    if not (cursor.accept("MATERIALIZED VIEW") or cursor.accept("TABLE")):
         cursor.expect("VIEW")
-    return Verify(name=cursor.relation("the view's name"), **place)
+    return Verify(name=cursor.relation("the name of a view or a table"), **place)
 
 
 def _set(cursor: Cursor, place: dict[str, Any]) -> Set:
@@ -188,5 +188,7 @@ STATEMENTS: dict[str, Callable[[Cursor, dict[str, Any]], Statement]] = {
     "SET": _set,
     "SHOW": _show,
     "SUBSCRIBE": subscribe,
+    "TRUNCATE": truncate,
+    "UPDATE": update,
     "VERIFY": _verify,
 }

@@ -1,8 +1,8 @@
-"""Reading CREATE STREAM: columns, the watermark, partitions and options."""
+"""Reading CREATE STREAM and what CREATE TABLE has in common with it: columns, the watermark, partitions, options."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from sqlglot import exp
 
@@ -13,7 +13,7 @@ from .positions import position_of
 from .statements import ColumnDefinition, CreateStream, Watermark
 
 _NOT_YET = {  # what may follow a column's type one day, and what to do until then
-    "PRIMARY KEY": "A stream is append-only; leave the key out, or spread it with PARTITIONED BY (column).",
+    "PRIMARY KEY": "A stream is append-only: PARTITIONED BY (column) spreads it, and CREATE TABLE has keys.",
     "UNIQUE": "A stream is append-only; leave it out.",
     "CHECK": "Leave it out, and filter in a view.",
     "REFERENCES": "Leave it out.",
@@ -30,35 +30,41 @@ def create_stream(cursor: Cursor, *, or_replace: bool, place: dict[str, Any]) ->
     name = cursor.relation("the stream's name")
     if cursor.word == "AS":
         _refuse_as(cursor, name)
-    columns, watermark = _columns(cursor)
-    clauses: dict[str, Any] = {}
-    while cursor.token is not None:
-        position = cursor.position
-        clause, value = _clause(cursor, name, columns)
-        if clause in clauses:
-            cursor.wrong("this clause is given twice", position=position)
-        clauses[clause] = value
+    columns, watermark, _ = read_columns(cursor, "stream")
     return CreateStream(
         name=name,
         columns=columns,
         watermark=watermark,
-        partition_by=clauses.get("partition_by", ()),
-        partitions=clauses.get("partitions"),
-        options=clauses.get("options", {}),
         if_not_exists=if_not_exists,
         or_replace=or_replace,
+        **read_clauses(cursor, name, columns, "stream"),
         **place,
     )
 
 
-def _clause(cursor: Cursor, name: str, columns: tuple[ColumnDefinition, ...]) -> tuple[str, Any]:
-    """One clause after the columns, as a field of CreateStream and its value."""
-    if cursor.accept("PARTITIONED BY") or cursor.accept("PARTITION BY"):
+def read_clauses(
+    cursor: Cursor, name: str, columns: tuple[ColumnDefinition, ...], kind: Literal["stream", "table"]
+) -> dict[str, Any]:
+    """The clauses after the columns, as fields of CreateStream with their values."""
+    clauses: dict[str, Any] = {}
+    while cursor.token is not None:
+        position = cursor.position
+        clause, value = _clause(cursor, name, columns, kind)
+        if clause in clauses:
+            cursor.wrong("this clause is given twice", position=position)
+        clauses[clause] = value
+    return clauses
+
+
+def _clause(cursor: Cursor, name: str, columns: tuple[ColumnDefinition, ...], kind: str) -> tuple[str, Any]:
+    if kind == "stream" and (cursor.accept("PARTITIONED BY") or cursor.accept("PARTITION BY")):
         return "partition_by", _partition_by(cursor, columns)
     if cursor.accept("INTO"):
-        return "partitions", _partitions(cursor)
+        return "partitions", _partitions(cursor, kind)
     if cursor.accept("WITH"):
         return "options", cursor.options(bare=False)
+    if kind == "table":
+        cursor.unexpected("After the columns come INTO n PARTITIONS and WITH (...).")
     if cursor.word == "AS":
         _refuse_as(cursor, name)
     return cursor.unexpected("After the columns come PARTITIONED BY (...), INTO n PARTITIONS and WITH (...).")
@@ -69,41 +75,81 @@ def _refuse_as(cursor: Cursor, name: str) -> NoReturn:
     cursor.not_yet("CREATE STREAM ... AS is not supported yet", hint=hint)
 
 
-def _columns(cursor: Cursor) -> tuple[tuple[ColumnDefinition, ...], Watermark | None]:
+def read_columns(
+    cursor: Cursor, kind: Literal["stream", "table"]
+) -> tuple[tuple[ColumnDefinition, ...], Watermark | None, tuple[str, ...]]:
+    """( ... ) of CREATE: the columns, the watermark, and the columns of the PRIMARY KEY, which only a table has."""
     columns: dict[str, ColumnDefinition] = {}
     watermark: Watermark | None = None
+    key: _Key | None = None
     cursor.expect_mark("(")
     first = True
     while first or cursor.accept_mark(","):
         first, position = False, cursor.position
-        for constraint in ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY", "CONSTRAINT"):
-            index = cursor.index
-            if cursor.accept(constraint):
-                if cursor.token is not None and (cursor.token.text == "(" or constraint == "CONSTRAINT"):
-                    cursor.not_yet(f"a stream has no {constraint}", position=position, hint=_NOT_YET.get(constraint))
-                cursor.index = index
+        named = _constraint(cursor, kind)
+        if named is not None:
+            key = _one_key(cursor, key, _Key(named, position))
+            continue
         if cursor.accept("WATERMARK FOR"):
             if watermark is not None:
-                cursor.wrong("a stream has one watermark", position=position)
+                cursor.wrong(f"a {kind} has one watermark", position=position)
             watermark = _watermark(cursor, position)
             continue
-        definition = column(cursor, position)
+        definition = column(cursor, position, kind)
+        if definition.primary_key:
+            key = _one_key(cursor, key, _Key((definition.name,), position))
         if definition.name.lower() in columns:
             cursor.wrong(f'column "{definition.name}" is declared twice', position=position)
         columns[definition.name.lower()] = definition
     cursor.expect_mark(")")
     if not columns:
-        cursor.wrong("a stream needs at least one column")
+        cursor.wrong(f"a {kind} needs at least one column")
     if watermark is not None:
         declared = columns.get(watermark.column.lower())
         if declared is None:
             cursor.wrong(f'the watermark\'s column "{watermark.column}" is not declared', position=watermark.position)
         watermark = Watermark(declared.name, watermark.delay_us, watermark.position)
-    return tuple(columns.values()), watermark
+    for name in key.columns if key is not None else ():
+        if name.lower() not in columns:
+            cursor.wrong(f'column "{name}" of the key is not declared', position=key.position if key else None)
+    return tuple(columns.values()), watermark, () if key is None else key.columns
 
 
-def column(cursor: Cursor, position: Position) -> ColumnDefinition:
-    """One column's name, type, NOT NULL, DEFAULT and METADATA."""
+def _constraint(cursor: Cursor, kind: str) -> tuple[str, ...] | None:
+    """The columns of PRIMARY KEY (...), if that comes next; other constraints there are none."""
+    index, position = cursor.index, cursor.position
+    for constraint in ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY", "CONSTRAINT"):
+        if cursor.accept(constraint):
+            if cursor.token is not None and (cursor.token.text == "(" or constraint == "CONSTRAINT"):
+                if kind == "stream" or constraint != "PRIMARY KEY":
+                    cursor.not_yet(f"a {kind} has no {constraint}", position=position, hint=_hint(constraint, kind))
+                columns = cursor.names("a column")
+                _not_enforced(cursor)
+                return columns
+            cursor.index = index
+    return None
+
+
+class _Key(NamedTuple):
+    columns: tuple[str, ...]
+    position: Position
+
+
+def _one_key(cursor: Cursor, known: _Key | None, key: _Key) -> _Key:
+    if known is not None:
+        hint = "A key of several columns is PRIMARY KEY (a, b) after them."
+        cursor.wrong("a table has one PRIMARY KEY", position=key.position, hint=hint)
+    return key
+
+
+def _not_enforced(cursor: Cursor) -> None:
+    position = cursor.position
+    if cursor.accept("NOT ENFORCED"):
+        cursor.not_yet("a key is always enforced", position=position, hint="Leave NOT ENFORCED out.")
+
+
+def column(cursor: Cursor, position: Position, kind: Literal["stream", "table"] = "stream") -> ColumnDefinition:
+    """One column's name, type, NOT NULL, DEFAULT, and METADATA of a stream or PRIMARY KEY of a table."""
     name = cursor.name("a column's name")
     if cursor.word == "AS":
         cursor.not_yet("computed columns are not supported yet", hint=_NOT_YET["AS"])
@@ -111,6 +157,7 @@ def column(cursor: Cursor, position: Position) -> ColumnDefinition:
     nullable: bool | None = None
     default: exp.Expr | None = None
     metadata: str | None = None
+    primary_key = False
     while cursor.token is not None and cursor.token.text not in (",", ")"):
         at = cursor.position
         if cursor.accept("NOT NULL") or cursor.accept("NULL"):
@@ -124,16 +171,32 @@ def column(cursor: Cursor, position: Position) -> ColumnDefinition:
             default = cursor.expression("the default")
             for node in default.find_all(exp.Column, exp.Placeholder, exp.Query, exp.AggFunc, exp.Window):
                 cursor.wrong("a default must be a value by itself", position=position_of(node) or at)
-        elif cursor.accept("METADATA"):
+        elif kind == "table" and cursor.accept("PRIMARY KEY"):
+            primary_key = True
+            _not_enforced(cursor)
+        elif kind == "stream" and cursor.accept("METADATA"):
             metadata = _metadata(cursor, name, type_text, position)
         else:
-            for clause, hint in _NOT_YET.items():
+            for clause in _NOT_YET:
                 if cursor.accept(clause):
-                    cursor.not_yet(f"{clause} is not supported on a stream's column", position=at, hint=hint)
-            cursor.unexpected("After a column's type come NOT NULL and DEFAULT.")
+                    headline = f"{clause} is not supported on a {kind}'s column"
+                    cursor.not_yet(headline, position=at, hint=_hint(clause, kind))
+            key = ", PRIMARY KEY" if kind == "table" else ""
+            cursor.unexpected(f"After a column's type come NOT NULL{key} and DEFAULT.")
     return ColumnDefinition(
-        name=name, type=type_text, not_null=nullable is False, default=default, metadata=metadata, position=position
+        name=name,
+        type=type_text,
+        not_null=nullable is False,
+        default=default,
+        metadata=metadata,
+        primary_key=primary_key,
+        position=position,
     )
+
+
+def _hint(clause: str, kind: str) -> str | None:
+    hint = _NOT_YET.get(clause)
+    return None if hint is None or kind == "stream" else hint.replace("A stream is append-only; leave", "Leave")
 
 
 def _metadata(cursor: Cursor, name: str, type_text: str, position: Position) -> str:
@@ -182,10 +245,10 @@ def _partition_by(cursor: Cursor, columns: tuple[ColumnDefinition, ...]) -> tupl
     return tuple(known[name.lower()] for name in names)
 
 
-def _partitions(cursor: Cursor) -> int:
+def _partitions(cursor: Cursor, kind: str) -> int:
     position, partitions = cursor.position, cursor.integer("the number of partitions")
     if not cursor.accept("PARTITIONS"):
         cursor.expect("PARTITION")
     if partitions < 1:
-        cursor.wrong("a stream has at least one partition", position=position)
+        cursor.wrong(f"a {kind} has at least one partition", position=position)
     return partitions

@@ -23,13 +23,23 @@ class Scan:
 
 @dataclass(frozen=True)
 class ViewScan:
-    """The changelog of a materialized view of the same database, from its present rows on."""
+    """The changes of a materialized view or a table of the same database, from its present rows on."""
 
     view: str
     columns: tuple[Column, ...]
     append_only: bool
     time_columns: frozenset[str]
     key: tuple[str, ...] | None
+    table: bool = False
+
+
+@dataclass(frozen=True)
+class Changelog:
+    """The changes of a table, as its log `input` tells them: by `key`, or else by the weight of each row."""
+
+    input: Scan
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class Recompute:
     partition: tuple[tuple[str, ...], ...] = field(default=())
 
 
-Plan = Scan | ViewScan | Late | Map | AssignWindow | WindowAggregate | Aggregate | Recompute
+Plan = Scan | ViewScan | Changelog | Late | Map | AssignWindow | WindowAggregate | Aggregate | Recompute
 
 
 def inputs_of(plan: Plan) -> tuple[Plan, ...]:
@@ -140,7 +150,7 @@ def append_only(plan: Plan) -> bool:
             return append_only(plan.input)
         case WindowAggregate():
             return plan.final
-        case Aggregate() | Recompute():
+        case Changelog() | Aggregate() | Recompute():
             return False
 
 
@@ -159,7 +169,7 @@ def time_columns(plan: Plan) -> frozenset[str]:
         case WindowAggregate():
             names = {column.name for column in plan.columns}
             return frozenset({"window_time"} & names) if plan.time in time_columns(plan.input) else frozenset()
-        case AssignWindow() | Aggregate() | Recompute():
+        case Changelog() | AssignWindow() | Aggregate() | Recompute():
             return frozenset()
 
 
@@ -180,5 +190,7 @@ def key(plan: Plan) -> tuple[str, ...] | None:
             return None if start is None else (start, *plan.keys)
         case Aggregate():
             return plan.keys
+        case Changelog():
+            return plan.key or None
         case Scan() | Late() | AssignWindow() | Recompute():
             return None

@@ -190,11 +190,10 @@ class Planner:
     def _table(self, table: exp.Table, used: frozenset[str] | None) -> Plan:
         relation = self._relations.require(table.name)
         columns = tuple(c for c in relation.columns if used is None or c.name.lower() in used)
-        if relation.kind == "MATERIALIZED VIEW":
-            properties = self._views[relation.name.lower()]
-            return p.ViewScan(
-                relation.name, relation.columns, properties.append_only, properties.time_columns, properties.key
-            )
+        if relation.kept:
+            known, is_table = self._views[relation.name.lower()], relation.kind == "TABLE"
+            columns = relation.columns
+            return p.ViewScan(relation.name, columns, known.append_only, known.time_columns, known.key, is_table)
         if not columns:  # count(*) needs the rows, if none of their values: read the narrowest column
             columns = (min(relation.columns, key=lambda c: c.arrow.bit_width if _fixed(c) else 1 << 20),)
         return p.Scan(

@@ -37,23 +37,30 @@ class Rows:
 
 def select(database: Database, query: exp.Query, parameters: Parameters, ends: Mapping[str, list[int]]) -> Rows:
     """The rows of `query` now, at an epoch that covers `ends` (what this connection has written)."""
+    connection = connect(threads=None)
+    try:
+        expanded = prepare(database, connection, query, ends)
+        return run(connection, twin_sql(twin(expanded)), parameters, query)
+    finally:
+        connection.close()
+
+
+def prepare(
+    database: Database, connection: duckdb.DuckDBPyConnection, query: exp.Query, ends: Mapping[str, list[int]]
+) -> exp.Query:
+    """The query with its views expanded, once `connection` finds the rows of all its relations as of one epoch."""
     expanded = expand_views(query, database.relations)
     check_windows(expanded, database.relations, database.binder)
     used = relations_of(database, expanded)
-    views = [relation.name for relation in used if relation.kind == "MATERIALIZED VIEW"]
-    streams = [relation.name for relation in used if relation.kind == "STREAM"]
     if used:
+        views = [relation.name for relation in used if relation.kept]
         database.engine.wait(ends, views)
-    reading = database.engine.read(views, streams)
-    connection = connect(threads=None)
-    try:
+        reading = database.engine.read(views, [relation.name for relation in used if relation.kind == "STREAM"])
         wanted = used_columns(expanded)
         for relation in used:
             table = relation_rows(database, relation, reading, wanted)
             register(connection, relation.name, narrowed(relation.columns, table), table)
-        return run(connection, twin_sql(twin(expanded)), parameters, query)
-    finally:
-        connection.close()
+    return expanded
 
 
 def relations_of(database: Database, expanded: exp.Query) -> list[Relation]:
@@ -64,7 +71,7 @@ def relations_of(database: Database, expanded: exp.Query) -> list[Relation]:
 
 def relation_rows(database: Database, relation: Relation, reading: Reading, wanted: frozenset[str] | None) -> pa.Table:
     """The rows of one relation as of `reading`; of a stream only the `wanted` columns (lower case; None: all)."""
-    if relation.kind == "MATERIALIZED VIEW":
+    if relation.kept:
         return reading.views[relation.name]
     if relation.kind == "SYSTEM":
         return system_rows(database, relation.name)

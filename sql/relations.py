@@ -1,4 +1,4 @@
-"""What a name in SQL can mean: streams, views, materialized views and system relations, with their typed columns."""
+"""What a name in SQL can mean: streams, tables, views and system relations, with their typed columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from ..storage.errors import Position, ProgrammingError
 
-Kind = Literal["STREAM", "VIEW", "MATERIALIZED VIEW", "SYSTEM"]
+Kind = Literal["STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "SYSTEM"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ def schema_of(columns: Iterable[Column]) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Relation:
-    """One named relation. `query` is set for views, `event_time` and `delay_us` for streams with a WATERMARK."""
+    """One named relation. `query` is set for views, `event_time` and `delay_us` for streams with a WATERMARK.
+
+    `key` has the columns of a table's PRIMARY KEY.
+    """
 
     name: str
     kind: Kind
@@ -43,6 +46,17 @@ class Relation:
     delay_us: int = 0
     defaults: Mapping[str, exp.Expr] = field(default_factory=dict)
     partitions: int = 1
+    key: tuple[str, ...] = ()
+
+    @property
+    def logged(self) -> bool:
+        """Whether rows are written to it, and so to a topic of its name."""
+        return self.kind in ("STREAM", "TABLE")
+
+    @property
+    def kept(self) -> bool:
+        """Whether the engine keeps its present rows, under its name."""
+        return self.kind in ("TABLE", "MATERIALIZED VIEW")
 
     @property
     def schema(self) -> pa.Schema:

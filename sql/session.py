@@ -14,6 +14,7 @@ from ..storage.readable import ReadableTopic
 from ..storage.topic import Appended
 from . import plan as p
 from .altering import alter, delete
+from .changing import delete_rows, update
 from .database import Database
 from .explain import explain, explain_analyze, explain_state
 from .reading import Parameters, Rows, select
@@ -23,8 +24,10 @@ from .statements import (
     AlterStream,
     Copy,
     CreateStream,
+    CreateTable,
     CreateView,
     Delete,
+    DeleteRows,
     Describe,
     Drop,
     Explain,
@@ -35,6 +38,7 @@ from .statements import (
     Show,
     Statement,
     Subscribe,
+    Update,
     Verify,
 )
 from .subscribing import Live, bare_name, subscribe
@@ -67,8 +71,8 @@ class Session:
 
     def run(self, statement: Statement, parameters: Parameters = None) -> Outcome:
         """Do what the statement says, whole or not at all."""
-        if parameters and not isinstance(statement, Select | Insert):
-            raise ProgrammingError("only SELECT and INSERT take parameters", position=statement.start)
+        if parameters and not isinstance(statement, Select | Insert | Update | DeleteRows):
+            raise ProgrammingError("only queries and changes of rows take parameters", position=statement.start)
         self.database.refresh()
         if self.database.read_only:
             self.flush_target()  # what the owner has written by now is what its readers expect
@@ -98,8 +102,17 @@ class Session:
                 count, appended = copy(self.database, statement)
                 self.wrote(statement.name, appended)
                 return Outcome(f"COPY {count}", rowcount=count)
+            case Update():
+                count, appended = update(self.database, statement, parameters, self._ends())
+                self.wrote(statement.name, appended)
+                return Outcome(f"UPDATE {count}", rowcount=count)
+            case DeleteRows():
+                count, appended = delete_rows(self.database, statement, parameters, self._ends())
+                self.wrote(statement.name, appended)
+                return Outcome(f"{statement.word} {count}", rowcount=count)
             case CreateStream():
-                return self._create(statement, lambda old: self.database.create_stream(statement, old), "STREAM")
+                kind = "TABLE" if isinstance(statement, CreateTable) else "STREAM"
+                return self._create(statement, lambda old: self.database.create_stream(statement, old), kind)
             case CreateView():
                 kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
                 return self._create(statement, lambda old: self._create_view(statement, old), kind)
@@ -135,7 +148,7 @@ class Session:
     def flush_target(self) -> Mapping[str, list[int]]:
         """All that any stream holds now, as what this connection's reads must cover."""
         for relation in list(self.database.relations):
-            if relation.kind == "STREAM":
+            if relation.logged:
                 topic = self.database.log.topic(relation.name)
                 topic.sync()
                 ends = self._written.setdefault(topic, [0] * len(topic.partitions))
@@ -259,15 +272,15 @@ class Session:
     def _verify(self, statement: Verify) -> Outcome:
         if statement.name is not None:
             relation = self.database.relations.require(statement.name, statement.start)
-            if relation.kind != "MATERIALIZED VIEW":
+            if not relation.kept:
                 raise ProgrammingError(
-                    f'"{relation.name}" is not a materialized view',
+                    f'"{relation.name}" is not a materialized view or a table',
                     detail="Only what is kept can differ from its query.",
                     position=statement.start,
                 )
             names = [relation.name]
         else:
-            names = [relation.name for relation in self.database.relations if relation.kind == "MATERIALIZED VIEW"]
+            names = [relation.name for relation in self.database.relations if relation.kept]
         verdicts = [verify(self.database, name, self._ends()) for name in names]
         table = pa.table(
             {

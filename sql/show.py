@@ -26,7 +26,7 @@ def show(database: Database, statement: Show | Describe) -> Rows:
         case Show(what="STREAMS"):
             return _streams(database)
         case Show(what="TABLES"):
-            return _table([("name", "VARCHAR")], [])
+            return _tables(database)
         case Show(what="VIEWS"):
             return _views(database)
         case Show(what="QUERIES"):
@@ -55,7 +55,8 @@ def _describe(relation: Relation) -> Rows:
     rows = []
     for column in relation.columns:
         default = relation.defaults.get(column.name)
-        note = f"watermark {relation.delay_us / 1e6:g} s behind" if column.name == relation.event_time else None
+        note = "primary key" if column.name in relation.key else None
+        note = f"watermark {relation.delay_us / 1e6:g} s behind" if column.name == relation.event_time else note
         rows.append(
             (
                 column.name,
@@ -99,6 +100,16 @@ def _streams(database: Database) -> Rows:
     )
 
 
+def _tables(database: Database) -> Rows:
+    tables = [relation for relation in database.relations if relation.kind == "TABLE"]
+    reading = database.engine.read([table.name for table in tables], [])
+    rows = [
+        (table.name, table.partitions, reading.views[table.name].num_rows, ", ".join(table.key) or None)
+        for table in tables
+    ]
+    return _table([("name", "VARCHAR"), ("partitions", "BIGINT"), ("rows", "BIGINT"), ("key", "VARCHAR")], rows)
+
+
 def _views(database: Database) -> Rows:
     rows = [
         (r.name, r.kind, len(r.columns), r.sql) for r in database.relations if r.kind in ("VIEW", "MATERIALIZED VIEW")
@@ -111,7 +122,7 @@ def _queries(database: Database) -> Rows:
     rows = []
     for relation in database.relations:
         planned = database.plans.get(relation.name.lower())
-        if planned is not None:
+        if planned is not None and relation.kind != "TABLE":
             error = errors.get(relation.name)
             runs = "recompute" if any(isinstance(node, p.Recompute) for node in p.walk(planned.plan)) else "incremental"
             reason = getattr(error, "detail", None) if error is not None else None
@@ -122,7 +133,7 @@ def _queries(database: Database) -> Rows:
 def _partitions(database: Database, statement: Show) -> Rows:
     rows = []
     for relation in database.relations:
-        if relation.kind == "STREAM" and (statement.name is None or relation.name.lower() == statement.name.lower()):
+        if relation.logged and (statement.name is None or relation.name.lower() == statement.name.lower()):
             for index, part in enumerate(database.log.topic(relation.name).partitions):
                 rows.append((relation.name, index, part.start_offset, part.end_offset))
     if statement.name is not None and not rows:

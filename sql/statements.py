@@ -26,13 +26,14 @@ class Statement:
 
 @dataclass(frozen=True)
 class ColumnDefinition:
-    """One column of CREATE STREAM. `type` is DuckDB type text, as written; `metadata` is 'headers' or None."""
+    """One column of CREATE STREAM or TABLE. `type` is DuckDB type text, as written; `metadata` is 'headers' or None."""
 
     name: str
     type: str
     not_null: bool
     default: exp.Expr | None
     metadata: str | None = None
+    primary_key: bool = False
     position: Position = field(compare=False, kw_only=True)
 
 
@@ -65,6 +66,13 @@ class CreateStream(Statement):
     options: Mapping[str, Option] = field(default_factory=dict)
     if_not_exists: bool = False
     or_replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateTable(CreateStream):
+    """CREATE TABLE: as a stream, and the columns of its key, which are none where it has no PRIMARY KEY."""
+
+    primary_key: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,26 @@ class CreateView(Statement):
     or_replace: bool = False
 
 
+@dataclass(frozen=True)
+class Assignment:
+    """`column` = `value` of a SET; DEFAULT is None."""
+
+    column: str
+    value: exp.Expr | None
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """What INSERT does with a row whose key is there: OR REPLACE, or ON CONFLICT (`columns`) DO `action`."""
+
+    action: Literal["replace", "nothing", "update"]
+    position: Position = field(compare=False)
+    columns: tuple[str, ...] = ()
+    assignments: tuple[Assignment, ...] = ()
+    where: exp.Expr | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Insert(Statement):
     """INSERT INTO. VALUES arrives as SELECT * FROM (VALUES ...); `columns` is empty when none were named."""
@@ -164,6 +192,30 @@ class Insert(Statement):
     name: str
     columns: tuple[str, ...]
     query: exp.Query
+    conflict: Conflict | None = None
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update(Statement):
+    """UPDATE name AS `alias` SET. `others` is the rest as a query, FROM other relations WHERE a condition holds."""
+
+    name: str
+    alias: str
+    assignments: tuple[Assignment, ...]
+    others: exp.Select | None = None
+    where: exp.Expr | None = None
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteRows(Statement):
+    """DELETE FROM name AS `alias` WHERE, or TRUNCATE, as `word` says."""
+
+    name: str
+    alias: str
+    where: exp.Expr | None = None
+    word: Literal["DELETE", "TRUNCATE"] = "DELETE"
     position: Position = field(compare=False)
 
 

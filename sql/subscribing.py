@@ -64,12 +64,12 @@ def subscribe(
 ) -> Live:
     """The changes of `query` from an epoch on that covers `ends`, first its rows then if `snapshot`.
 
-    `planned` plans it, unless it is a materialized view's name, which is kept already.
+    `planned` plans it, unless it is the name of a table or a materialized view, which is kept already.
     """
     name = bare_name(query)
     relation = None if name is None else database.relations.get(name)
     with database.lock:
-        if relation is not None and relation.kind == "MATERIALIZED VIEW" and not final:
+        if relation is not None and relation.kept and not final:
             view, columns, key = relation.name, relation.columns, database.properties(relation.name).key
             close = _nothing
         else:

@@ -1,4 +1,4 @@
-"""VERIFY: a materialized view beside its twin, run in batch over the same rows, compared as multisets."""
+"""VERIFY: a materialized view or a table beside its twin, run in batch over the same rows, compared as multisets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from ..engine.operator import NO_WATERMARK
 from ..engine.runtime import Reading
-from ..storage.readable import ReadableTopic
+from ..storage.last_rows import WEIGHT_COLUMN
 from ..storage.schema import OFFSET_COLUMN
 from .database import Database
+from .declaration import log_schema
 from .dialect import twin_sql
 from .reading import narrowed, register, relation_rows, relations_of
 from .relations import Column, Relation
@@ -46,15 +47,17 @@ class Verdict:
 
 
 def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verdict:
-    """Compare the materialized view `name` with its twin, both over what the log held at one epoch.
+    """Compare the materialized view or table `name` with its twin, both over what the log held at one epoch.
 
     Rows that came too late are left out of the twin's windows just as they were of the view's. A view that the query
     itself reads is taken as it stands: it has a verdict of its own.
     """
     planned = database.plans[name.lower()]
     view = database.relations.require(name)
+    if view.kind == "TABLE":
+        return _verify_table(database, view, ends)
     used = relations_of(database, planned.query)
-    views = [view.name, *(relation.name for relation in used if relation.kind == "MATERIALIZED VIEW")]
+    views = [view.name, *(relation.name for relation in used if relation.kept)]
     streams = [relation.name for relation in used if relation.kind == "STREAM"]
     database.engine.wait(ends, views)
     reading = database.engine.read(views, streams)
@@ -75,13 +78,47 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
         expected = expected.rename_columns([column.name for column in view.columns]).cast(view.schema)
         actual = reading.views[view.name]
         missing, surplus = compare(connection, view.columns, expected, actual)
-        trimmed = any(_trimmed(database.log.topic(stream)) for stream in database.streams_of(name))
+        trimmed = any(_trimmed(database, stream) for stream in database.streams_of(name))
         return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus, trimmed)
     finally:
         connection.close()
 
 
-def _trimmed(topic: ReadableTopic) -> bool:
+def _verify_table(database: Database, table: Relation, ends: Mapping[str, list[int]]) -> Verdict:
+    """Compare the rows that are kept of a table with those that follow from its log at the same epoch."""
+    database.engine.wait(ends, [table.name])
+    reading = database.engine.read([table.name], [table.name])
+    topic, names = database.log.topic(table.name), [*(column.name for column in table.columns), WEIGHT_COLUMN]
+    batches = [
+        batch
+        for partition, end in zip(topic.partitions, reading.streams[table.name], strict=True)
+        for batch in partition.read_all(end, [*names, OFFSET_COLUMN])
+    ]
+    log = pa.Table.from_batches(batches, schema=log_schema(table).append(pa.field(OFFSET_COLUMN, pa.int64())))
+    extra = (Column(WEIGHT_COLUMN, "TINYINT", pa.int8()), Column(OFFSET_COLUMN, "BIGINT", pa.int64()))
+    connection = connect(threads=None)
+    try:
+        register(connection, "log", [*table.columns, *extra], log)
+        items = ", ".join(quote(column.name) for column in table.columns)
+        if table.key:
+            key = ", ".join(quote(name) for name in table.key)
+            last = f"row_number() OVER (PARTITION BY {key} ORDER BY {OFFSET_COLUMN} DESC) = 1"
+            sql = f"SELECT {items} FROM (FROM log QUALIFY {last}) WHERE {WEIGHT_COLUMN} > 0"
+        else:
+            came, went = (f"SELECT {items} FROM log WHERE {WEIGHT_COLUMN} {sign} 0" for sign in (">", "<"))
+            sql = f"{came} EXCEPT ALL {went}"
+        expected, actual = connection.sql(sql).to_arrow_table().cast(table.schema), reading.views[table.name]
+        return Verdict(
+            table.name, actual.num_rows, expected.num_rows, *compare(connection, table.columns, expected, actual)
+        )
+    finally:
+        connection.close()
+
+
+def _trimmed(database: Database, stream: str) -> bool:
+    if database.relations.require(stream).kind == "TABLE":
+        return False  # what its log lacks was superseded
+    topic = database.log.topic(stream)
     return any(log.start_offset > 0 or any(s.sparse for s in log.segments) for log in topic.partitions)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
 from sqlglot import exp
 
 from ..storage.errors import ProgrammingError
+from ..storage.last_rows import WEIGHT_COLUMN
 from . import plan as p
 from .blocks import volatile_names
 from .plan import Plan
@@ -98,6 +100,12 @@ class ViewPlanner:
             )
             plan = p.Map(plan, items, None, columns)
         return ViewPlan(expanded, columns, plan, final)
+
+
+def table_plan(table: Relation) -> Plan:
+    """How the present rows of a table follow from its log."""
+    logged = (*table.columns, Column(WEIGHT_COLUMN, "TINYINT", pa.int8()))
+    return p.Changelog(p.Scan(table.name, logged, None), table.key, table.columns)
 
 
 def _named(columns: tuple[Column, ...], names: tuple[str, ...], statement: CreateView | None) -> tuple[Column, ...]:

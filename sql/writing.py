@@ -1,4 +1,4 @@
-"""INSERT and COPY: rows checked as a whole against a stream's declaration, then appended."""
+"""INSERT and COPY: rows checked as a whole against a declaration, then appended."""
 
 from __future__ import annotations
 
@@ -12,34 +12,66 @@ import pyarrow.ipc
 from sqlglot import exp
 
 from ..storage import limits
-from ..storage.errors import DataError, IntegrityError, NotSupportedError, OperationalError, Position, ProgrammingError
+from ..storage.errors import DataError, NotSupportedError, OperationalError, Position, ProgrammingError
 from ..storage.topic import Appended
 from .database import Database
 from .datasets import is_dataset, open_dataset
 from .dialect import twin_sql
-from .reading import Parameters, register, relation_rows, relations_of
+from .reading import Parameters, prepare
 from .relations import Relation
-from .statements import Copy, Insert
-from .twin import expand_views, twin
+from .row_checks import check_nulls
+from .statements import Conflict, Copy, Insert
+from .tables import check_conflict, insert_rows
+from .twin import twin
 from .types import connect, quote, translate
-from .window_checks import check_windows
 
 Ends = dict[str, list[int]]
 
 
 def require_stream(database: Database, name: str, position: Position | None, act: str = "write to") -> Relation:
-    """The stream of that name, to `act` on; views are none."""
+    """The stream of that name, to `act` on; views and tables are none."""
     relation = database.relations.require(name, position)
     if relation.kind != "STREAM":
-        raise ProgrammingError(
-            f'cannot {act} "{relation.name}"',
-            detail="It is ours: its rows say how the database is."
-            if relation.kind == "SYSTEM"
-            else f"It is a {relation.kind.lower()}: its rows follow from a query.",
-            hint=None if relation.kind == "SYSTEM" else _INSTEAD[act],
+        raise _not_ours(relation, act, position)
+    return relation
+
+
+def require_written(database: Database, name: str, position: Position | None) -> Relation:
+    """The stream or table of that name, to write to; views are none."""
+    relation = database.relations.require(name, position)
+    if not relation.logged:
+        raise _not_ours(relation, "write to", position)
+    return relation
+
+
+def require_table(database: Database, name: str, position: Position | None, word: str) -> Relation:
+    """The table of that name, whose rows UPDATE and the like may change."""
+    relation = database.relations.require(name, position)
+    if relation.kind == "STREAM":
+        before = "DELETE FROM stream BEFORE OFFSET n [PARTITION p], or BEFORE TIMESTAMP 'time'."
+        raise NotSupportedError(
+            f"{word} takes no rows from the middle of a stream" if word != "UPDATE" else "cannot UPDATE a stream",
+            detail="A stream is append-only" + ("." if word == "UPDATE" else ": only its oldest rows go."),
+            hint="INSERT newer rows, or keep such rows in a table." if word == "UPDATE" else before,
             position=position,
         )
+    if relation.kind != "TABLE":
+        raise _not_ours(relation, "write to", position)
     return relation
+
+
+def _not_ours(relation: Relation, act: str, position: Position | None) -> ProgrammingError:
+    details = {
+        "SYSTEM": "It is ours: its rows say how the database is.",
+        "TABLE": "It is a table: its log says which rows changed, and a key decides which row is meant.",
+    }
+    hints = {"SYSTEM": None, "TABLE": _INSTEAD_OF_TABLE[act]}
+    return ProgrammingError(
+        f'cannot {act} "{relation.name}"',
+        detail=details.get(relation.kind, f"It is a {relation.kind.lower()}: its rows follow from a query."),
+        hint=hints.get(relation.kind, _INSTEAD[act]),
+        position=position,
+    )
 
 
 _INSTEAD = {
@@ -48,41 +80,53 @@ _INSTEAD = {
     "delete from": "Delete from the streams that the query reads.",
     "consume": "SUBSCRIBE to it, or consume the streams that the query reads.",
 }
+_INSTEAD_OF_TABLE = {
+    "write to": "Use INSERT, COPY or con.append().",
+    "alter": "CREATE OR REPLACE it.",
+    "delete from": "Say which rows: DELETE FROM table WHERE ...",
+    "consume": "SUBSCRIBE to it.",
+}
 
 
 def insert(
     database: Database, statement: Insert, parameters: Parameters, ends: Ends
 ) -> tuple[int, tuple[Appended, ...]]:
-    """Append the rows of VALUES or of a query; all of them are good, or none is kept."""
-    target = require_stream(database, statement.name, statement.position)
+    """Append the rows of VALUES or of a query, and how many; all of them are good, or none is kept."""
+    target = require_written(database, statement.name, statement.position)
+    if statement.conflict is not None:
+        check_conflict(target, statement.conflict)
     names = target_columns(target, statement.columns, statement.position)
-    query = expand_views(statement.query, database.relations)
-    check_windows(query, database.relations, database.binder)
-    used = relations_of(database, query)
     connection = connect()
     try:
-        if used:
-            views = [relation.name for relation in used if relation.kind == "MATERIALIZED VIEW"]
-            database.engine.wait(ends, views)
-            reading = database.engine.read(views, [relation.name for relation in used if relation.kind == "STREAM"])
-            for relation in used:
-                register(connection, relation.name, relation.columns, relation_rows(database, relation, reading, None))
-        try:
-            sql = twin_sql(twin(query))
-            found = connection.sql(sql, params=parameters) if parameters else connection.sql(sql)
-            if len(found.columns) != len(names):
-                raise ProgrammingError(
-                    f'{len(found.columns)} values for {len(names)} columns of "{target.name}"',
-                    detail=f"The columns are {', '.join(names)}.",
-                    position=statement.position,
-                    sqlstate="42601",
-                )
-            table = conform(connection, sql, target, names, parameters)
-        except duckdb.Error as error:
-            raise translate(error, statement.query) from None
+        with database.turns.of(target):  # a query that reads the table itself reads what it then changes
+            query = prepare(database, connection, statement.query, ends)
+            table = _selected(connection, twin_sql(twin(query)), statement, target, names, parameters)
+            return append(database, target, table, statement.conflict)
     finally:
         connection.close()
-    return table.num_rows, append(database, target, table)
+
+
+def _selected(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    statement: Insert,
+    target: Relation,
+    names: Sequence[str],
+    parameters: Parameters,
+) -> pa.Table:
+    """The rows that the statement inserts, checked."""
+    try:
+        found = connection.sql(sql, params=parameters) if parameters else connection.sql(sql)
+        if len(found.columns) != len(names):
+            raise ProgrammingError(
+                f'{len(found.columns)} values for {len(names)} columns of "{target.name}"',
+                detail=f"The columns are {', '.join(names)}.",
+                position=statement.position,
+                sqlstate="42601",
+            )
+        return conform(connection, sql, target, names, parameters)
+    except duckdb.Error as error:
+        raise translate(error, statement.query) from None
 
 
 def conform(
@@ -108,32 +152,26 @@ def conform(
     return table.cast(target.schema)
 
 
-def check_nulls(target: Relation, table: pa.Table) -> None:
-    """Raise IntegrityError for the first NULL in a column declared NOT NULL."""
-    for column in target.columns:
-        values = table.column(column.name)
-        if not column.nullable and values.null_count:
-            row = values.is_null().combine_chunks().to_numpy(zero_copy_only=False).argmax()
-            raise IntegrityError(
-                f'NULL in column "{column.name}" of "{target.name}"',
-                detail=f"Row {row + 1} of {table.num_rows} has none, and the column is NOT NULL; no row was kept.",
-                sqlstate="23502",
-            )
+def append(
+    database: Database, target: Relation, table: pa.Table, conflict: Conflict | None = None
+) -> tuple[int, tuple[Appended, ...]]:
+    """Append checked rows, and return when all are durable; how many were kept.
 
-
-def append(database: Database, target: Relation, table: pa.Table) -> tuple[Appended, ...]:
-    """Append checked rows in frames, and wait once until all are durable."""
+    Raises: IntegrityError where a table has a row of the same key, unless `conflict` says what to do then.
+    """
+    if target.kind == "TABLE":
+        return insert_rows(database, target, table, conflict)
     topic = database.folder.topic(target.name)
     appended: list[Appended] = []
     for batch in table.combine_chunks().to_batches(max_chunksize=limits.ROWS_PER_FRAME):
         appended += topic.append(batch, wait=False)
     topic.sync()
-    return tuple(appended)
+    return table.num_rows, tuple(appended)
 
 
 def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]]:
     """Append the rows of a file; the whole file is read and checked before the first row is kept."""
-    target = require_stream(database, statement.name, statement.start)
+    target = require_written(database, statement.name, statement.start)
     connection = connect(threads=None)
     try:
         source = _open(connection, statement)
@@ -151,7 +189,7 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
                 if column is None:
                     close = difflib.get_close_matches(name.lower(), [c.name.lower() for c in target.columns], n=1)
                     raise ProgrammingError(
-                        f'"{statement.path}" has a column "{name}" that stream "{target.name}" has not',
+                        f'"{statement.path}" has a column "{name}" that {target.kind.lower()} "{target.name}" has not',
                         hint=f'Did you mean "{close[0]}"?'
                         if close
                         else f"COPY {target.name} (column, ...) FROM names the columns in the file's order.",
@@ -170,7 +208,7 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
         raise DataError(f'could not read "{statement.path}"', detail=said, position=statement.start) from None
     finally:
         connection.close()
-    return table.num_rows, append(database, target, table)
+    return append(database, target, table)
 
 
 _READERS = {"csv": "read_csv", "json": "read_json", "parquet": "read_parquet"}
@@ -261,7 +299,7 @@ def target_columns(target: Relation, columns: Sequence[str], position: Position 
         if column is None:
             close = difflib.get_close_matches(name.lower(), [c.name.lower() for c in target.columns], n=1)
             raise ProgrammingError(
-                f'stream "{target.name}" has no column "{name}"',
+                f'{target.kind.lower()} "{target.name}" has no column "{name}"',
                 hint=f'Did you mean "{close[0]}"?'
                 if close
                 else f"Its columns are {', '.join(c.name for c in target.columns)}.",

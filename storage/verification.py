@@ -70,7 +70,7 @@ def _check_shared(place: Place, checked: Checked) -> set[str]:
     path = root / "ctl"
     if exists(path) and file_size(path) and not sequence_in(read_file(path)):
         found.append(place.found(path, "it is no control file"))
-    return {entry.name for entry in entries if entry.kind == "STREAM"}
+    return {entry.name for entry in entries if entry.kind in ("STREAM", "TABLE")}
 
 
 def _settled(check: Callable[[], Checked]) -> Checked:

@@ -1,0 +1,67 @@
+"""Rows by number: appended once, taken out in any order, and dropped when most of them are no longer wanted."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Numbers = npt.NDArray[np.int64]
+
+
+class RowStore:
+    """Arrow batches of growing size, whose rows count from 0 on in the order in which they were appended.
+
+    State: all rows since the last `keep`. Reading `n` rows costs O(n) and a little for each batch, of which there are
+    O(log rows).
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.size = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._starts = np.zeros(0, np.int64)
+
+    def append(self, batch: pa.RecordBatch) -> Numbers:
+        """The numbers that the rows of `batch` have from now on."""
+        numbers = np.arange(self.size, self.size + batch.num_rows)
+        if batch.num_rows:
+            self._batches.append(batch)
+            while len(self._batches) > 1 and self._batches[-2].num_rows < 2 * self._batches[-1].num_rows:
+                self._batches[-2:] = [pa.concat_batches(self._batches[-2:])]
+            self._count()
+        return numbers
+
+    def take(self, numbers: Numbers) -> pa.RecordBatch:
+        """The rows of these numbers, in that order."""
+        if not len(numbers):
+            return pa.RecordBatch.from_pylist([], schema=self.schema)
+        places = np.searchsorted(self._starts, numbers, side="right") - 1
+        found = np.unique(places)
+        if len(found) == 1:
+            place = int(found[0])
+            return self._batches[place].take(pa.array(numbers - self._starts[place]))
+        parts, order = [], []
+        for place in found.tolist():
+            wanted = np.flatnonzero(places == place)
+            parts.append(self._batches[place].take(pa.array(numbers[wanted] - self._starts[place])))
+            order.append(wanted)
+        back = np.empty(len(numbers), np.int64)
+        back[np.concatenate(order)] = np.arange(len(numbers))
+        return pa.concat_batches(parts).take(pa.array(back))
+
+    def keep(self, numbers: Numbers) -> None:
+        """Row `numbers[i]` becomes row i; all others are gone."""
+        kept = self.take(numbers)
+        self._batches = [kept] if kept.num_rows else []
+        self._count()
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return sum(int(batch.nbytes) for batch in self._batches)
+
+    def _count(self) -> None:
+        counts = np.array([batch.num_rows for batch in self._batches], np.int64)
+        self._starts = np.cumsum(counts) - counts
+        self.size = int(counts.sum())
