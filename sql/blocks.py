@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 
 from sqlglot import exp
@@ -91,12 +91,10 @@ class Scope:
         for item in expressions:
             star = item.this if isinstance(item, exp.Column) and isinstance(item.this, exp.Star) else item
             if isinstance(star, exp.Star):
-                if isinstance(item, exp.Column) and item.table.lower() != self.alias.lower():
-                    raise Unplannable("qualified *")
                 if star.args.get("replace") or star.args.get("rename"):
                     raise Unplannable("* REPLACE")
                 dropped = {found.name.lower() for found in star.args.get("except_") or ()}
-                items += [_column(c.name) for c in self.below.columns if c.name.lower() not in dropped]
+                items += self.star(item.table if isinstance(item, exp.Column) else "", dropped)
             else:
                 resolved = self.resolve(item)
                 if resolved.find(exp.Star, exp.Unnest, exp.Explode) and not has_aggregate(resolved):
@@ -106,8 +104,18 @@ class Scope:
                     for call in resolved.find_all(exp.Anonymous)
                 ):
                     raise Unplannable("UNNEST or COLUMNS")
-                items.append(resolved)
+                items.append(self.labelled(item, resolved))
         return items
+
+    def labelled(self, item: exp.Expr, resolved: exp.Expr) -> exp.Expr:
+        """`resolved` under the name that `item` has in the result, where that is not its own."""
+        return resolved
+
+    def star(self, table: str, dropped: Collection[str]) -> list[exp.Expr]:
+        """What `*` or `table.*` stands for, without the columns `dropped` (lower case)."""
+        if table and table.lower() != self.alias.lower():
+            raise Unplannable("qualified *")
+        return [_column(c.name) for c in self.below.columns if c.name.lower() not in dropped]
 
     def bind(self, items: Sequence[exp.Expr], condition: exp.Expr | None = None) -> tuple[Column, ...]:
         """Names and types that DuckDB gives the items over this source."""

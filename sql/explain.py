@@ -67,11 +67,13 @@ def unbounded(plan: Plan) -> list[str]:
         match node:
             case p.Recompute() if any(p.append_only(below) for below in node.inputs):
                 notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
+            case p.Join() if any(p.append_only(below) for below in p.inputs_of(node)):
+                notes.append("join keeps every row of its inputs")
             case p.WindowAggregate() if node.time not in p.time_columns(node.input):
                 notes.append(f'no watermark speaks of "{node.time}", so no window is ever closed')
             case _:
                 pass
-    return notes
+    return list(dict.fromkeys(notes))
 
 
 def _tree(plan: Plan, depth: int, tell: Callable[[Plan], str]) -> list[str]:
@@ -120,6 +122,10 @@ def _describe(plan: Plan) -> tuple[str, str]:
             if not plan.keys:
                 return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", "one row"
             return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", "one row per group, as many as there are"
+        case p.Join():
+            pairs = [f"{a} {'IS NOT DISTINCT FROM' if safe else '='} {b}" for a, b, safe in plan.keys]
+            on = " AND ".join([*pairs, *([] if plan.residual is None else [twin_sql(plan.residual)])])
+            return f"join {plan.kind}: {on or 'every pair'}", "UNBOUNDED: all rows of both inputs"
         case p.Recompute():
             by = ""
             if plan.partition:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from sqlglot import exp
+
 from ..engine.dataflow import Dataflow, Node, Source
 from ..engine.operator import Operator
 from ..engine.operators.aggregate import Aggregate
 from ..engine.operators.assign_window import AssignWindow
+from ..engine.operators.join import Join, JoinInput
 from ..engine.operators.late import Late, LateRows
 from ..engine.operators.map import Map
 from ..engine.operators.recompute import Recompute
@@ -47,6 +50,25 @@ def lower_map(plan: p.Map) -> Map:
     below = plan.input.columns
     types = [column.type for column in below]
     return compile_map(plan.items, plan.where, schema_of(below), schema_of(plan.columns), input_types=types)
+
+
+def _join(plan: p.Join) -> Join:
+    """The operator of a join."""
+    sides = []
+    left_keys, right_keys = (tuple(str(pair[place]) for pair in plan.keys) for place in (0, 1))
+    for below, keys in ((plan.left, left_keys), (plan.right, right_keys)):
+        names = {column.name for column in below.columns}
+        output = tuple(column.name for column in plan.columns if column.name in names)
+        sides.append(JoinInput(schema_of(below.columns), keys, tuple(safe for _, _, safe in plan.keys), output))
+    both = (*plan.left.columns, *plan.right.columns)
+    named = set() if plan.residual is None else {column.name for column in plan.residual.find_all(exp.Column)}
+    reads = [column for column in both if column.name in named] or [both[0]]
+    residual = None
+    if plan.residual is not None:
+        item = (reads[0].name, exp.column(exp.to_identifier(reads[0].name, quoted=True)))
+        types = [column.type for column in reads]
+        residual = compile_map([item], plan.residual, schema_of(reads), schema_of(reads[:1]), input_types=types)
+    return Join(plan.kind, sides[0], sides[1], schema_of(plan.columns), residual, schema_of(reads))
 
 
 def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -> int:
@@ -89,6 +111,8 @@ def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -
             operator = Aggregate(
                 plan.keys, plan.calls, schema_of(plan.input.columns), schema, append_only=p.append_only(plan.input)
             )
+        case p.Join():
+            operator = _join(plan)
         case p.Recompute():
             operator = Recompute(
                 plan.sql,

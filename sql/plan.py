@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
+from ..engine.operators.join import Kind
 from ..engine.windows import Window
 from .relations import Column
 
@@ -99,6 +100,21 @@ class Aggregate:
 
 
 @dataclass(frozen=True)
+class Join:
+    """Pairs of rows of both inputs whose `keys` are equal (left, right, NULL equals NULL) and which `residual` passes.
+
+    Outer kinds also have rows without a partner; semi and anti only rows of the left. No column name is on both sides.
+    """
+
+    left: Plan
+    right: Plan
+    kind: Kind
+    keys: tuple[tuple[str, str, bool], ...]
+    residual: exp.Expr | None
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
 class Recompute:
     """Whatever DuckDB can say of the inputs: `sql` is run again when they change and the difference comes out.
 
@@ -113,7 +129,7 @@ class Recompute:
     partition: tuple[tuple[str, ...], ...] = field(default=())
 
 
-Plan = Scan | ViewScan | Changelog | Late | Map | AssignWindow | WindowAggregate | Aggregate | Recompute
+Plan = Scan | ViewScan | Changelog | Late | Map | AssignWindow | WindowAggregate | Aggregate | Join | Recompute
 
 
 def inputs_of(plan: Plan) -> tuple[Plan, ...]:
@@ -123,6 +139,8 @@ def inputs_of(plan: Plan) -> tuple[Plan, ...]:
             return ()
         case Recompute():
             return plan.inputs
+        case Join():
+            return (plan.left, plan.right)
         case _:
             return (plan.input,)
 
@@ -150,6 +168,8 @@ def append_only(plan: Plan) -> bool:
             return append_only(plan.input)
         case WindowAggregate():
             return plan.final
+        case Join():
+            return plan.kind in ("inner", "semi") and append_only(plan.left) and append_only(plan.right)
         case Changelog() | Aggregate() | Recompute():
             return False
 
@@ -169,7 +189,7 @@ def time_columns(plan: Plan) -> frozenset[str]:
         case WindowAggregate():
             names = {column.name for column in plan.columns}
             return frozenset({"window_time"} & names) if plan.time in time_columns(plan.input) else frozenset()
-        case Changelog() | AssignWindow() | Aggregate() | Recompute():
+        case Changelog() | AssignWindow() | Aggregate() | Join() | Recompute():
             return frozenset()
 
 
@@ -192,5 +212,23 @@ def key(plan: Plan) -> tuple[str, ...] | None:
             return plan.keys
         case Changelog():
             return plan.key or None
+        case Join():
+            return _join_key(plan)
         case Scan() | Late() | AssignWindow() | Recompute():
             return None
+
+
+def _join_key(plan: Join) -> tuple[str, ...] | None:
+    """Key columns of both sides that come out, but for a side of which a row finds one partner at most."""
+    left, right = key(plan.left), key(plan.right)
+    names = {column.name for column in plan.columns}
+    one_right = right is not None and set(right) <= {name for _, name, _ in plan.keys}
+    one_left = left is not None and set(left) <= {name for name, _, _ in plan.keys}
+    found: tuple[str, ...] | None = None
+    if plan.kind in ("semi", "anti") or (plan.kind in ("inner", "left") and one_right):
+        found = left
+    elif plan.kind in ("inner", "right") and one_left:
+        found = right
+    elif left is not None and right is not None:
+        found = (*left, *right)
+    return found if found is not None and names >= set(found) else None

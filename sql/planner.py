@@ -12,6 +12,7 @@ from . import plan as p
 from .aggregation import plan_aggregation
 from .blocks import Scope, Unplannable, has_aggregate, has_window, substitute_aliases
 from .dialect import WindowFunction, twin_sql
+from .joins import plan_joins
 from .plan import Plan
 from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
@@ -89,8 +90,13 @@ class Planner:
         source = select.args.get("from_")
         if source is None:
             raise Unplannable("no FROM")
-        below, alias = self._source(source.this, select)
-        scope = Scope(below, alias, self._binder)
+        scope: Scope
+        if select.args.get("joins"):
+            block = select
+            scope, select = plan_joins(block, lambda item: self._source(item, block), self._binder)
+        else:
+            below, alias = self._source(source.this, select)
+            scope = Scope(below, alias, self._binder)
         select = substitute_aliases(select, scope)
         if any(part.find(exp.Query) for name, part in _parts(select) if name != "from_"):
             raise Unplannable("subquery")
@@ -269,7 +275,6 @@ class Planner:
 
 
 _NOT_INCREMENTAL = {
-    "joins": "join",
     "laterals": "LATERAL",
     "qualify": "QUALIFY",
     "windows": "WINDOW clause",

@@ -1,0 +1,295 @@
+"""Join: pairs of rows with equal keys, and rows of either side that have or lack a partner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..delta import Delta, Weights, concat
+from ..key_index import KeyIndex
+from ..operator import Operator, Snapshot
+from ..row_lists import RowIds
+from ..slot_array import SlotArray, Slots, distinct, where
+from ..slotted_rows import SlottedRows
+from .map import Map
+
+Kind = Literal["inner", "left", "right", "full", "semi", "anti"]
+
+_PAIRS_MAX = 1 << 20  # that the residual condition looks at together
+
+
+@dataclass(frozen=True)
+class JoinInput:
+    """One side: its rows, which columns must be equal to the other's, and which come out.
+
+    `null_safe` says per key whether NULL equals NULL; a row with a NULL in another key has no partner.
+    """
+
+    schema: pa.Schema
+    keys: tuple[str, ...]
+    null_safe: tuple[bool, ...]
+    output: tuple[str, ...]
+
+
+class Join(Operator):
+    """Per pair of a left and a right row whose keys are equal and which `residual` lets pass, a row of both.
+
+    A left row without a partner comes out beside NULLs in a left and full join, alone in an anti join; one with a
+    partner comes out alone, and once, in a semi join; a right row without a partner beside NULLs in a right and full
+    join. Partners that come and go retract what was said before. Keys are equal as in KeyIndex.
+
+    Shape: the outputs of the left input, then those of the right one; of the left alone for semi and anti.
+    State: all rows of both inputs but those with NULL keys, as SlottedRows, and an index entry a key. With a residual
+    condition, 8 bytes more a row of each side that comes out without a partner.
+    From: Budiu et al., "DBSP" (VLDB 2023), section 4: d(A x B) = dA x B + (A + dA) x dB.
+    """
+
+    def __init__(
+        self, kind: Kind, left: JoinInput, right: JoinInput, schema: pa.Schema, residual: Map | None, reads: pa.Schema
+    ) -> None:
+        """`residual` filters rows of the columns `reads`, which come from both sides."""
+        self.schema = schema
+        self._pairs = kind not in ("semi", "anti")
+        self._residual = residual
+        self._reads = reads
+        counts = residual is not None
+        self._sides = (
+            _Side(left, alone=kind in ("left", "full", "anti"), matched=kind == "semi", counts=counts),
+            _Side(right, alone=kind in ("right", "full"), matched=False, counts=counts),
+        )
+        kinds = [left.schema.field(name).type for name in left.keys]
+        assert kinds == [right.schema.field(name).type for name in right.keys], "keys compare in one type"
+        self._index = KeyIndex(pa.schema([(str(place), kind) for place, kind in enumerate(kinds)]))
+
+    def process(self, delta: Delta, port: int = 0) -> Delta | None:
+        own = self._sides[port]
+        output: list[Delta] = []
+        delta, lonely = own.split(_plain(delta))
+        if lonely is not None and own.alone:
+            output.append(self._beside_nulls(port, lonely.batch, lonely.weights))
+        if delta.rows:
+            self._renumber(own, delta)
+            slots = self._slots(own, delta.batch)
+            if self._residual is None:
+                self._by_key(port, delta, slots, output)
+            else:
+                self._by_row(port, delta, slots, output)
+        return concat(output) if output else None
+
+    def _by_key(self, port: int, delta: Delta, slots: Slots, output: list[Delta]) -> None:
+        """Without a residual condition a row has a partner if its key has one."""
+        own, other = self._sides[port], self._sides[1 - port]
+        if self._pairs and other.rows.size:
+            queries, rows = other.rows.find(slots)
+            self._emit_pairs(port, delta, queries, rows, output)
+        if own.alone or own.matched:
+            lone = other.rows.counts(slots) == 0
+            self._emit_own(port, delta, where(lone if own.alone else ~lone), output)
+        if not (other.alone or other.matched):
+            own.rows.insert(slots, delta)
+            return
+        touched = distinct(slots, self._slots_end)
+        before = own.rows.counts(touched) > 0
+        own.rows.insert(slots, delta)
+        after = own.rows.counts(touched) > 0
+        self._turn(1 - port, other.rows.find(touched[where(~before & after)])[1], True, output)
+        self._turn(1 - port, other.rows.find(touched[where(before & ~after)])[1], False, output)
+
+    def _by_row(self, port: int, delta: Delta, slots: Slots, output: list[Delta]) -> None:
+        """With a residual condition each row's partners are counted."""
+        own, other = self._sides[port], self._sides[1 - port]
+        found = np.zeros(delta.rows, np.int64)
+        for queries, rows in self._passing(port, delta.batch, slots):
+            if self._pairs:
+                self._emit_pairs(port, delta, queries, rows, output)
+            if own.matches is not None:
+                weights = other.rows.weights(rows)
+                np.add.at(found, queries, 1 if weights is None else weights)
+            if other.matches is not None:
+                ids = distinct(rows, other.rows.end)
+                before = other.matches.values[ids] > 0
+                np.add.at(other.matches.values, rows, 1 if delta.weights is None else delta.weights[queries])
+                after = other.matches.values[ids] > 0
+                self._turn(1 - port, ids[where(~before & after)], True, output)
+                self._turn(1 - port, ids[where(before & ~after)], False, output)
+        if own.alone or own.matched:
+            self._emit_own(port, delta, where(found == 0 if own.alone else found > 0), output)
+        inserted = own.rows.insert(slots, delta)
+        if own.matches is not None:
+            own.matches.reserve(own.rows.end)
+            own.matches.values[inserted.rows] = found
+
+    def _passing(self, port: int, batch: pa.RecordBatch, slots: Slots) -> Iterator[tuple[RowIds, RowIds]]:
+        """Pairs of a place in `batch` and a row of the other side that the residual condition lets pass, in pieces."""
+        other = self._sides[1 - port]
+        assert self._residual is not None
+        ends = np.cumsum(other.rows.counts(slots))
+        start = 0
+        while start < len(slots) and other.rows.size:
+            seen = int(ends[start - 1]) if start else 0
+            end = max(start + 1, int(np.searchsorted(ends, seen + _PAIRS_MAX, side="right")))
+            queries, rows = other.rows.find(slots[start:end])
+            queries += start
+            start = end
+            if not len(rows):
+                continue
+            mine = [name for name in self._reads.names if name in batch.schema.names]
+            theirs = [name for name in self._reads.names if name not in mine]
+            columns = dict(zip(mine, _taken(batch, queries, mine), strict=True))
+            columns |= dict(zip(theirs, other.rows.columns(rows, theirs), strict=True))
+            pairs = pa.RecordBatch.from_arrays([columns[name] for name in self._reads.names], schema=self._reads)
+            passed = self._residual.process(Delta(pairs, np.arange(len(rows))))
+            if passed is not None:
+                assert passed.weights is not None
+                yield queries[passed.weights], rows[passed.weights]
+
+    # -- what comes out -------------------------------------------------------------------------------------------
+
+    def _emit_pairs(self, port: int, delta: Delta, queries: RowIds, rows: RowIds, output: list[Delta]) -> None:
+        own, other = self._sides[port], self._sides[1 - port]
+        if not len(rows):
+            return
+        mine = _taken(delta.batch, queries, own.input.output)
+        theirs = other.rows.columns(rows, other.input.output)
+        columns = mine + theirs if port == 0 else theirs + mine
+        weights = other.rows.weights(rows)
+        if delta.weights is not None:
+            weights = delta.weights[queries] if weights is None else delta.weights[queries] * weights
+        output.append(Delta(pa.RecordBatch.from_arrays(columns, schema=self.schema), weights))
+
+    def _emit_own(self, port: int, delta: Delta, places: RowIds, output: list[Delta]) -> None:
+        """The rows at `places` of a delta, without a partner."""
+        if len(places):
+            part = delta if len(places) == delta.rows else delta.take(places)
+            output.append(self._beside_nulls(port, part.batch, part.weights))
+
+    def _turn(self, port: int, rows: RowIds, partnered: bool, output: list[Delta]) -> None:
+        """Rows of a side that got their first partner, or lost their last."""
+        side = self._sides[port]
+        if not len(rows):
+            return
+        weights = side.rows.weights(rows)
+        weights = np.ones(len(rows), np.int64) if weights is None else weights
+        batch = side.rows.take(rows, side.input.output)
+        output.append(self._beside_nulls(port, batch, weights if partnered == side.matched else -weights))
+
+    def _beside_nulls(self, port: int, batch: pa.RecordBatch, weights: Weights | None) -> Delta:
+        mine = [batch.column(name) for name in self._sides[port].input.output]
+        if self._pairs:
+            kinds = self.schema.types
+            kinds = kinds[len(mine) :] if port == 0 else kinds[: len(kinds) - len(mine)]
+            nulls = [pa.nulls(batch.num_rows, kind) for kind in kinds]
+            mine = mine + nulls if port == 0 else nulls + mine
+        return Delta(pa.RecordBatch.from_arrays(mine, schema=self.schema), weights)
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _slots_end(self) -> int:
+        return self._index.slots if len(self._index.schema) else 1
+
+    def _slots(self, side: _Side, batch: pa.RecordBatch) -> Slots:
+        """The slot of each row's key; without keys there is one."""
+        if len(self._index.schema):
+            keys = [batch.column(name) for name in side.input.keys]
+            slots, _ = self._index.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self._index.schema))
+        else:
+            slots = np.zeros(batch.num_rows, np.int64)
+        for each in self._sides:
+            each.rows.reserve(self._slots_end)
+        return slots
+
+    def _renumber(self, own: _Side, delta: Delta) -> None:
+        """Make ready for `delta`."""
+        if any(side.rows.wasteful for side in self._sides):
+            self._compact()
+        own.moved(own.rows.prepare(delta))
+
+    def _compact(self) -> None:
+        """Forget keys and rows that are gone, and renumber the others."""
+        numbers = None
+        if len(self._index.schema):
+            every = np.arange(self._slots_end)
+            left, right = (side.rows.counts(every) for side in self._sides)
+            self._index.delete(where((left == 0) & (right == 0)))
+            kept = self._index.compact()
+            numbers = np.full(len(every), -1, np.int64)
+            numbers[kept] = np.arange(len(kept))
+        for side in self._sides:
+            side.moved(side.rows.compact(numbers))
+
+    def snapshot(self) -> Snapshot:
+        self._compact()
+        tables: dict[str, pa.Table] = {}
+        for port, side in enumerate(self._sides):
+            tables |= {f"{port}/{name}": table for name, table in side.rows.snapshot().items()}
+            if side.matches is not None:
+                tables[f"{port}/matches"] = pa.table({"matches": side.matches.values[: side.rows.end]})
+        return tables
+
+    def restore(self, snapshot: Snapshot) -> None:
+        for port, side in enumerate(self._sides):
+            part = {n.removeprefix(f"{port}/"): t for n, t in snapshot.items() if n.startswith(f"{port}/")}
+            side.rows.restore(part)
+            if side.matches is not None:
+                side.matches.load(part["matches"]["matches"].to_numpy())
+            slots = self._slots(side, side.rows.take(side.rows.rows()))
+            side.rows.place(slots)
+        for side in self._sides:
+            side.rows.reserve(self._slots_end)
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return self._index.bytes + sum(side.rows.bytes for side in self._sides)
+
+
+class _Side:
+    """What one input has brought, and whether its rows come out on their own."""
+
+    def __init__(self, input: JoinInput, *, alone: bool, matched: bool, counts: bool) -> None:
+        self.input = input
+        self.alone = alone
+        self.matched = matched
+        self.rows = SlottedRows(input.schema)
+        self.matches = SlotArray(np.int64) if counts and (alone or matched) else None  # by row: its partners
+
+    def split(self, delta: Delta) -> tuple[Delta, Delta | None]:
+        """The rows of `delta` that can have partners, and those that cannot."""
+        null: npt.NDArray[np.bool_] | None = None
+        for name, safe in zip(self.input.keys, self.input.null_safe, strict=True):
+            column = delta.batch.column(name)
+            if column.null_count and not safe:
+                mask = column.is_null().to_numpy(zero_copy_only=False)
+                null = mask if null is None else null | mask
+        if null is None:
+            return delta, None
+        return delta.take(where(~null)), delta.take(where(null))
+
+    def moved(self, old: RowIds | None) -> None:
+        """Take note that row `old[i]` is now row i."""
+        if old is not None and self.matches is not None:
+            self.matches.reserve(int(old.max(initial=-1)) + 1)
+            self.matches.keep(old)
+
+
+def _plain(delta: Delta) -> Delta:
+    """The same rows, and without weights if none is retracted."""
+    if delta.weights is None or (delta.weights < 0).any():
+        return Delta(delta.batch, delta.weights)
+    if (delta.weights == 1).all():
+        return Delta(delta.batch)
+    return Delta(delta.batch.take(pa.array(np.repeat(np.arange(delta.rows), delta.weights))))
+
+
+def _taken(batch: pa.RecordBatch, places: RowIds, names: Sequence[str]) -> list[pa.Array]:
+    """Columns of the rows at `places`."""
+    if len(places) == batch.num_rows and (places == np.arange(len(places))).all():
+        return [batch.column(name) for name in names]
+    indices = pa.array(places)
+    return [batch.column(name).take(indices) for name in names]
