@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,15 @@ from .topic import Appended, Durability, Topic
 
 Noted = Callable[[str, Sequence[Appended]], None]  # told of each stream where rows have been appended
 Prepare = Callable[[str, pa.Table], pa.RecordBatch]  # rows as given, by column names -> as the stream's topic has them
+
+
+class Written(NamedTuple):
+    """Rows that are in the log, and wait to be durable: what was sent, and where it is."""
+
+    topic: Topic
+    flush: Flush
+    placed: Sequence[Appended]
+    sends: Sequence[Sent]
 
 
 class Producer:
@@ -64,13 +74,17 @@ class Producer:
         self._queue: deque[Sent] = deque()
         self._buffered = 0  # bytes in the queue
         self._hurry = False
-        self._appending = False
+        self._appending = False  # somebody's turn to write
+        self._underway = 0  # batches taken from the queue that are not durable yet
         self._last_sent = self.last_sequence
         self._failure: Error | None = None
         self._failed: Flush | None = None  # the first that nobody has been told of
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="headrace-producer", daemon=True)
-        self._thread.start()
+        self._threads = [  # one gathers and writes a batch while the other waits for the disk with the one before
+            threading.Thread(target=self._run, name="headrace-producer", daemon=True) for _ in range(2)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def last_sequence(self) -> int:
@@ -137,7 +151,7 @@ class Producer:
         yield append
         self.flush()
         with self._changed:
-            while self._appending:
+            while self._appending or self._underway:
                 self._changed.wait()
             self._check()
             number = 0 if self.name is None else self._last_sent + 1 if sequence is None else sequence
@@ -170,7 +184,7 @@ class Producer:
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
-            if not self._changed.wait_for(lambda: not self._queue and not self._appending, timeout_s):
+            if not self._changed.wait_for(lambda: not (self._queue or self._appending or self._underway), timeout_s):
                 raise OperationalError(f"could not append within {timeout_s:g} s what was sent", sqlstate="57014")
         self._tell()
 
@@ -182,8 +196,9 @@ class Producer:
             self._closed = True
             self._hurry = True
             self._changed.notify_all()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
         self._tell()
 
     def __enter__(self) -> Producer:
@@ -244,25 +259,32 @@ class Producer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._queue and not self._closed:
-                    self._hurry = False
+                while self._appending or not self._queue:
+                    if self._closed and not self._queue:
+                        return
+                    if not self._queue:
+                        self._hurry = False
                     self._changed.wait()
-                if not self._queue:
-                    return
+                self._appending = True
                 deadline = time.monotonic() + self._linger_s
                 while not self._hurry and self._buffered < self._batch_bytes:
                     rest = deadline - time.monotonic()
                     if rest <= 0 or not self._changed.wait(rest):
                         break
-                while self._appending:
-                    self._changed.wait()
                 taken = self._take()
-                self._appending = True
+                self._underway += 1
+            written: list[Written] = []
             try:
-                self._append(taken)
+                written = self._append(taken)
+                if self._durability == "each":
+                    written = self._commit(written)
             finally:
                 with self._changed:
                     self._appending = False
+                    self._changed.notify_all()
+                self._commit(written)
+                with self._changed:
+                    self._underway -= 1
                     self._changed.notify_all()
 
     def _take(self) -> list[Sent]:
@@ -276,44 +298,53 @@ class Producer:
         self._changed.notify_all()
         return taken
 
-    def _append(self, taken: Sequence[Sent]) -> None:
+    def _append(self, taken: Sequence[Sent]) -> list[Written]:
         """Appends what was sent, stream by stream; with a name all of it at once."""
         versions = [self._folder.topic(stream).version for stream in self.streams]
         try:
             if self._failure is not None:
                 raise self._failure
             self._guard()
-            flushes = [
-                self._gather(stream, [sent for sent in taken if sent.stream == stream])
-                for stream in dict.fromkeys(sent.stream for sent in taken)
-            ]
-            self._place(flushes, self._mark._replace(sequence=taken[-1].sequence))
+            streams = dict.fromkeys(sent.stream for sent in taken)
+            sends = [[sent for sent in taken if sent.stream == stream] for stream in streams]
+            flushes = [self._gather(stream, part) for stream, part in zip(streams, sends, strict=True)]
+            return self._write(flushes, sends, self._mark._replace(sequence=taken[-1].sequence))
         except Exception as caught:  # whatever it is, it belongs to who sent the rows
             if versions != [self._folder.topic(stream).version for stream in self.streams]:
-                self._append(taken)  # the schema changed in the middle
-            elif len(taken) > 1 and not isinstance(caught, OperationalError):
-                for sent in taken:  # one of them does not fit: the others need not suffer
-                    self._append([sent])
-            elif isinstance(caught, Error):
-                self._fail(taken, caught)
-            else:
-                self._fail(taken, OperationalError("could not append", detail=f"{type(caught).__name__}: {caught}."))
+                return self._append(taken)  # the schema changed in the middle
+            if len(taken) > 1 and not isinstance(caught, OperationalError):
+                # One of them does not fit: the others need not suffer.
+                return [written for sent in taken for written in self._append([sent])]
+            self._fail(taken, caught)
+            return []
 
-    def _place(self, flushes: Sequence[Flush], mark: Mark) -> None:
+    def _write(self, flushes: Sequence[Flush], sends: Sequence[Sequence[Sent]], mark: Mark) -> list[Written]:
         topics = [self._folder.topic(flush.stream) for flush in flushes]
         if self.name is None or (len(topics) == 1 and len(topics[0].partitions) == 1):
-            for topic, flush in zip(topics, flushes, strict=True):
-                wait = self._durability != "none"
-                self._settle(flush, topic.append(flush.batch, partition=flush.numbers, wait=wait, mark=mark))
-            return
+            return [
+                Written(topic, flush, topic.write(flush.batch, partition=flush.numbers, mark=mark), part)
+                for topic, flush, part in zip(topics, flushes, sends, strict=True)
+            ]
         appends = [(topic, flush.batch, flush.numbers) for topic, flush in zip(topics, flushes, strict=True)]
         placed = self._folder.append_atomic(appends, mark)
-        for topic, flush in zip(topics, flushes, strict=True):
-            self._settle(flush, [place for other, place in placed if other is topic])
+        return [
+            Written(topic, flush, [place for other, place in placed if other is topic], part)
+            for topic, flush, part in zip(topics, flushes, sends, strict=True)
+        ]
 
-    def _settle(self, flush: Flush, placed: Sequence[Appended]) -> None:
-        self._noted(flush.stream, placed)
-        flush.place(placed)
+    def _commit(self, written: Sequence[Written]) -> list[Written]:
+        """The deliveries are told, once the rows are as durable as was asked; none is left to wait for."""
+        for topic, flush, placed, sends in written:
+            try:
+                if self._durability == "none":
+                    topic.commit_soon(placed)
+                else:
+                    topic.commit(placed)
+                self._noted(flush.stream, placed)
+                flush.place(placed)
+            except Exception as caught:
+                self._fail(sends, caught)
+        return []
 
     def _gather(self, stream: str, sends: Sequence[Sent]) -> Flush:
         """The rows of all these sends in one batch, and the partition of each if that is not for the topic to say."""
@@ -348,7 +379,9 @@ class Producer:
             numbers = partitions_by(self._partitioner, batch, count)
         return numbers if explicit is None else np.where(explicit >= 0, explicit, numbers).astype(np.uint16)
 
-    def _fail(self, taken: Sequence[Sent], error: Error) -> None:
+    def _fail(self, taken: Sequence[Sent], caught: Exception) -> None:
+        detail = f"{type(caught).__name__}: {caught}."
+        error = caught if isinstance(caught, Error) else OperationalError("could not append", detail=detail)
         flush = Flush.failed(error)
         with self._changed:
             if self._failed is None or self._failed.told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -158,18 +158,33 @@ class Topic(ReadableTopic):
         Shape: one entry per partition; a batch over the limit for frames is cut into several.
         Holds: with `wait`, the rows are durable as the topic's policy says; without, `sync` waits for them.
         """
+        appended = self.write(batch, partition=partition, mark=mark)
+        if wait:
+            self.commit(appended)
+        else:
+            self.commit_soon(appended)
+        return appended
+
+    def write(self, batch: pa.RecordBatch, *, partition: Placing = None, mark: Mark = NO_MARK) -> tuple[Appended, ...]:
+        """As `append`, but nobody sees to it that the rows become durable: `commit` has to be called."""
         schema = self._schemas[-1]
         appended = []
         for number, pieces in self.place(batch, partition, schema):
             start, end = self.partitions[number].append(pieces, schema, mark)
             appended.append(Appended(number, start, end))
+        return tuple(appended)
+
+    def commit(self, appended: Iterable[Appended]) -> None:
+        """Returns when the rows at these places are durable, as the topic's policy says."""
         if self.durability == "group":
             for place in appended:
-                if wait:
-                    self.partitions[place.partition].commit(place.end)
-                else:
-                    self._around.flusher.request(self.partitions[place.partition])
-        return tuple(appended)
+                self.partitions[place.partition].commit(place.end)
+
+    def commit_soon(self, appended: Iterable[Appended]) -> None:
+        """The rows at these places will be durable soon, and nobody waits for it."""
+        if self.durability == "group":
+            for place in appended:
+                self._around.flusher.request(self.partitions[place.partition])
 
     def place(self, batch: pa.RecordBatch, partition: Placing, schema: SegmentSchema) -> Iterator[tuple[int, Frames]]:
         """For each partition that gets rows of `batch`, these as frames, each with its times."""
