@@ -135,6 +135,13 @@ def _describe(plan: Plan) -> tuple[str, str]:
             return f"recompute ({plan.reason}): {plan.sql}{by}", "UNBOUNDED: all rows of its inputs" + (
                 "" if plan.partition else " and its result"
             )
+        case p.Constant():
+            return f"constant: {plan.sql}", "none; its rows are known"
+        case p.UnionAll():
+            return f"union all of {len(plan.inputs)}", "none"
+        case p.SetOperation():
+            kind = f"{plan.kind} all" if plan.all_rows else plan.kind
+            return kind, "each different row of its inputs, as many as there are"
         case _:
             assert_never(plan)
 

@@ -12,10 +12,13 @@ from ..engine.dataflow import Dataflow, Node, Source
 from ..engine.operator import Operator
 from ..engine.operators.aggregate import Aggregate
 from ..engine.operators.assign_window import AssignWindow
+from ..engine.operators.constant import Constant
 from ..engine.operators.join import Join, JoinInput
 from ..engine.operators.late import Late, LateRows
 from ..engine.operators.map import Map
 from ..engine.operators.recompute import Recompute
+from ..engine.operators.set_operation import SetOperation
+from ..engine.operators.union_all import UnionAll
 from ..engine.operators.upsert import Upsert
 from ..engine.operators.weighted import Weighted
 from ..engine.operators.window_aggregate import WindowAggregate
@@ -23,6 +26,7 @@ from . import plan as p
 from .expressions import compile_map
 from .plan import Plan
 from .relations import schema_of
+from .sets import constant_rows
 from .types import connect, scan_sql
 
 KnownLate = Mapping[str, list[tuple[int, int, int]]]  # per stream (partition, offset, closed), found before a restart
@@ -41,7 +45,7 @@ class Surroundings:
 def lower(plan: Plan, around: Surroundings) -> Dataflow:
     """The dataflow that keeps the result of `plan`."""
     nodes: list[Node] = []
-    _lower(plan, around, nodes, root=True)
+    _lower(plan, around, nodes, {}, root=True)
     return Dataflow(nodes)
 
 
@@ -71,8 +75,17 @@ def _join(plan: p.Join) -> Join:
     return Join(plan.kind, sides[0], sides[1], schema_of(plan.columns), residual, schema_of(reads))
 
 
-def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -> int:
-    """Append the nodes of `plan`; the number of the one that has its result. `root`: the view is read from it."""
+def _lower(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Plan, int], *, root: bool) -> int:
+    """The number of the node that has the result of `plan`, after its nodes were appended, if it is not `known` yet.
+
+    `root`: the view is read from it.
+    """
+    if plan not in known:
+        known[plan] = _append(plan, around, nodes, known, root=root)
+    return known[plan]
+
+
+def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Plan, int], *, root: bool) -> int:
     schema = schema_of(plan.columns)
     operator: Operator
     match plan:
@@ -123,9 +136,16 @@ def _lower(plan: Plan, around: Surroundings, nodes: list[Node], *, root: bool) -
                 plan.partition,
                 connect(),
             )
+        case p.Constant():
+            operator = Constant(constant_rows(plan))
+        case p.UnionAll():
+            operator = UnionAll(schema)
+        case p.SetOperation():
+            operator = SetOperation(plan.kind, schema, all_rows=plan.all_rows)
         case _:
             assert_never(plan)
-    below = tuple(_lower(part, around, nodes, root=root and isinstance(plan, p.Map)) for part in p.inputs_of(plan))
+    on_top = root and isinstance(plan, p.Map)
+    below = tuple(_lower(part, around, nodes, known, root=on_top) for part in p.inputs_of(plan))
     streams = frozenset().union(*(nodes[index].streams for index in below))
     nodes.append(Node(operator, below, streams=streams))
     return len(nodes) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sqlglot import exp
 
@@ -129,15 +130,42 @@ class Recompute:
     partition: tuple[tuple[str, ...], ...] = field(default=())
 
 
-Plan = Scan | ViewScan | Changelog | Late | Map | AssignWindow | WindowAggregate | Aggregate | Join | Recompute
+@dataclass(frozen=True)
+class Constant:
+    """Rows that no stream brings: what DuckDB makes of `sql`, which reads nothing, once."""
+
+    sql: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class UnionAll:
+    """All rows of all `inputs`, whose columns go by their place and have the types of `columns`."""
+
+    inputs: tuple[Plan, ...]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class SetOperation:
+    """INTERSECT or EXCEPT of two inputs, as in UnionAll; `all_rows`: as often as SQL's ALL has a row, else once."""
+
+    inputs: tuple[Plan, ...]
+    kind: Literal["intersect", "except"]
+    all_rows: bool
+    columns: tuple[Column, ...]
+
+
+_Sets = Constant | UnionAll | SetOperation
+Plan = Scan | ViewScan | Changelog | Late | Map | AssignWindow | WindowAggregate | Aggregate | Join | Recompute | _Sets
 
 
 def inputs_of(plan: Plan) -> tuple[Plan, ...]:
     """The plans right below `plan`."""
     match plan:
-        case Scan() | ViewScan():
+        case Scan() | ViewScan() | Constant():
             return ()
-        case Recompute():
+        case Recompute() | UnionAll() | SetOperation():
             return plan.inputs
         case Join():
             return (plan.left, plan.right)
@@ -160,8 +188,12 @@ def stateless(plan: Plan) -> bool:
 def append_only(plan: Plan) -> bool:
     """Whether the changelog of `plan` never retracts."""
     match plan:
-        case Scan() | Late():
+        case Scan() | Late() | Constant():
             return True
+        case UnionAll():
+            return all(append_only(below) for below in plan.inputs)
+        case SetOperation():  # what both have once they go on to have
+            return plan.kind == "intersect" and all(append_only(below) for below in plan.inputs)
         case ViewScan():
             return plan.append_only
         case Map() | AssignWindow():
@@ -191,6 +223,8 @@ def time_columns(plan: Plan) -> frozenset[str]:
             return frozenset({"window_time"} & names) if plan.time in time_columns(plan.input) else frozenset()
         case Changelog() | AssignWindow() | Aggregate() | Join() | Recompute():
             return frozenset()
+        case Constant() | UnionAll() | SetOperation():
+            return frozenset()
 
 
 def key(plan: Plan) -> tuple[str, ...] | None:
@@ -214,7 +248,9 @@ def key(plan: Plan) -> tuple[str, ...] | None:
             return plan.key or None
         case Join():
             return _join_key(plan)
-        case Scan() | Late() | AssignWindow() | Recompute():
+        case SetOperation():
+            return None if plan.all_rows else tuple(column.name for column in plan.columns)
+        case Scan() | Late() | AssignWindow() | Recompute() | Constant() | UnionAll():
             return None
 
 

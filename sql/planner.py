@@ -16,7 +16,8 @@ from .joins import plan_joins
 from .plan import Plan
 from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
-from .twin import bind_over, named_tables, twin, window_bounds
+from .sets import is_constant, plan_constant, plan_set
+from .twin import bind, bind_over, named_tables, twin, window_bounds
 from .types import Binder
 
 
@@ -70,10 +71,14 @@ class Planner:
             match query:
                 case exp.Subquery() if not query.args.get("joins"):
                     return self._query(query.this)
+                case exp.Query() if is_constant(query):
+                    return plan_constant(query, self._binder)
                 case exp.Select():
                     return self._select(query)
+                case exp.SetOperation():
+                    return self._set_operation(query)
                 case _:
-                    raise Unplannable("set operation" if isinstance(query, exp.SetOperation) else "not a plain SELECT")
+                    raise Unplannable("not a plain SELECT")
         except Unplannable as reason:
             return self._recompute(query, str(reason))
 
@@ -123,6 +128,14 @@ class Planner:
         below = self._query(inner)
         return p.Aggregate(below, tuple(c.name for c in below.columns), (), below.columns)
 
+    def _set_operation(self, query: exp.SetOperation) -> Plan:
+        if query.args.get("with_"):
+            raise Unplannable("recursive CTE")
+        if query.args.get("limit") or query.args.get("offset"):
+            raise Unplannable("ORDER BY ... LIMIT over set operation")
+        columns = bind(twin(query), self._relations, self._binder)
+        return plan_set(query, self._query(query.this), self._query(query.expression), columns, self._binder)
+
     def _limit(self, select: exp.Select) -> Plan:
         """The rows below by their own plan, the ORDER BY ... LIMIT above them by recompute."""
         inner = select.copy()
@@ -166,7 +179,7 @@ class Planner:
         """The plan of a FROM item and the name its columns may be qualified with."""
         if source.args.get("joins") or source.args.get("pivots") or source.args.get("sample"):
             raise Unplannable("join" if source.args.get("joins") else "PIVOT or SAMPLE")
-        if _renames(source) and not isinstance(source, exp.Subquery):
+        if _renames(source) and isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
             raise Unplannable("column aliases")
         match source:
             case exp.Table(this=WindowFunction() as window):
@@ -176,6 +189,8 @@ class Planner:
                 return self._table(source, used_columns(select)), source.alias_or_name
             case exp.Subquery():
                 return self._derived(source), source.alias
+            case exp.Values() | exp.Unnest() | exp.Table() if is_constant(source) and not source.find(exp.Column):
+                return plan_constant(exp.select(exp.Star()).from_(source.copy()), self._binder), source.alias
             case _:
                 raise Unplannable("table function")
 

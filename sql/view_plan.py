@@ -15,6 +15,7 @@ from .blocks import volatile_names
 from .plan import Plan
 from .planner import Planner, ViewProperties
 from .relations import Column, Relation, Relations
+from .sets import unwrap_limits
 from .statements import CreateView
 from .system import refuse_system
 from .twin import (
@@ -79,7 +80,7 @@ class ViewPlanner:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
         refuse_system(query, self.relations)
         refuse_outside(query)
-        expanded = inline_ctes(expand_views(query, self.relations, self.stateless))
+        expanded = unwrap_limits(inline_ctes(expand_views(query, self.relations, self.stateless)))
         refuse_volatile(expanded, volatile_names())
         check_windows(expanded, self.relations, self.binder)
         columns = bind(twin(expanded), self.relations, self.binder, query)

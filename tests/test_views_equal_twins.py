@@ -98,6 +98,16 @@ VIEWS = {
     ),
     "united": "SELECT auction AS x FROM bids UNION SELECT bidder FROM people",
     "united_all": "SELECT auction AS x FROM bids UNION ALL SELECT n FROM totals",
+    "united_by_name": (
+        "SELECT bidder, channel FROM bids UNION ALL BY NAME SELECT name, bidder::VARCHAR AS bidder FROM people"
+    ),
+    "intersected": "SELECT bidder FROM people INTERSECT SELECT bidder FROM bids WHERE flag",
+    "intersected_all": "SELECT bidder FROM people INTERSECT ALL SELECT n FROM totals",
+    "excepted_all": "SELECT bidder, flag FROM bids EXCEPT ALL SELECT n, true FROM totals",
+    "used_twice": (
+        "WITH c AS (SELECT channel, count(*) AS n FROM bids GROUP BY channel) "
+        "SELECT n FROM c UNION ALL SELECT max(n) FROM c EXCEPT SELECT range FROM range(3)"
+    ),
     "excepted": "SELECT bidder FROM people EXCEPT SELECT bidder FROM bids",
     "in_subquery": "SELECT auction, price FROM bids WHERE bidder IN (SELECT bidder FROM people)",
     "above_mean": "SELECT auction, price FROM bids WHERE price > (SELECT avg(price) FROM bids)",
