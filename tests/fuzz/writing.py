@@ -19,7 +19,9 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
     events = Relation("events", _STREAM, "ts")
     others = Relation("others", (*chance.sample(_STREAM[:-1], 4), _STREAM[-1]), "ts")
     names = Relation("names", _SMALL)
-    relations = (events, others, names)
+    stock = Relation("stock", (("id", "int"), *_SMALL))
+    bag = Relation("bag", _SMALL)
+    relations = (events, others, names, stock, bag)
     steps: list[Step] = [Statement(_create(chance, relation)) for relation in relations]
     second = chance.randrange(0, 100)
     readable = list(relations)
