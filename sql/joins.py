@@ -9,6 +9,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.operators.join import Kind
+from ..storage.errors import ProgrammingError
 from . import plan as p
 from .blocks import Unplannable
 from .dialect import twin_sql
@@ -239,11 +240,11 @@ class _Builder:
         types = [self._bound(value, side) for value, side in ((ours, left), (theirs, right))]
         if types[0].type != types[1].type:
             columns = (*left.columns, *right.columns)
-            both = bind_over(
-                f"SELECT CASE WHEN TRUE THEN {twin_sql(ours)} ELSE {twin_sql(theirs)} END FROM _in",
-                [("_in", columns)],
-                self._binder,
-            )[0]
+            mixed = f"SELECT CASE WHEN TRUE THEN {twin_sql(ours)} ELSE {twin_sql(theirs)} END FROM _in"
+            try:
+                both = bind_over(mixed, [("_in", columns)], self._binder)[0]
+            except ProgrammingError:  # DuckDB compares them by a cast that it does not do elsewhere
+                return None
             if not all(_same_order(column.arrow, both.arrow) for column in types):
                 return None
             ours, theirs = (
