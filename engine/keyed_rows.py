@@ -44,11 +44,16 @@ class KeyedRows:
         """The types of the key columns."""
         return list(self._key_schema.types)
 
-    def prepare(self, delta: Delta) -> None:
-        """Make ready to insert `delta`: rows and keys are renumbered here, if it is time, and then not in `insert`."""
-        if self._rows.wasteful:
+    def prepare(self, delta: Delta) -> bool:
+        """Make ready to insert `delta`: rows and keys are renumbered here, if it is time, and then not in `insert`.
+
+        True if keys were.
+        """
+        compacted = self._rows.wasteful
+        if compacted:
             self.compact()
         self._rows.prepare(delta)
+        return compacted
 
     def insert(self, delta: Delta) -> Inserted:
         """Add `delta`: which rows it brought and took."""
@@ -62,12 +67,12 @@ class KeyedRows:
             slots = np.zeros(delta.rows, np.int64)
         else:
             slots, _ = self._index.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self._key_schema))
-        self._rows.reserve(self._slots_end)
+        self._rows.reserve(self.slots_end)
         return slots
 
     def touched(self, delta: Delta) -> Slots:
         """The slots of the keys that `delta` has rows of, each once."""
-        return distinct(self.slots(delta), self._slots_end)
+        return distinct(self.slots(delta), self.slots_end)
 
     def find(self, key_columns: Sequence[pa.Array]) -> tuple[RowIds, RowIds]:
         """Every pair of a query's position and the id of a row with that key. Without keys: one query, all rows."""
@@ -78,7 +83,7 @@ class KeyedRows:
 
     def rows_of(self, slots: Slots) -> tuple[RowIds, RowIds]:
         """Every pair of a position in `slots` and the id of a row with that slot's key, oldest first."""
-        self._rows.reserve(self._slots_end)
+        self._rows.reserve(self.slots_end)
         return self._rows.find(slots)
 
     def take(self, rows: RowIds, names: Sequence[str] | None = None) -> pa.RecordBatch:
@@ -111,7 +116,7 @@ class KeyedRows:
         if not self._keys:
             self._rows.compact()
             return
-        counts = self._rows.counts(np.arange(self._slots_end))
+        counts = self._rows.counts(np.arange(self.slots_end))
         self._index.delete((counts == 0).nonzero()[0])
         kept = self._index.compact()
         numbers = np.full(len(counts), -1, np.int64)
@@ -138,5 +143,6 @@ class KeyedRows:
         return self._index.bytes + self._rows.bytes
 
     @property
-    def _slots_end(self) -> int:
+    def slots_end(self) -> int:
+        """All slots of keys are below this number."""
         return self._index.slots if self._keys else 1

@@ -43,7 +43,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
     else:
         assign, plain, windowed, source = None, keys, [], scope
 
-    before = _Before(source)
+    before = Before(source)
     key_names = [before.add(key, "key") for key in plain]
     calls: dict[str, AggregateCall] = {}
     call_columns: list[Column] = []
@@ -81,11 +81,11 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
     after.update({text: call.name for text, call in calls.items()})
     finished = Scope(result, "", scope.binder)
     return finished.map(
-        [_finish(item, after) for item in items], None if condition is None else _finish(condition, after)
+        [finish(item, after) for item in items], None if condition is None else finish(condition, after)
     )
 
 
-class _Before:
+class Before:
     """The map below the aggregate: its items so far, each value once."""
 
     def __init__(self, source: Scope) -> None:
@@ -126,7 +126,7 @@ def _spellings(name: str) -> Iterator[str]:
     yield from (f"{name} {i}" for i in count(2))
 
 
-def _call(node: exp.Expr, column: Column, before: _Before, source: Scope) -> AggregateCall:
+def _call(node: exp.Expr, column: Column, before: Before, source: Scope) -> AggregateCall:
     filter_name, name, type = None, column.name, column.arrow
     if isinstance(node, exp.Filter):
         filter_name = before.add(node.expression.this, "filter")
@@ -163,18 +163,18 @@ def type_name(node: exp.Expr) -> str:
     return type(node).__name__
 
 
-def _finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:
+def finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:
     """`item` with keys and aggregate calls replaced by the columns that hold them."""
     name = after.get(twin_sql(item))
     if name is not None:
         return exp.column(exp.to_identifier(name, quoted=True))
     if isinstance(item, exp.Alias):
-        return exp.alias_(_finish(item.this, after), item.alias, quoted=True)
+        return exp.alias_(finish(item.this, after), item.alias, quoted=True)
     if isinstance(item, exp.Column):
         raise Unplannable(f'"{item.name}" beside aggregates')
     item = item.copy()
     for child in list(item.iter_expressions()):
-        child.replace(_finish(child, after))
+        child.replace(finish(child, after))
     return item
 
 

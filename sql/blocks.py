@@ -171,7 +171,7 @@ def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
             keys = [_ordinal(key, items) for key in group.expressions]
         group.set("expressions", [_unwrap(key.transform(replace)) for key in keys])
         group.set("all", None)
-    for clause in ("where", "having"):
+    for clause in ("where", "having", "qualify"):
         if select.args.get(clause):
             select.args[clause].set("this", select.args[clause].this.transform(replace))
     return select

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from ..engine.aggregates import AggregateCall
 from ..engine.metrics import NodeState, ViewState
+from ..engine.over_functions import OverCall
 from ..engine.windows import Window
 from . import plan as p
 from .dialect import twin_sql
@@ -69,6 +70,8 @@ def unbounded(plan: Plan) -> list[str]:
                 notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
             case p.Join() if any(p.append_only(below) for below in p.inputs_of(node)):
                 notes.append("join keeps every row of its inputs")
+            case p.Over() if p.append_only(node.input):
+                notes.append("over keeps every row of its input")
             case p.WindowAggregate() if node.time not in p.time_columns(node.input):
                 notes.append(f'no watermark speaks of "{node.time}", so no window is ever closed')
             case _:
@@ -135,6 +138,17 @@ def _describe(plan: Plan) -> tuple[str, str]:
             return f"recompute ({plan.reason}): {plan.sql}{by}", "UNBOUNDED: all rows of its inputs" + (
                 "" if plan.partition else " and its result"
             )
+        case p.Over():
+            calls = ", ".join(_over(call) for call in plan.calls)
+            return f"over: {calls}{_ordered(plan)}", "UNBOUNDED: all rows of its input"
+        case p.TopN():
+            growing = p.append_only(plan.input)
+            first = f"{plan.offset + 1} to {plan.limit}" if plan.offset else f"the first {plan.limit}"
+            by = "" if plan.ranking == "row_number" else f" by {plan.ranking}"
+            mode = " [append-only input]" if growing else " [retracting input]"
+            shown = "the rows it shows" + (" and those before them" if plan.offset else "")
+            kept = shown if growing else "all rows of its input"
+            return f"top_n: {first}{by}{_ordered(plan)}{mode}", kept
         case p.Constant():
             return f"constant: {plan.sql}", "none; its rows are known"
         case p.UnionAll():
@@ -144,6 +158,30 @@ def _describe(plan: Plan) -> tuple[str, str]:
             return kind, "each different row of its inputs, as many as there are"
         case _:
             assert_never(plan)
+
+
+def _over(call: OverCall) -> str:
+    numbered = call.function in ("lag", "lead", "nth_value", "ntile")
+    argument = call.argument or ("*" if call.function == "count" else "")
+    arguments = [argument, str(call.number) if numbered else ""]
+    return f"{call.function}({', '.join(a for a in (*arguments, call.default) if a)}){_frame(call)}"
+
+
+def _frame(call: OverCall) -> str:
+    frame = call.frame
+    if frame.kind == "peers" or call.function not in ("count", "sum", "avg", "min", "max", "last_value", "nth_value"):
+        return ""
+    start = "start" if frame.start is None else str(frame.start)
+    return f" rows {start} to {'end' if frame.end is None else frame.end}"
+
+
+def _ordered(plan: p.Over | p.TopN) -> str:
+    keys = [
+        key.column + (" desc" if key.descending else "") + (" nulls first" if key.nulls_first else "")
+        for key in plan.order
+    ]
+    partition = f" in each {', '.join(plan.partition)}" if plan.partition else ""
+    return partition + (f" ordered by {', '.join(keys)}" if keys else "")
 
 
 def _time(plan: Plan) -> str:

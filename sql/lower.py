@@ -16,8 +16,10 @@ from ..engine.operators.constant import Constant
 from ..engine.operators.join import Join, JoinInput
 from ..engine.operators.late import Late, LateRows
 from ..engine.operators.map import Map
+from ..engine.operators.over import Over
 from ..engine.operators.recompute import Recompute
 from ..engine.operators.set_operation import SetOperation
+from ..engine.operators.top_n import TopN
 from ..engine.operators.union_all import UnionAll
 from ..engine.operators.upsert import Upsert
 from ..engine.operators.weighted import Weighted
@@ -135,6 +137,20 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
                 schema,
                 plan.partition,
                 connect(),
+            )
+        case p.Over():
+            operator = Over(plan.partition, plan.order, plan.calls, schema_of(plan.input.columns))
+        case p.TopN():
+            operator = TopN(
+                plan.partition,
+                plan.order,
+                plan.ranking,
+                plan.limit,
+                schema_of(plan.input.columns),
+                offset=plan.offset,
+                peers=plan.peers,
+                rank=plan.columns[-1].name if plan.shown else None,
+                append_only=p.append_only(plan.input),
             )
         case p.Constant():
             operator = Constant(constant_rows(plan))

@@ -10,6 +10,9 @@ from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
 from ..engine.operators.join import Kind
+from ..engine.operators.top_n import Ranking
+from ..engine.over_functions import OverCall
+from ..engine.sort_keys import SortKey
 from ..engine.windows import Window
 from .relations import Column
 
@@ -156,8 +159,39 @@ class SetOperation:
     columns: tuple[Column, ...]
 
 
+@dataclass(frozen=True)
+class Over:
+    """Each row of `input` with the values of `calls` over its partition in `order` beside it."""
+
+    input: Plan
+    partition: tuple[str, ...]
+    order: tuple[SortKey, ...]
+    calls: tuple[OverCall, ...]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class TopN:
+    """The rows of `input` whose `ranking` in their partition is above `offset` and at most `limit`.
+
+    `peers` leading keys of `order` make rows equal for a rank; with `shown` the rank is the last of `columns`.
+    """
+
+    input: Plan
+    partition: tuple[str, ...]
+    order: tuple[SortKey, ...]
+    ranking: Ranking
+    offset: int
+    limit: int
+    peers: int
+    shown: bool
+    columns: tuple[Column, ...]
+
+
 _Sets = Constant | UnionAll | SetOperation
-Plan = Scan | ViewScan | Changelog | Late | Map | AssignWindow | WindowAggregate | Aggregate | Join | Recompute | _Sets
+_Ordered = Over | TopN
+_Grouped = WindowAggregate | Aggregate
+Plan = Scan | ViewScan | Changelog | Late | Map | AssignWindow | _Grouped | Join | Recompute | _Sets | _Ordered
 
 
 def inputs_of(plan: Plan) -> tuple[Plan, ...]:
@@ -202,7 +236,9 @@ def append_only(plan: Plan) -> bool:
             return plan.final
         case Join():
             return plan.kind in ("inner", "semi") and append_only(plan.left) and append_only(plan.right)
-        case Changelog() | Aggregate() | Recompute():
+        case Aggregate():  # DISTINCT
+            return bool(plan.keys) and not plan.calls and append_only(plan.input)
+        case Changelog() | Recompute() | Over() | TopN():
             return False
 
 
@@ -223,7 +259,7 @@ def time_columns(plan: Plan) -> frozenset[str]:
             return frozenset({"window_time"} & names) if plan.time in time_columns(plan.input) else frozenset()
         case Changelog() | AssignWindow() | Aggregate() | Join() | Recompute():
             return frozenset()
-        case Constant() | UnionAll() | SetOperation():
+        case Constant() | UnionAll() | SetOperation() | Over() | TopN():
             return frozenset()
 
 
@@ -248,6 +284,14 @@ def key(plan: Plan) -> tuple[str, ...] | None:
             return plan.key or None
         case Join():
             return _join_key(plan)
+        case TopN() if not plan.partition and plan.limit == 1:
+            return ()
+        case TopN() if plan.ranking == "row_number" and plan.limit == 1:
+            return plan.partition
+        case TopN() if plan.ranking == "row_number" and plan.shown:
+            return (*plan.partition, plan.columns[-1].name)
+        case Over() | TopN():
+            return key(plan.input)
         case SetOperation():
             return None if plan.all_rows else tuple(column.name for column in plan.columns)
         case Scan() | Late() | AssignWindow() | Recompute() | Constant() | UnionAll():

@@ -10,13 +10,15 @@ from sqlglot import exp
 from ..engine.windows import Window
 from . import plan as p
 from .aggregation import plan_aggregation
-from .blocks import Scope, Unplannable, has_aggregate, has_window, substitute_aliases
+from .blocks import Scope, Unplannable, substitute_aliases
 from .dialect import WindowFunction, twin_sql
 from .joins import plan_joins
 from .plan import Plan
+from .ranking import first_of_each, plan_limit, plan_windows, split_aggregates
 from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
 from .sets import is_constant, plan_constant, plan_set
+from .ties import has_own_aggregate, has_own_window
 from .twin import bind, bind_over, named_tables, twin, window_bounds
 from .types import Binder
 
@@ -86,7 +88,7 @@ class Planner:
         if select.args.get("with_"):
             raise Unplannable("recursive CTE")
         if select.args.get("limit") or select.args.get("offset"):
-            return self._limit(select)
+            return plan_limit(select, self._query)
         for clause, reason in _NOT_INCREMENTAL.items():
             if select.args.get(clause):
                 raise Unplannable(reason)
@@ -105,18 +107,21 @@ class Planner:
         select = substitute_aliases(select, scope)
         if any(part.find(exp.Query) for name, part in _parts(select) if name != "from_"):
             raise Unplannable("subquery")
-        if has_window(select):
-            raise Unplannable("OVER")
+        windowed = has_own_window(select) or select.args.get("qualify")
         if (
             select.args.get("group")
             or select.args.get("having")
-            or any(has_aggregate(item) for item in select.expressions)
+            or any(has_own_aggregate(item) for item in select.expressions)
         ):
+            if windowed:
+                return self._query(split_aggregates(select))
             return plan_aggregation(select, scope, final=self._final)
+        if windowed:
+            return first_of_each(plan_windows(select, scope))
         items = scope.items(select.expressions)
         where = select.args.get("where")
         condition = where.this if where is not None else None
-        return scope.map(items, condition)
+        return first_of_each(scope.map(items, condition))
 
     def _distinct(self, select: exp.Select) -> Plan:
         distinct = select.args["distinct"]
@@ -132,46 +137,9 @@ class Planner:
         if query.args.get("with_"):
             raise Unplannable("recursive CTE")
         if query.args.get("limit") or query.args.get("offset"):
-            raise Unplannable("ORDER BY ... LIMIT over set operation")
+            return plan_limit(query, self._query)
         columns = bind(twin(query), self._relations, self._binder)
         return plan_set(query, self._query(query.this), self._query(query.expression), columns, self._binder)
-
-    def _limit(self, select: exp.Select) -> Plan:
-        """The rows below by their own plan, the ORDER BY ... LIMIT above them by recompute."""
-        inner = select.copy()
-        for clause in ("order", "limit", "offset"):
-            inner.set(clause, None)
-        below = self._query(inner)
-        if isinstance(below, p.Recompute):
-            raise Unplannable("ORDER BY ... LIMIT over " + below.reason)
-        names = [column.name for column in below.columns]
-        texts = {twin_sql(item.unalias()).lower(): i for i, item in enumerate(select.expressions)}
-        plain = not any(isinstance(item, exp.Alias) for item in select.expressions)
-        order = []
-        for key in select.args["order"].expressions if select.args.get("order") else ():
-            target = key.this
-            text = twin_sql(target).lower()
-            if isinstance(target, exp.Literal) and target.is_int:
-                pass
-            elif (  # the name of a result column comes before that of a column below
-                isinstance(target, exp.Column)
-                and (plain or not target.table)
-                and any(n.lower() == target.name.lower() for n in names)
-            ):
-                target = _column(target.name)
-            elif text in texts and not select.is_star:
-                target = exp.Literal.number(texts[text] + 1)
-            else:
-                raise Unplannable("ORDER BY ... LIMIT by a value that is not selected")
-            order.append(
-                exp.Ordered(this=target.copy(), desc=key.args.get("desc"), nulls_first=key.args.get("nulls_first"))
-            )
-        outer = exp.select(exp.Star()).from_(exp.Table(this=exp.to_identifier("in0", quoted=True)))
-        outer.set("order", exp.Order(expressions=order))
-        for clause in ("limit", "offset"):
-            if select.args.get(clause):
-                outer.set(clause, select.args[clause].copy())
-        return p.Recompute((below,), ("in0",), twin_sql(outer), "ORDER BY ... LIMIT", below.columns)
 
     # -- sources --------------------------------------------------------------------------------------------------
 
@@ -291,7 +259,6 @@ class Planner:
 
 _NOT_INCREMENTAL = {
     "laterals": "LATERAL",
-    "qualify": "QUALIFY",
     "windows": "WINDOW clause",
     "pivots": "PIVOT",
     "sample": "SAMPLE",

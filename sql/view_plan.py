@@ -18,6 +18,7 @@ from .relations import Column, Relation, Relations
 from .sets import unwrap_limits
 from .statements import CreateView
 from .system import refuse_system
+from .ties import settle_windows
 from .twin import (
     bind,
     expand_views,
@@ -85,6 +86,9 @@ class ViewPlanner:
         check_windows(expanded, self.relations, self.binder)
         columns = bind(twin(expanded), self.relations, self.binder, query)
         expanded = settle_ties(expanded, lambda part: len(bind(twin(part.copy()), self.relations, self.binder)))
+        expanded = settle_windows(
+            expanded, lambda part: [c.name for c in bind(twin(part.copy()), self.relations, self.binder)]
+        )
         plan = Planner(self.relations, self.properties, self.binder, final=final).plan(expanded, columns)
         if final and not any(isinstance(node, p.WindowAggregate) and node.final for node in p.walk(plan)):
             raise ProgrammingError(

@@ -1,0 +1,86 @@
+"""TopN: the laws for each ranking, over ties, NULLs, NaN and duplicates, rows that only come and rows that go."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+
+from headrace.engine.delta import Delta
+from headrace.engine.operators.top_n import Ranking, TopN
+from headrace.engine.sort_keys import SortKey
+from tests.laws import batch_query, changes, check_laws, delta_of, step
+
+SCHEMA = pa.schema([("k", pa.string()), ("f", pa.float64()), ("s", pa.string()), ("i", pa.int32())])
+ORDERS = [
+    [SortKey("f"), SortKey("s"), SortKey("i")],
+    [SortKey("f", descending=True), SortKey("i", descending=True, nulls_first=True), SortKey("s")],
+    [SortKey("s", descending=True, nulls_first=True), SortKey("f", nulls_first=True), SortKey("i")],
+]
+
+
+def order_sql(keys: list[SortKey]) -> str:
+    return ", ".join(
+        f"{key.column} {'DESC' if key.descending else 'ASC'} NULLS {'FIRST' if key.nulls_first else 'LAST'}"
+        for key in keys
+    )
+
+
+@pytest.mark.parametrize("append_only", [True, False])
+@pytest.mark.parametrize("ranking", ["row_number", "rank", "dense_rank"])
+@pytest.mark.parametrize("order", ORDERS)
+@given(data=changes(SCHEMA), appended=changes(SCHEMA, append_only=True))
+@settings(max_examples=12)
+def test_laws(
+    order: list[SortKey], ranking: Ranking, append_only: bool, data: list[Delta], appended: list[Delta]
+) -> None:
+    peers = len(order) if ranking == "row_number" else 1
+    sql = (
+        f"SELECT * FROM (SELECT k, f, s, i, {ranking}() OVER (PARTITION BY k ORDER BY {order_sql(order[:peers])}) AS r "
+        "FROM input) WHERE r <= 2"
+    )
+
+    def make() -> TopN:
+        options = {"peers": peers, "rank": "r", "append_only": append_only}
+        return TopN(["k"], order, ranking, 2, SCHEMA, **options)
+
+    check_laws(make, batch_query(sql), appended if append_only else data)
+
+
+@pytest.mark.parametrize(("partition", "offset"), [([], 0), ([], 1), (["k"], 2), (["k", "s"], 0)])
+@given(inputs=changes(SCHEMA))
+@settings(max_examples=12)
+def test_laws_without_a_rank(partition: list[str], offset: int, inputs: list[Delta]) -> None:
+    over = f"PARTITION BY {', '.join(partition)} " if partition else ""
+    sql = (
+        f"SELECT k, f, s, i FROM input QUALIFY row_number() OVER ({over}ORDER BY {order_sql(ORDERS[1])}, k) "
+        f"BETWEEN {offset + 1} AND {offset + 3}"
+    )
+    order = [*ORDERS[1], SortKey("k")]
+    check_laws(
+        lambda: TopN(partition, order, "row_number", offset + 3, SCHEMA, offset=offset), batch_query(sql), inputs
+    )
+
+
+def test_rows_that_only_come_are_kept_while_they_may_come_out() -> None:
+    operator = TopN(["k"], [SortKey("i")], "row_number", 3, SCHEMA, append_only=True)
+    random = np.random.default_rng(3)
+    for epoch in range(40):
+        rows = [(f"k{n % 5}", 0.0, "x", int(value)) for n, value in enumerate(random.integers(0, 1 << 30, 500))]
+        step(operator, delta_of(SCHEMA, rows), epoch + 1)
+    assert operator.rows().num_rows == 15
+    assert operator.bytes < 200_000
+
+
+def test_a_row_that_goes_lets_the_next_one_up() -> None:
+    operator = TopN([], [SortKey("i")], "row_number", 2, SCHEMA)
+    step(operator, delta_of(SCHEMA, [("a", 0.0, "x", n) for n in range(10)]), 1)
+    for n in range(8):
+        change = step(operator, delta_of(SCHEMA, [("a", 0.0, "x", n)], [-1]), n + 2)
+        assert change is not None
+        assert list(zip(change.batch.column("i").to_pylist(), change.weight_array(), strict=True)) == [
+            (n, -1),
+            (n + 2, 1),
+        ]
+    assert step(operator, delta_of(SCHEMA, [("b", 0.0, "x", 99)]), 20) is None
