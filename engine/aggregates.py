@@ -1,29 +1,43 @@
-"""Aggregate functions: what a query asks for, as state by slot and as output columns. One class per function."""
+"""Aggregate functions: what a query asks for, as state by slot and as output columns. One class per kind of state."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from .delta import Weights
-from .extremes import extreme
-from .slot_array import Mask, SlotArray, Slots, where
-from .sums import Accumulator, FloatSum, IntegerSum, slots_table, table_columns
-from .words import Words, words_array
+from . import bag_functions as bags
+from .bag import Bag, Order
+from .bag_functions import BagFunction
+from .inputs import Choice, Input
+from .moments import STATISTICS, Moments, Statistic
+from .slot_array import SlotArray, Slots, where
+from .sums import Accumulator, FloatSum, IntegerSum
+from .words import Words, fixed_words, words_array
+
+
+@dataclass(frozen=True)
+class OrderKey:
+    """A column that the rows of a group are ordered by."""
+
+    column: str
+    descending: bool = False
+    nulls_first: bool = False
 
 
 @dataclass(frozen=True)
 class AggregateCall:
-    """One aggregate of a query: `function(argument) FILTER (WHERE filter) AS name`, of the twin's `type`.
+    """One aggregate: `function([DISTINCT] argument, others, constants ORDER BY order) FILTER (WHERE filter) AS name`.
 
-    Shape: `argument` and `filter` name columns of the input; `filter` a BOOLEAN one of which only TRUE counts.
-    `function` is a key of `FUNCTIONS`.
+    Shape: `argument`, `others` and `filter` name columns of the input; `filter` a BOOLEAN one of which only TRUE
+    counts. `type` is the twin's, `function` a key of `FUNCTIONS`; `constants` are Python values.
     """
 
     function: str
@@ -31,133 +45,18 @@ class AggregateCall:
     filter: str | None
     name: str
     type: pa.DataType
-
-
-class Input:
-    """The rows that one or more calls look at: an argument's values that are not NULL and pass the filter.
-
-    State: per slot how many rows it does not look at (nothing until there is one), and the accumulators by name.
-    """
-
-    def __init__(
-        self, argument: str | None, filter: str | None, kind: pa.DataType | None, *, append_only: bool
-    ) -> None:
-        self.argument = argument
-        self.filter = filter
-        self._kind = kind
-        self._append_only = append_only
-        self._excluded: SlotArray | None = None
-        self._accumulators: dict[str, Accumulator] = {}
-
-    def accumulator(self, name: str) -> Accumulator:
-        """The accumulator called `name` ('sum', 'min' or 'max'), made on first sight and shared after."""
-        if name not in self._accumulators:
-            assert self._kind is not None
-            self._accumulators[name] = _accumulator(name, self._kind, append_only=self._append_only)
-        return self._accumulators[name]
-
-    def reserve(self, size: int) -> None:
-        """Make room for slots below `size`."""
-        if self._excluded is not None:
-            self._excluded.reserve(size)
-        for accumulator in self._accumulators.values():
-            accumulator.reserve(size)
-
-    def update(
-        self, slots: Slots, columns: Mapping[str, pa.Array], weights: Weights | None, rows: npt.NDArray[np.int64]
-    ) -> None:
-        """Take in a row of `columns` for each of `slots`; `rows` says by slot how many it holds, these included."""
-        values = columns[self.argument] if self.argument is not None else None
-        taken = self._taken(columns)
-        if taken is not None:
-            self._exclude(slots, ~taken, weights, len(rows))
-            chosen = where(taken)
-            slots = slots[chosen]
-            weights = None if weights is None else weights[chosen]
-            values = None if values is None or not self._accumulators else values.take(pa.array(chosen))
-        if self._accumulators:
-            counts = rows if self._excluded is None else rows - self._excluded.values[: len(rows)]
-            for accumulator in self._accumulators.values():
-                accumulator.update(slots, values, weights, counts)
-
-    def absorb(
-        self, slots: Slots, other: Input, sources: Slots, added: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-    ) -> None:
-        """Take in what slot `sources[i]` of `other` holds, `added[i]` rows, for each of `slots`; no rows can leave.
-
-        `rows` says by slot how many it holds, these included.
-        """
-        if other._excluded is not None:
-            if self._excluded is None:
-                self._excluded = SlotArray(np.int64)
-                self._excluded.reserve(len(rows))
-            np.add.at(self._excluded.values, slots, other._excluded.values[sources])
-            held = where(other.counts(sources, added) > 0)
-            slots, sources = slots[held], sources[held]
-        counts = rows if self._excluded is None else rows - self._excluded.values[: len(rows)]
-        for name, accumulator in self._accumulators.items():
-            source = other._accumulators[name]
-            accumulator.update(slots, source.to_array(source.read(sources), None), None, counts)
-
-    def _taken(self, columns: Mapping[str, pa.Array]) -> Mask | None:
-        """The rows looked at; None for all of them."""
-        taken: Mask | None = None
-        if self.argument is not None and columns[self.argument].null_count:
-            taken = columns[self.argument].is_valid().to_numpy(zero_copy_only=False)
-        if self.filter is not None:
-            passed: Mask = columns[self.filter].fill_null(False).to_numpy(zero_copy_only=False)
-            taken = passed if taken is None else taken & passed
-        return taken
-
-    def _exclude(self, slots: Slots, mask: Mask, weights: Weights | None, size: int) -> None:
-        if self._excluded is None:
-            self._excluded = SlotArray(np.int64)
-            self._excluded.reserve(size)
-        out = where(mask)
-        np.add.at(self._excluded.values, slots[out], 1 if weights is None else weights[out])
-
-    def counts(self, slots: Slots, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How many rows each of `slots` has seen of this input, given how many it has seen at all."""
-        return rows if self._excluded is None else rows - self._excluded.values[slots]
-
-    def keep(self, slots: Slots) -> None:
-        """Slot `slots[i]` becomes slot i; all others are gone."""
-        if self._excluded is not None:
-            self._excluded.keep(slots)
-        for accumulator in self._accumulators.values():
-            accumulator.keep(slots)
-
-    def snapshot(self, size: int) -> dict[str, pa.Table]:
-        """The state of the slots below `size`."""
-        tables = {} if self._excluded is None else {"excluded": slots_table([self._excluded], size)}
-        for name, accumulator in self._accumulators.items():
-            tables |= {f"{name}.{part}": table for part, table in accumulator.snapshot(size).items()}
-        return tables
-
-    def restore(self, snapshot: dict[str, pa.Table]) -> None:
-        """Become the input that `snapshot` was taken of."""
-        if "excluded" in snapshot:
-            self._excluded = SlotArray(np.int64)
-            self._excluded.load(table_columns(snapshot["excluded"])[0])
-        for name, accumulator in self._accumulators.items():
-            prefix = f"{name}."
-            parts = {key.removeprefix(prefix): table for key, table in snapshot.items() if key.startswith(prefix)}
-            accumulator.restore(parts)
+    others: tuple[str, ...] = ()
+    distinct: bool = False
+    order: tuple[OrderKey, ...] = ()
+    constants: tuple[object, ...] = ()
 
     @property
-    def bytes(self) -> int:
-        """Memory in use. Units: bytes."""
-        own = self._excluded.bytes if self._excluded is not None else 0
-        return own + sum(accumulator.bytes for accumulator in self._accumulators.values())
-
-
-def _accumulator(name: str, kind: pa.DataType, *, append_only: bool) -> Accumulator:
-    if name == "min":
-        return extreme("min", kind, append_only=append_only)
-    if name == "max":
-        return extreme("max", kind, append_only=append_only)
-    assert name == "sum"
-    return FloatSum(kind, append_only=append_only) if pa.types.is_floating(kind) else IntegerSum(kind)
+    def choice(self) -> Choice:
+        """Which rows it looks at, and what of them: NULL arguments count for nothing, but for lists and their like."""
+        arguments = () if self.argument is None else (self.argument, *self.others)
+        columns = (*arguments, *(key.column for key in self.order))
+        required = () if self.function in KEEP_NULLS else arguments
+        return Choice(tuple(dict.fromkeys(columns)), tuple(dict.fromkeys(required)), self.filter, self.distinct)
 
 
 class Aggregate(ABC):
@@ -187,11 +86,13 @@ class Count(Aggregate):
 
 
 class Value(Aggregate):
-    """The value of one accumulator, NULL where it has seen no row: sum, min, max."""
+    """The value of one accumulator, NULL where it has seen no row: sum, min, max and the like."""
 
     def __init__(self, call: AggregateCall, input: Input) -> None:
         super().__init__(call, input)
-        self._accumulator = input.accumulator(call.function)
+        accumulator = input.accumulator(call.function)
+        assert isinstance(accumulator, Accumulator)
+        self._accumulator = accumulator
 
     def read(self, slots: Slots, rows: npt.NDArray[np.int64]) -> Words:
         return [self.input.counts(slots, rows) <= 0, *self._accumulator.read(slots)]
@@ -220,6 +121,130 @@ class Average(Aggregate):
         return _cast(words_array(pa.float64(), words[1:], nulls), self.call.type)
 
 
+class OfMoments(Aggregate):
+    """A number computed from counts, sums and sums of products, as DOUBLE."""
+
+    def __init__(self, call: AggregateCall, input: Input, statistic: Statistic) -> None:
+        super().__init__(call, input)
+        moments = input.accumulator("moments")
+        assert isinstance(moments, Moments)
+        self._moments = moments
+        self._statistic = statistic
+
+    def read(self, slots: Slots, rows: npt.NDArray[np.int64]) -> Words:
+        counts = self.input.counts(slots, rows)
+        figures = self._moments.read(slots, counts)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            numbers = self._statistic.compute(figures)
+            nulls = counts < self._statistic.rows_min
+            if self._statistic.absent is not None:
+                nulls |= self._statistic.absent(figures)
+        return [nulls, np.where(nulls, 0.0, numbers).view(np.int64)]
+
+    def to_array(self, words: Words) -> pa.Array:
+        nulls = words[0] if words[0].any() else None
+        return _cast(words_array(pa.float64(), words[1:], nulls), self.call.type)
+
+
+class OfBag(Aggregate):
+    """A value computed from all rows of the group."""
+
+    def __init__(self, call: AggregateCall, input: Input, compute: BagFunction) -> None:
+        super().__init__(call, input)
+        bag = input.accumulator("bag")
+        assert isinstance(bag, Bag)
+        self._bag = bag
+        self._compute = compute
+        columns = input.choice.columns
+        self._orders = [Order(columns.index(k.column), k.descending, k.nulls_first) for k in call.order]
+
+    def compute(self, slots: Slots) -> pa.Array:
+        """The value for each of `slots`."""
+        segments = self._bag.segments(slots)
+        if self.call.distinct:
+            segments = segments.once()
+        found = self._compute(segments, self._orders, self.call.constants, self.call.type)
+        return _cast(found, self.call.type)
+
+    def read(self, slots: Slots, rows: npt.NDArray[np.int64]) -> Words:
+        values = self.compute(slots)
+        width = 8 if pa.types.is_boolean(values.type) else values.type.bit_width
+        dtype = np.dtype(f"i{min(width // 8, 8)}")
+        nulls = values.is_null().to_numpy(zero_copy_only=False)
+        return [nulls, *fixed_words(values, dtype, max(width // 64, 1))]
+
+    def to_array(self, words: Words) -> pa.Array:
+        nulls = words[0] if words[0].any() else None
+        return words_array(self.call.type, words[1:], nulls)
+
+
+class OfBagPooled(OfBag):
+    """The same for values of no fixed width: texts, lists and maps.
+
+    State: the values read since the last update began, and for each slot which of them is its own.
+    """
+
+    def __init__(self, call: AggregateCall, input: Input, compute: BagFunction) -> None:
+        super().__init__(call, input, compute)
+        self._pool: list[pa.Array] = []
+        self._pooled: list[Slots] = []
+        self._size = 0
+        self._places = SlotArray(np.int64, start=-1)  # by slot: where in the pool its value is
+        self._versions = SlotArray(np.int64)  # by slot: the version of its rows that the value is of
+        self._turn = -1
+
+    def read(self, slots: Slots, rows: npt.NDArray[np.int64]) -> Words:
+        """Places in the pool: another place is another value."""
+        self._forget()
+        self._places.reserve(int(slots.max(initial=-1)) + 1)
+        self._versions.reserve(int(slots.max(initial=-1)) + 1)
+        versions = self._bag.versions.values
+        stale = slots[(self._places.values[slots] < 0) | (self._versions.values[slots] != versions[slots])]
+        if len(stale):
+            values = self.compute(stale)
+            known = where(self._places.values[stale] >= 0)
+            changed = np.ones(len(stale), np.bool_)
+            if len(known) and pa.types.is_string(values.type):
+                before = self._take(self._places.values[stale[known]])
+                same = pc.equal(values.take(pa.array(known)), before).fill_null(False)
+                changed[known[same.to_numpy(zero_copy_only=False)]] = False
+            self._versions.values[stale] = versions[stale]
+            moved = stale[changed]
+            self._places.values[moved] = self._size + where(changed)
+            self._pool.append(values)
+            self._pooled.append(moved)
+            self._size += len(values)
+        return [self._places.values[slots]]
+
+    def _forget(self) -> None:
+        """Empty the pool when a new update has begun."""
+        if self._turn == self._bag.turn:
+            return
+        self._turn = self._bag.turn
+        for slots in self._pooled:
+            self._places.values[slots] = -1
+        self._pool, self._pooled, self._size = [], [], 0
+
+    def _take(self, places: npt.NDArray[np.int64]) -> pa.Array:
+        pool = self._pool[0] if len(self._pool) == 1 else pa.concat_arrays(self._pool)
+        return pool.take(pa.array(places))
+
+    def to_array(self, words: Words) -> pa.Array:
+        return self._take(words[0]) if self._pool else pa.array([], self.call.type)
+
+
+def _of_bag(compute: BagFunction) -> Callable[[AggregateCall, Input], Aggregate]:
+    def make(call: AggregateCall, input: Input) -> Aggregate:
+        fixed = pa.types.is_primitive(call.type) or pa.types.is_decimal128(call.type)
+        return (OfBag if fixed else OfBagPooled)(call, input, compute)
+
+    return make
+
+
+def _of_moments(statistic: Statistic) -> Callable[[AggregateCall, Input], Aggregate]:
+    return partial(OfMoments, statistic=statistic)
+
+
 FUNCTIONS: Final[Mapping[str, Callable[[AggregateCall, Input], Aggregate]]] = {
     "count_star": Count,
     "count": Count,
@@ -227,21 +252,48 @@ FUNCTIONS: Final[Mapping[str, Callable[[AggregateCall, Input], Aggregate]]] = {
     "min": Value,
     "max": Value,
     "avg": Average,
+    "bit_and": Value,
+    "bit_or": Value,
+    "bit_xor": Value,
+    **{name: _of_moments(statistic) for name, statistic in STATISTICS.items()},
+    "arg_max": _of_bag(bags.arg_max),
+    "arg_min": _of_bag(bags.arg_min),
+    "entropy": _of_bag(bags.entropy),
+    "first": _of_bag(bags.first),
+    "any_value": _of_bag(bags.first),
+    "histogram": _of_bag(bags.histogram),
+    "last": _of_bag(bags.last),
+    "list": _of_bag(bags.collected),
+    "mode": _of_bag(bags.mode),
+    "product": _of_bag(bags.product),
+    "quantile_cont": _of_bag(bags.quantile_cont),
+    "quantile_disc": _of_bag(bags.quantile_disc),
+    "string_agg": _of_bag(bags.joined),
 }
+KEEP_NULLS: Final = frozenset({"first", "last", "list"})  # NULL is a value like others to them
+_RETRACTING: Final = {"bit_and": _of_bag(bags.bit_and), "bit_or": _of_bag(bags.bit_or)}  # where rows can go
+
+
+def keeps_rows(call: AggregateCall, *, append_only: bool) -> bool:
+    """Whether its state is all different rows of a group rather than a few numbers."""
+    few = call.function in STATISTICS or call.function in ("count_star", "count", "sum", "avg", "bit_xor")
+    folded = call.function in ("min", "max", "bit_and", "bit_or") and append_only
+    return call.distinct or not (few or folded)
 
 
 def bind(
     calls: Sequence[AggregateCall], schema: pa.Schema, *, append_only: bool
 ) -> tuple[list[Aggregate], list[Input]]:
     """The aggregates of `calls` over rows of `schema`, in their order, and the inputs they share."""
-    inputs: dict[tuple[str | None, str | None], Input] = {}
+    inputs: dict[Choice, Input] = {}
     aggregates = []
     for call in calls:
-        place = (call.argument, call.filter)
-        if place not in inputs:
-            kind = None if call.argument is None else schema.field(call.argument).type
-            inputs[place] = Input(call.argument, call.filter, kind, append_only=append_only)
-        aggregates.append(FUNCTIONS[call.function](call, inputs[place]))
+        choice = call.choice
+        if choice not in inputs:
+            kinds = [schema.field(name).type for name in choice.columns]
+            inputs[choice] = Input(choice, kinds, append_only=append_only)
+        make = FUNCTIONS[call.function] if append_only else _RETRACTING.get(call.function, FUNCTIONS[call.function])
+        aggregates.append(make(call, inputs[choice]))
     return aggregates, list(inputs.values())
 
 

@@ -5,19 +5,21 @@ NaN is greater than every other float, as in DuckDB.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..storage.hashing import fixed_values
+from .bag import Bag
 from .delta import Weights
-from .key_index import KeyIndex
+from .folds import fixed_extreme
+from .ranks import ranks
 from .slot_array import Mask, SlotArray, Slots, distinct, where
-from .sums import Accumulator, integer_words, slots_table, table_columns
-from .words import Words, fixed_words, words_array
+from .sums import Accumulator, slots_table, table_columns
+from .words import Words
 
 _POOL_MIN = 1024  # a pool with more dead values than this, and more than living ones, is cleared of them
 
@@ -27,58 +29,10 @@ Side = Literal["min", "max"]
 def extreme(side: Side, kind: pa.DataType, *, append_only: bool) -> Accumulator:
     """The accumulator that fits values of type `kind`."""
     if not append_only:
-        return MultisetExtreme(side, kind)
+        return BagExtreme(side, kind)
     if pa.types.is_floating(kind) or (pa.types.is_primitive(kind) and not pa.types.is_boolean(kind)):
-        return FixedExtreme(side, kind)
+        return fixed_extreme(side, kind)
     return PooledExtreme(side, kind)
-
-
-class FixedExtreme(Accumulator):
-    """For numbers and times of at most 64 bits whose rows never go.
-
-    State: one value a slot.
-    """
-
-    def __init__(self, side: Side, kind: pa.DataType) -> None:
-        self._kind = kind
-        start: object
-        if pa.types.is_floating(kind):
-            self._dtype = np.dtype(kind.to_pandas_dtype())
-            start = np.nan if side == "min" else -np.inf
-            self._better: np.ufunc = np.fmin if side == "min" else np.maximum  # fmin passes NaN over, maximum takes it
-        else:
-            unsigned = pa.types.is_unsigned_integer(kind)
-            self._dtype = np.dtype(f"{'u' if unsigned else 'i'}{kind.bit_width // 8}")
-            limits = np.iinfo(self._dtype)
-            start = limits.max if side == "min" else limits.min
-            self._better = np.minimum if side == "min" else np.maximum
-        self._values = SlotArray(self._dtype, start)
-
-    def reserve(self, size: int) -> None:
-        self._values.reserve(size)
-
-    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
-        with np.errstate(invalid="ignore"):
-            self._better.at(self._values.values, slots, fixed_values(values, self._dtype))
-
-    def read(self, slots: Slots) -> Words:
-        return [self._values.values[slots].view(f"i{self._dtype.itemsize}")]
-
-    def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
-        return words_array(self._kind, words, nulls)
-
-    def keep(self, slots: Slots) -> None:
-        self._values.keep(slots)
-
-    def snapshot(self, size: int) -> dict[str, pa.Table]:
-        return {"extreme": slots_table([self._values], size)}
-
-    def restore(self, snapshot: dict[str, pa.Table]) -> None:
-        self._values.load(table_columns(snapshot["extreme"])[0])
-
-    @property
-    def bytes(self) -> int:
-        return self._values.bytes
 
 
 class PooledExtreme(Accumulator):
@@ -97,7 +51,10 @@ class PooledExtreme(Accumulator):
         if len(self._pool) > 2 * size + _POOL_MIN:
             self._compact(size)
 
-    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
+    def update(
+        self, slots: Slots, columns: Sequence[pa.Array], weights: Weights | None, counts: npt.NDArray[np.int64]
+    ) -> None:
+        values = columns[0]
         touched = distinct(slots, len(counts))
         known = touched[self._places.values[touched] >= 0]
         stored = self._pool.take(pa.array(self._places.values[known]))
@@ -137,7 +94,7 @@ class PooledExtreme(Accumulator):
         return self._places.bytes + int(self._pool.nbytes)
 
 
-class MultisetExtreme(Accumulator):
+class BagExtreme(Accumulator):
     """For values of any type whose rows can go: when the best value goes, the next best takes its place.
 
     State: each different value of each slot once, with its count.
@@ -148,66 +105,41 @@ class MultisetExtreme(Accumulator):
     def __init__(self, side: Side, kind: pa.DataType) -> None:
         self._side: Side = side
         self._kind = kind
-        self._values = KeyIndex(pa.schema([("slot", pa.int64()), ("value", kind)]))
-        self._counts = SlotArray(np.int64)  # by place in _values
-        self._slots = SlotArray(np.int64)  # by place in _values
-        self._best = SlotArray(np.int64, start=-1)  # a place in _values by slot
-        self._runs: list[Slots] = []  # places ordered by slot, in runs that at least halve in size
+        self._bag = Bag([kind])
+        self._best = SlotArray(np.int64, start=-1)  # a place in the bag by slot
 
     def reserve(self, size: int) -> None:
         self._best.reserve(size)
-        if self._values.wasteful:
-            self._compact()
+        generation = self._bag.generation
+        self._bag.reserve(size)
+        if self._bag.generation != generation:
+            self._choose_all()
 
-    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
-        batch = pa.RecordBatch.from_arrays([pa.array(slots), values], schema=self._values.schema)
-        places, new = self._values.lookup_or_insert(batch)
-        self._counts.reserve(self._values.slots)
-        self._slots.reserve(self._values.slots)
-        self._slots.values[places] = slots
-        np.add.at(self._counts.values, places, 1 if weights is None else weights)
-        touched = distinct(places, self._values.slots)
-        left = self._counts.values[touched]
-        assert not len(left) or left.min() >= 0, "a value was retracted that is not there"
-        self._choose(distinct(slots, len(counts)), touched[left > 0], len(counts))
-        self._values.delete(touched[left == 0])
-        self._add_run(places[new])
+    def update(
+        self, slots: Slots, columns: Sequence[pa.Array], weights: Weights | None, counts: npt.NDArray[np.int64]
+    ) -> None:
+        touched = self._bag.add(slots, columns, weights)
+        self._choose(distinct(slots, len(counts)), touched.places[touched.after > 0], len(counts))
 
     def _choose(self, slots: Slots, candidates: Slots, size: int) -> None:
         """Find the best place of each of `slots` among its old best and `candidates`, or where that died among all."""
         best = self._best.values[slots]
-        dead = (best >= 0) & (self._counts.values[best] == 0)
+        dead = (best >= 0) & (self._bag.counts.values[best] == 0)
         if dead.any():
-            orphans = slots[dead]
-            alive = self._places_of(orphans)
-            candidates = np.concatenate([candidates, alive])
+            candidates = np.concatenate([candidates, self._bag.places_of(slots[dead])])
         candidates = np.concatenate([best[(best >= 0) & ~dead], candidates])
         self._best.values[slots] = -1
-        values = self._values.key_columns(candidates)[1]
-        rows = _best_rows(self._side, self._slots.values[candidates], values, size)
-        self._best.values[self._slots.values[candidates[rows]]] = candidates[rows]
+        self._note_best(candidates, size)
 
-    def _places_of(self, slots: Slots) -> Slots:
-        """The places of all values that `slots` still hold, those of this update apart. `slots` ascend."""
-        found = []
-        for run in self._runs:
-            owners = self._slots.values[run]
-            starts, ends = np.searchsorted(owners, slots), np.searchsorted(owners, slots, side="right")
-            lengths = ends - starts
-            offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-            found.append(run[np.repeat(starts, lengths) + offsets])
-        places = np.concatenate([np.zeros(0, np.int64), *found])
-        alive: Slots = places[self._counts.values[places] > 0]
-        return alive
+    def _choose_all(self) -> None:
+        self._best.values[:] = -1
+        places = self._bag.alive()
+        self._note_best(places, int(self._bag.owners.values[places].max(initial=-1)) + 1)
 
-    def _add_run(self, places: Slots) -> None:
-        if len(places):
-            self._runs.append(places)
-        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            self._runs[-2:] = [np.concatenate(self._runs[-2:])]
-        if len(places):
-            last = self._runs[-1]
-            self._runs[-1] = last[np.argsort(self._slots.values[last], kind="stable")]
+    def _note_best(self, candidates: Slots, size: int) -> None:
+        owners = self._bag.owners.values[candidates]
+        rows = _best_rows(self._side, owners, self._bag.values(candidates)[0], size)
+        self._best.values[owners[rows]] = candidates[rows]
 
     def read(self, slots: Slots) -> Words:
         """Places of values: another place is another value."""
@@ -215,53 +147,25 @@ class MultisetExtreme(Accumulator):
 
     def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
         places = words[0] if nulls is None else np.where(nulls, 0, words[0])
-        values = self._values.key_columns(places)[1] if self._values.slots else pa.nulls(len(places), self._kind)
+        values = self._bag.values(places)[0] if self._bag.places else pa.nulls(len(places), self._kind)
         return values if nulls is None else pc.if_else(pa.array(nulls), pa.scalar(None, self._kind), values)
 
     def keep(self, slots: Slots) -> None:
         self._best.keep(slots)
-        renumbered = np.full(int(slots.max(initial=0)) + 1, -1, np.int64)
-        renumbered[slots] = np.arange(len(slots))
-        places = np.concatenate([np.zeros(0, np.int64), *self._runs])
-        places = np.sort(places[self._counts.values[places] > 0])
-        owners = self._slots.values[places]
-        owners = np.where(owners < len(renumbered), renumbered[np.minimum(owners, len(renumbered) - 1)], -1)
-        kept = where(owners >= 0)
-        self._rebuild(owners[kept], self._values.key_columns(places[kept])[1], self._counts.values[places[kept]])
-
-    def _compact(self) -> None:
-        """Forget the values that have gone."""
-        places = np.sort(np.concatenate([np.zeros(0, np.int64), *self._runs]))
-        places = places[self._counts.values[places] > 0]
-        self._rebuild(self._slots.values[places], self._values.key_columns(places)[1], self._counts.values[places])
-
-    def _rebuild(self, slots: Slots, values: pa.Array, counts: npt.NDArray[Any]) -> None:
-        self._values = KeyIndex(self._values.schema)
-        self._values.load(pa.RecordBatch.from_arrays([pa.array(slots), values], schema=self._values.schema))
-        self._slots.load(slots)
-        self._counts.load(counts)
-        self._runs = []
-        self._best.values[:] = -1
-        self._add_run(np.arange(len(slots)))
-        rows = _best_rows(self._side, slots, values, int(slots.max(initial=-1)) + 1)
-        self._best.values[slots[rows]] = rows
+        self._bag.keep(slots)
+        self._choose_all()
 
     def snapshot(self, size: int) -> dict[str, pa.Table]:
-        self._compact()
-        places = np.arange(self._values.size)
-        columns = {"slot": self._slots.values[places], "count": self._counts.values[places]}
-        return {"values": pa.table({**columns, "value": self._values.key_columns(places)[1]})}
+        return self._bag.snapshot(size)
 
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
-        table = snapshot["values"]
-        slots = table["slot"].to_numpy()
-        self.reserve(int(slots.max(initial=-1)) + 1)
-        self._rebuild(slots, _one_array(table["value"]), table["count"].to_numpy())
+        self._bag.restore(snapshot)
+        self._best.reserve(int(self._bag.owners.values[self._bag.alive()].max(initial=-1)) + 1)
+        self._choose_all()
 
     @property
     def bytes(self) -> int:
-        runs = sum(run.nbytes for run in self._runs)
-        return self._values.bytes + self._counts.bytes + self._slots.bytes + self._best.bytes + runs
+        return self._bag.bytes + self._best.bytes
 
 
 def _best_rows(side: Side, slots: Slots, values: pa.Array, size: int) -> npt.NDArray[np.int64]:
@@ -269,32 +173,15 @@ def _best_rows(side: Side, slots: Slots, values: pa.Array, size: int) -> npt.NDA
     if size > 4 * len(slots):
         different, slots = np.unique(slots, return_inverse=True)
         size = len(different)
-    ranks = _ranks(values)
+    order = ranks(values)
     if side == "max":
-        ranks = ~ranks
+        order = ~order
     best = np.full(size, np.iinfo(np.int64).max)
-    np.minimum.at(best, slots, ranks)
-    rows = where(best[slots] == ranks)[::-1]
+    np.minimum.at(best, slots, order)
+    rows = where(best[slots] == order)[::-1]
     first = np.full(size, -1)
     first[slots[rows]] = rows  # of all that write for a slot the last stays: the first row
     return first[where(first >= 0)]
-
-
-def _ranks(values: pa.Array) -> npt.NDArray[np.int64]:
-    """Integers in the order of the values, equal where these are."""
-    kind = values.type
-    if pa.types.is_floating(kind):
-        dtype = np.dtype(f"i{kind.bit_width // 8}")
-        bits = fixed_words(values, dtype, 1)[0].astype(np.int64)
-        return np.where(bits < 0, np.iinfo(dtype).min - bits, bits)
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal128(kind):
-        words = integer_words(values)
-        if len(words) == 1:
-            return words[0]
-    elif pa.types.is_primitive(kind):
-        return fixed_values(values, f"i{kind.bit_width // 8}").astype(np.int64)
-    ranks: npt.NDArray[np.int64] = pc.rank(values, tiebreaker="dense").to_numpy().astype(np.int64)
-    return ranks
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

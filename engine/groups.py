@@ -84,7 +84,7 @@ class Groups:
         self._rows = SlotArray(np.int64)
         self._aggregates, self._inputs = bind(calls, input_schema, append_only=append_only)
         self._distinct = Distinct()
-        self.columns = sorted({name for i in self._inputs for name in (i.argument, i.filter) if name is not None})
+        self.columns = sorted({name for input in self._inputs for name in input.choice.names})
 
     @property
     def slots(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from ..storage.errors import DataError
 from ..storage.hashing import fixed_values
 from .delta import Weights
 from .slot_array import Mask, SlotArray, Slots, distinct, where
+from .specials import Specials
 from .words import Words, words_array
 
 _NARROW_MAX = 1 << 62
@@ -19,8 +21,8 @@ _LIMB = np.int64(0xFFFFFFFF)
 _DECIMAL_HIGH_MAX = 10**38 >> 64  # the high word of a total that still has 38 digits, or all but
 
 
-class Accumulator(ABC):
-    """One aggregate's state per slot: rows come and go, and the value can be read at any time.
+class SlotState(ABC):
+    """What is kept per slot while rows come and go.
 
     A slot that never saw a row, or whose rows have all gone, is as new.
     """
@@ -30,19 +32,17 @@ class Accumulator(ABC):
         """Make room for slots below `size`, and tidy up: what was read before may no longer become an array."""
 
     @abstractmethod
-    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
-        """Take in `values[i]` for `slots[i]`, `weights[i]` times; none is NULL.
+    def update(
+        self, slots: Slots, columns: Sequence[pa.Array], weights: Weights | None, counts: npt.NDArray[np.int64]
+    ) -> None:
+        """Take in row i of `columns` for `slots[i]`, `weights[i]` times.
 
-        `counts` says by slot how many values it holds now, these included.
+        `counts` says by slot how many rows it holds now, these included.
         """
 
     @abstractmethod
-    def read(self, slots: Slots) -> Words:
-        """The value of each of `slots`, in words that are equal where values are; anything where it holds no rows."""
-
-    @abstractmethod
-    def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
-        """What `read` gave, as an Arrow array that is NULL at `nulls`."""
+    def absorb(self, slots: Slots, other: SlotState, sources: Slots, counts: npt.NDArray[np.int64]) -> None:
+        """Take in, for `slots[i]`, all that slot `sources[i]` of `other` holds; no rows can leave."""
 
     @abstractmethod
     def keep(self, slots: Slots) -> None:
@@ -54,12 +54,28 @@ class Accumulator(ABC):
 
     @abstractmethod
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
-        """Become the accumulator that `snapshot` was taken of."""
+        """Become the state that `snapshot` was taken of."""
 
     @property
     @abstractmethod
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
+
+
+class Accumulator(SlotState):
+    """The state of one aggregate of one column, none of whose values is NULL; it can be read at any time."""
+
+    @abstractmethod
+    def read(self, slots: Slots) -> Words:
+        """The value of each of `slots`, in words that are equal where values are; anything where it holds no rows."""
+
+    @abstractmethod
+    def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
+        """What `read` gave, as an Arrow array that is NULL at `nulls`."""
+
+    def absorb(self, slots: Slots, other: SlotState, sources: Slots, counts: npt.NDArray[np.int64]) -> None:
+        assert isinstance(other, Accumulator)
+        self.update(slots, [other.to_array(other.read(sources), None)], None, counts)
 
 
 class IntegerSum(Accumulator):
@@ -79,10 +95,12 @@ class IntegerSum(Accumulator):
         for array in self._limbs or [self._narrow]:
             array.reserve(size)
 
-    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
+    def update(
+        self, slots: Slots, columns: Sequence[pa.Array], weights: Weights | None, counts: npt.NDArray[np.int64]
+    ) -> None:
         if not len(slots):
             return
-        words = integer_words(values)
+        words = integer_words(columns[0])
         heaviest = 1 if weights is None else max(abs(int(weights.min())), abs(int(weights.max())))
         if len(words) == 1 and self._limbs is None:
             furthest = max(abs(int(words[0].min())), abs(int(words[0].max())))
@@ -206,21 +224,23 @@ class FloatSum(Accumulator):
         self._append_only = append_only
         self._sum = SlotArray(np.float64)
         self._lost = SlotArray(np.float64)
-        self._specials: list[SlotArray] = []  # how many of each of NaN, +inf, -inf
+        self._specials = Specials()
 
     def reserve(self, size: int) -> None:
         for array in self._arrays():
             array.reserve(size)
+        self._specials.reserve(size)
 
-    def update(self, slots: Slots, values: pa.Array, weights: Weights | None, counts: npt.NDArray[np.int64]) -> None:
-        floats = fixed_values(values, self._dtype).astype(np.float64, copy=False)
+    def update(
+        self, slots: Slots, columns: Sequence[pa.Array], weights: Weights | None, counts: npt.NDArray[np.int64]
+    ) -> None:
+        floats = fixed_values(columns[0], self._dtype).astype(np.float64, copy=False)
         if self._append_only:
             with np.errstate(invalid="ignore", over="ignore"):
                 np.add.at(self._sum.values, slots, floats if weights is None else floats * weights)
             return
-        finite = np.isfinite(floats)
-        if not finite.all():
-            self._update_specials(slots, floats, weights)
+        finite = self._specials.take(slots, floats, weights)
+        if finite is not None:
             rows = where(finite)
             slots, floats = slots[rows], floats[rows]
             weights = None if weights is None else weights[rows]
@@ -236,15 +256,6 @@ class FloatSum(Accumulator):
         self._sum.values[touched] = np.where(empty, 0.0, after)
         self._lost.values[touched] = np.where(empty, 0.0, self._lost.values[touched] + lost)
 
-    def _update_specials(self, slots: Slots, floats: npt.NDArray[np.float64], weights: Weights | None) -> None:
-        if not self._specials:
-            self._specials = [SlotArray(np.int64) for _ in range(3)]
-            self.reserve(len(self._sum.values))
-        masks = (np.isnan(floats), np.isposinf(floats), np.isneginf(floats))
-        for special, mask in zip(self._specials, masks, strict=True):
-            rows = where(mask)
-            np.add.at(special.values, slots[rows], 1 if weights is None else weights[rows])
-
     def read(self, slots: Slots) -> Words:
         """The bits of the sum."""
         return [self.read_floats(slots).view(np.int64)]
@@ -254,12 +265,7 @@ class FloatSum(Accumulator):
         floats: npt.NDArray[np.float64] = self._sum.values[slots]
         if self._append_only:
             return floats
-        floats = floats + self._lost.values[slots]
-        if self._specials:
-            nans, ups, downs = (special.values[slots] > 0 for special in self._specials)
-            floats = np.where(ups, np.inf, np.where(downs, -np.inf, floats))
-            floats = np.where(nans | ups & downs, np.nan, floats)
-        return floats
+        return self._specials.added_to(floats + self._lost.values[slots], slots)
 
     def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
         return words_array(pa.float64(), words, nulls)
@@ -267,22 +273,23 @@ class FloatSum(Accumulator):
     def keep(self, slots: Slots) -> None:
         for array in self._arrays():
             array.keep(slots)
+        self._specials.keep(slots)
 
     def snapshot(self, size: int) -> dict[str, pa.Table]:
-        return {"sum": slots_table(self._arrays(), size)}
+        return {"sum": slots_table([*self._arrays(), *self._specials.arrays], size)}
 
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
         columns = table_columns(snapshot["sum"])
-        self._specials = [SlotArray(np.int64) for _ in columns[2:]]
-        for array, values in zip(self._arrays(), columns, strict=True):
+        for array, values in zip(self._arrays(), columns, strict=False):
             array.load(values)
+        self._specials.load(columns[2:])
 
     def _arrays(self) -> list[SlotArray]:
-        return [self._sum] if self._append_only else [self._sum, self._lost, *self._specials]
+        return [self._sum] if self._append_only else [self._sum, self._lost]
 
     @property
     def bytes(self) -> int:
-        return sum(array.bytes for array in self._arrays())
+        return self._specials.bytes + sum(array.bytes for array in self._arrays())
 
 
 def slots_table(arrays: list[SlotArray], size: int) -> pa.Table:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
-import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
 from . import plan as p
-from .blocks import Scope, Unplannable, function_name, has_aggregate, is_aggregate
+from .aggregate_functions import aggregate_call
+from .blocks import Scope, Unplannable, has_aggregate, is_aggregate
 from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
@@ -52,7 +52,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
             column = source.bind([call])[0]
             taken = {*key_names, *(known.name for known in call_columns)}
             column = replace(column, name=next(n for n in _spellings(column.name) if n not in taken))
-            calls[twin_sql(call)] = _call(call, column, before, source)
+            calls[twin_sql(call)] = aggregate_call(call, column, before, source)
             call_columns.append(column)
     below = before.plan(where.this if where is not None else None, None if assign is None else assign.time)
     key_columns = [next(c for c in below.columns if c.name == name) for name in dict.fromkeys(key_names)]
@@ -116,7 +116,7 @@ class Before:
 
 def _calls(node: exp.Expr) -> list[exp.Expr]:
     """The outermost aggregate calls in `node`, each with its FILTER."""
-    if isinstance(node, exp.Filter) or is_aggregate(node):
+    if isinstance(node, exp.Filter | exp.WithinGroup) or is_aggregate(node):
         return [node]
     return [call for child in node.iter_expressions() for call in _calls(child)]
 
@@ -124,43 +124,6 @@ def _calls(node: exp.Expr) -> list[exp.Expr]:
 def _spellings(name: str) -> Iterator[str]:
     yield name
     yield from (f"{name} {i}" for i in count(2))
-
-
-def _call(node: exp.Expr, column: Column, before: Before, source: Scope) -> AggregateCall:
-    filter_name, name, type = None, column.name, column.arrow
-    if isinstance(node, exp.Filter):
-        filter_name = before.add(node.expression.this, "filter")
-        node = node.this
-    match node:
-        case exp.Count() if node.expressions or isinstance(node.this, exp.Distinct):
-            raise Unplannable("count(DISTINCT)")
-        case exp.Count() if isinstance(node.this, exp.Star) or node.this is None:
-            return AggregateCall("count_star", None, filter_name, name, type)
-        case exp.Count():
-            return AggregateCall("count", before.add(node.this, "arg"), filter_name, name, type)
-        case exp.Sum() | exp.Avg() | exp.Min() | exp.Max():
-            if isinstance(node.this, exp.Distinct | exp.Order) or node.expressions:
-                raise Unplannable(f"{function_name(node)} with DISTINCT, ORDER BY or more arguments")
-            argument = source.bind([node.this])[0].arrow
-            numeric = pa.types.is_integer(argument) or pa.types.is_floating(argument) or pa.types.is_decimal(argument)
-            ordered = (
-                numeric
-                or pa.types.is_string(argument)
-                or pa.types.is_timestamp(argument)
-                or pa.types.is_date32(argument)
-                or pa.types.is_boolean(argument)
-            )
-            function = function_name(node)
-            if not (ordered if function in ("min", "max") else numeric):
-                raise Unplannable(f"{function} of {argument}")
-            return AggregateCall(function, before.add(node.this, "arg"), filter_name, name, type)
-        case _:
-            raise Unplannable(f"{function_name(node)}()" if isinstance(node, exp.Func) else type_name(node))
-
-
-def type_name(node: exp.Expr) -> str:
-    """What to call a syntax node in a reason."""
-    return type(node).__name__
 
 
 def finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:

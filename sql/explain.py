@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from ..engine.aggregates import AggregateCall
+from ..engine.aggregates import AggregateCall, keeps_rows
 from ..engine.metrics import NodeState, ViewState
 from ..engine.over_functions import OverCall
 from ..engine.windows import Window
@@ -119,12 +119,13 @@ def _describe(plan: Plan) -> tuple[str, str]:
                 if closes
                 else "UNBOUNDED: no watermark closes the windows"
             )
-            return what + mode, f"one row per open window and group, {bound}"
+            return what + mode, f"one row per open window and group{_rows_kept(plan)}, {bound}"
         case p.Aggregate():
             fast = "append-only input" if p.append_only(plan.input) else "retracting input"
             if not plan.keys:
-                return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", "one row"
-            return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", "one row per group, as many as there are"
+                return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", f"one row{_rows_kept(plan)}"
+            kept = f"one row per group, as many as there are{_rows_kept(plan)}"
+            return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", kept
         case p.Join():
             pairs = [f"{a} {'IS NOT DISTINCT FROM' if safe else '='} {b}" for a, b, safe in plan.keys]
             on = " AND ".join([*pairs, *([] if plan.residual is None else [twin_sql(plan.residual)])])
@@ -205,6 +206,16 @@ def _grouped(keys: tuple[str, ...], calls: tuple[AggregateCall, ...]) -> str:
     return made + (f" by {', '.join(keys)}" if keys else "")
 
 
+def _rows_kept(plan: p.Aggregate | p.WindowAggregate) -> str:
+    append_only = p.append_only(plan.input)
+    keeping = [_call(call) for call in plan.calls if keeps_rows(call, append_only=append_only)]
+    return f"; all different rows for {', '.join(keeping)}" if keeping else ""
+
+
 def _call(call: AggregateCall) -> str:
-    text = "count(*)" if call.function == "count_star" else f"{call.function}({call.argument})"
+    arguments = ", ".join(name for name in (call.argument, *call.others) if name is not None)
+    inside = ("distinct " if call.distinct else "") + arguments
+    if call.order:
+        inside += " order by " + ", ".join(key.column + (" desc" if key.descending else "") for key in call.order)
+    text = "count(*)" if call.function == "count_star" else f"{call.function}({inside})"
     return text + (f" filter ({call.filter})" if call.filter else "")

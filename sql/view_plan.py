@@ -16,6 +16,7 @@ from .plan import Plan
 from .planner import Planner, ViewProperties
 from .relations import Column, Relation, Relations
 from .sets import unwrap_limits
+from .settled_aggregates import settle_aggregates
 from .statements import CreateView
 from .system import refuse_system
 from .ties import settle_windows
@@ -85,6 +86,9 @@ class ViewPlanner:
         refuse_volatile(expanded, volatile_names())
         check_windows(expanded, self.relations, self.binder)
         columns = bind(twin(expanded), self.relations, self.binder, query)
+        expanded = settle_aggregates(
+            expanded, lambda part: [c.name for c in bind(twin(part.copy()), self.relations, self.binder)]
+        )
         expanded = settle_ties(expanded, lambda part: len(bind(twin(part.copy()), self.relations, self.binder)))
         expanded = settle_windows(
             expanded, lambda part: [c.name for c in bind(twin(part.copy()), self.relations, self.binder)]

@@ -21,8 +21,8 @@ class Aggregate(ResultHolder):
     row, which first comes out of the first `advance`.
 
     Shape: the columns of `output_schema` are keys, by their names in the input, and the calls, by theirs.
-    State: per group its key, a count and 8 to 32 bytes a call; min and max over rows that can go keep every different
-    value of the group.
+    State: per group its key, a count and 8 to 32 bytes a call, 90 or more for variances; DISTINCT, lists, quantiles and
+    the like, and min and max over rows that can go, keep every different row of the group.
     """
 
     def __init__(

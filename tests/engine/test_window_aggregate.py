@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.engine.aggregates import AggregateCall
+from headrace.engine.aggregates import AggregateCall, OrderKey
 from headrace.engine.delta import Delta
 from headrace.engine.operator import END_OF_TIME
 from headrace.engine.operators import window_aggregate
@@ -32,7 +32,9 @@ from tests.laws import (
     total,
 )
 
-SCHEMA = pa.schema([("k", pa.string()), ("b", pa.int32()), ("t", pa.timestamp("us")), ("p", pa.bool_())])
+SCHEMA = pa.schema(
+    [("k", pa.string()), ("b", pa.int32()), ("t", pa.timestamp("us")), ("p", pa.bool_()), ("x", pa.float64())]
+)
 WINDOWS = [
     Window("tumble", size=10_000_000, slide=10_000_000),
     Window("tumble", size=7, slide=7, offset=3),
@@ -41,6 +43,7 @@ WINDOWS = [
     Window("hop", size=9, slide=9),
 ]
 CALLS = {"n": "count(*)", "s": "sum(b)", "l": "min(b)", "m": "max(k)", "f": "count(b) FILTER (WHERE p)"}
+CALLS |= {"c": "count(DISTINCT b)", "o": "list(b ORDER BY b)", "v": "var_pop(x)", "w": "bit_xor(DISTINCT b)"}
 
 
 @functools.cache
@@ -80,6 +83,10 @@ def operator(
         AggregateCall("min", "b", None, "l", schema.field("l").type),
         AggregateCall("max", "k", None, "m", schema.field("m").type),
         AggregateCall("count", "b", "p", "f", schema.field("f").type),
+        AggregateCall("count", "b", None, "c", schema.field("c").type, distinct=True),
+        AggregateCall("list", "b", None, "o", schema.field("o").type, order=(OrderKey("b"),)),
+        AggregateCall("var_pop", "x", None, "v", schema.field("v").type),
+        AggregateCall("bit_xor", "b", None, "w", schema.field("w").type, distinct=True),
     ]
     return WindowAggregate(window, "t", keys, calls, SCHEMA, schema, append_only, final, True, keeps_result)
 
@@ -146,7 +153,7 @@ def as_us(time: Any) -> int:
 def test_rows_are_kept_out_of_the_panes_that_closed_names() -> None:
     window = Window("hop", size=10, slide=5)
     panes = operator(window, append_only=True)
-    batch = delta_of(SCHEMA, [("a", 1, 12, None), ("a", 2, 12, None), ("a", 4, 12, None)]).batch
+    batch = delta_of(SCHEMA, [("a", 1, 12, None, None), ("a", 2, 12, None, None), ("a", 4, 12, None, None)]).batch
     change = step(panes, Delta(batch, closed=np.array([0, 15, 20])), 1)
     assert change is not None
     found = {(as_us(row["window_start"]), row["s"]) for row in change.batch.to_pylist()}
@@ -155,14 +162,14 @@ def test_rows_are_kept_out_of_the_panes_that_closed_names() -> None:
 
 def test_closed_panes_are_forgotten_without_keeps_result() -> None:
     panes = operator(Window("tumble", size=10, slide=10), append_only=True, keeps_result=False)
-    step(panes, delta_of(SCHEMA, [("a", 1, 5, None), ("a", 1, 15, None)]), 1, watermark=12)
+    step(panes, delta_of(SCHEMA, [("a", 1, 5, None, None), ("a", 1, 15, None, None)]), 1, watermark=12)
     assert [as_us(start) for start in panes.rows()["window_start"].to_pylist()] == [10]
 
 
 def test_a_final_pane_with_only_retracted_rows_says_nothing() -> None:
     panes = operator(Window("tumble", size=10, slide=10), final=True)
-    step(panes, delta_of(SCHEMA, [("a", 1, 5, None)]), 1, watermark=0)
-    step(panes, delta_of(SCHEMA, [("a", 1, 5, None)], [-1]), 2, watermark=0)
+    step(panes, delta_of(SCHEMA, [("a", 1, 5, None, None)]), 1, watermark=0)
+    step(panes, delta_of(SCHEMA, [("a", 1, 5, None, None)], [-1]), 2, watermark=0)
     assert step(panes, delta_of(SCHEMA, []), 3, watermark=END_OF_TIME) is None
 
 
@@ -182,6 +189,6 @@ def test_state_stays_small_while_time_moves_on() -> None:
     panes = operator(Window("tumble", size=10, slide=10), append_only=True, keeps_result=False)
     for epoch in range(1, 60):
         times = [epoch * 1000 + offset * 10 for offset in range(100)]
-        step(panes, delta_of(SCHEMA, [(str(time), 1, time, None) for time in times]), epoch, watermark=times[-1])
+        step(panes, delta_of(SCHEMA, [(str(time), 1, time, None, None) for time in times]), epoch, watermark=times[-1])
     assert panes.rows().num_rows == 1
     assert panes.bytes < 200_000

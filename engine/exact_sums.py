@@ -1,0 +1,217 @@
+"""Exact sums of doubles, and of products of two of them, by slot: what comes and goes leaves no trace of rounding.
+
+A double is an integer of 53 bits times a power of two. Its sum is kept as one long integer per slot, in limbs of 32
+bits over the range of powers that have occurred; a product of two doubles is an integer of 106 bits and goes the same
+way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .delta import Weights
+from .slot_array import Slots
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Matrix = npt.NDArray[np.int64]
+
+_LIMB_BITS = 32
+_LIMB = np.int64(0xFFFFFFFF)
+_HALF_BITS = 27  # the low half of a mantissa; the high half has 26 bits and the sign
+_HALF = np.int64((1 << _HALF_BITS) - 1)
+_WHOLE_MAX = float(1 << 53)
+_PENDING_MAX = 1 << 28  # so many numbers may be added before limbs of 64 bits must be carried
+_SLOTS_MIN = 64
+
+
+class Doubles:
+    """Finite doubles as mantissas times powers of two: `mantissas * 2.0 ** powers`, the mantissas below 2^53.
+
+    Whole numbers have the power 0, and then the powers are one number for all.
+    """
+
+    def __init__(self, values: Floats) -> None:
+        self.mantissas: Integers
+        self.powers: Integers
+        if not len(values) or (np.abs(values).max() <= _WHOLE_MAX and (values == np.trunc(values)).all()):
+            self.mantissas, self.powers = values.astype(np.int64), np.zeros(1, np.int64)
+        else:
+            fractions, powers = np.frexp(values)
+            self.mantissas = np.ldexp(fractions, 53).astype(np.int64)
+            self.powers = powers.astype(np.int64) - 53
+
+
+class ExactSums:
+    """One exact sum per slot.
+
+    State: 8 bytes a slot and limb; as many limbs as the powers of two among the numbers make necessary, mostly 3 for
+    sums and 6 for sums of products.
+    From: Kulisch, "Computer Arithmetic and Validity" (2008), chapter 8; Neal, "Fast Exact Summation Using Small and
+    Large Superaccumulators" (2015).
+    """
+
+    def __init__(self, slots: int = _SLOTS_MIN) -> None:
+        self._limbs: Matrix = np.zeros((slots, 0), np.int64)
+        self._low = 0  # the first limb counts multiples of 2 ** (32 * _low)
+        self._pending = 0  # how many numbers were added since the limbs were carried
+
+    def reserve(self, size: int) -> None:
+        """Make room for slots below `size`."""
+        room = len(self._limbs)
+        if size > room:
+            grown = np.zeros((max(size, 2 * room), self._limbs.shape[1]), np.int64)
+            grown[:room] = self._limbs
+            self._limbs = grown
+
+    def add(self, slots: Slots, values: Doubles, weights: Weights | None) -> None:
+        """Add `values[i]` to `slots[i]`, `weights[i]` times."""
+        self._add(slots, values.mantissas, values.powers, weights)
+
+    def add_products(self, slots: Slots, left: Doubles, right: Doubles, weights: Weights | None) -> None:
+        """Add `left[i] * right[i]` to `slots[i]`, `weights[i]` times."""
+        powers = left.powers + right.powers
+        left_high, left_low = left.mantissas >> _HALF_BITS, left.mantissas & _HALF
+        if left is right:
+            right_high, right_low, middle = left_high, left_low, 2 * left_high * left_low
+        else:
+            right_high, right_low = right.mantissas >> _HALF_BITS, right.mantissas & _HALF
+            middle = left_high * right_low + left_low * right_high
+        low, high = left_low * right_low, left_high * right_high
+        low += (middle & _HALF) << _HALF_BITS
+        high += middle >> _HALF_BITS
+        self._add(slots, low, powers, weights)
+        if high.any():
+            self._add(slots, high, powers + 2 * _HALF_BITS, weights)
+
+    def absorb(self, slots: Slots, other: ExactSums, sources: Slots) -> None:
+        """Add what slot `sources[i]` of `other` holds to `slots[i]`."""
+        digits = other._carried(sources)
+        if not digits.shape[1]:
+            return
+        first = self._make_room(other._low, other._low + digits.shape[1], len(slots))
+        cells = slots * self._limbs.shape[1] + first
+        for limb in range(digits.shape[1]):
+            np.add.at(self._limbs.reshape(-1), cells + limb, digits[:, limb])
+
+    def _add(self, slots: Slots, integers: Integers, powers: Integers, weights: Weights | None) -> None:
+        """Add `integers * 2.0 ** powers`, the integers below 2^56."""
+        if not len(integers):
+            return
+        heaviest = 1 if weights is None else max(abs(int(weights.min())), abs(int(weights.max())))
+        limbs, shifts = powers >> 5, powers & 31
+        first = self._make_room(int(limbs.min()), int(limbs.max()) + 3, heaviest * len(slots))
+        below, above = (integers & _LIMB) << shifts, (integers >> _LIMB_BITS) << shifts
+        digits = [below & _LIMB, (below >> _LIMB_BITS) + (above & _LIMB), above >> _LIMB_BITS]
+        room = self._limbs.shape[1]
+        cells = slots * room + (first + (limbs - int(limbs.min())))
+        flat = self._limbs.reshape(-1)
+        for place, digit in enumerate(digits):
+            if place < 2 or digit.any():
+                np.add.at(flat, cells + place, digit if weights is None else digit * weights)
+
+    def _make_room(self, start: int, end: int, added: int) -> int:
+        """Have the limbs `[start, end)` and room in them for `added` numbers; the place of limb `start`."""
+        assert added < _PENDING_MAX, "so many rows, or weights this large, have no place in one delta"
+        if self._pending + added > _PENDING_MAX:
+            self._limbs = _carry(self._limbs)
+            self._pending = 0
+        self._pending += added
+        room = self._limbs.shape[1]
+        if not room:
+            self._low = start
+        low, high = min(self._low, start), max(self._low + room, end)
+        if high - low > room:
+            grown = np.zeros((len(self._limbs), high - low), np.int64)
+            grown[:, self._low - low : self._low - low + room] = self._limbs
+            self._limbs, self._low = grown, low
+        return start - self._low
+
+    def _carried(self, slots: Slots) -> Matrix:
+        """The limbs of `slots`: all but the last between 0 and 2^32, and the last with the sign."""
+        limbs = self._limbs[slots]
+        return _carry(np.concatenate([limbs, np.zeros((len(limbs), 1), np.int64)], axis=1)) if limbs.size else limbs
+
+    def read(self, slots: Slots) -> Floats:
+        """The sums, each as a double next to it."""
+        return _floats(self._carried(slots), self._low)
+
+    def less_product(self, slots: Slots, factors: Floats, others: ExactSums) -> Floats:
+        """The sums of `slots` less `factors[i]` times the sums of `others`: exact but for one rounding at the end."""
+        result = ExactSums(len(slots))
+        rows = np.arange(len(slots))
+        result.absorb(rows, self, slots)
+        digits = others._carried(slots)
+        if digits.shape[1]:
+            numbers = Doubles(factors)
+            count = digits.shape[1]
+            powers = np.broadcast_to(numbers.powers, len(slots)) + _LIMB_BITS * others._low
+            steps = np.repeat(powers, count) + np.tile(np.arange(count) * _LIMB_BITS, len(slots))
+            owners = np.repeat(rows, count)
+            for half, power in ((numbers.mantissas & _HALF, 0), (numbers.mantissas >> _HALF_BITS, _HALF_BITS)):
+                products = -(digits * half[:, None]).reshape(-1)  # below 2^60: in two steps
+                result._add(owners, products & _LIMB, steps + power, None)
+                result._add(owners, products >> _LIMB_BITS, steps + power + _LIMB_BITS, None)
+        return result.read(rows)
+
+    def less_multiple(self, slots: Slots, factors: Floats, counts: Integers) -> Floats:
+        """The sums of `slots` less `factors[i] * counts[i]`, the counts below 2^31; exact but for one rounding."""
+        result = ExactSums(len(slots))
+        rows = np.arange(len(slots))
+        result.absorb(rows, self, slots)
+        numbers = Doubles(factors)
+        powers = np.broadcast_to(numbers.powers, len(slots))
+        for half, power in ((numbers.mantissas & _HALF, 0), (numbers.mantissas >> _HALF_BITS, _HALF_BITS)):
+            products = -half * counts
+            result._add(rows, products & _LIMB, powers + power, None)
+            result._add(rows, products >> _LIMB_BITS, powers + power + _LIMB_BITS, None)
+        return result.read(rows)
+
+    def keep(self, slots: Slots) -> None:
+        """Slot `slots[i]` becomes slot i; all others are gone."""
+        kept = self._limbs[slots]
+        self._limbs = np.zeros((max(_SLOTS_MIN, len(slots)), kept.shape[1]), np.int64)
+        self._limbs[: len(slots)] = kept
+
+    def columns(self, size: int) -> dict[str, npt.NDArray[Any]]:
+        """The limbs of the slots below `size`, by the power of 2^32 that each counts."""
+        return {str(self._low + limb): self._limbs[:size, limb].copy() for limb in range(self._limbs.shape[1])}
+
+    def load(self, columns: dict[str, npt.NDArray[Any]], size: int) -> None:
+        """Become the sums of `size` slots that `columns` was taken of."""
+        self._limbs = np.zeros((max(_SLOTS_MIN, size), len(columns)), np.int64)
+        self._low = min(map(int, columns), default=0)
+        for power, values in columns.items():
+            self._limbs[:size, int(power) - self._low] = values
+        self._pending = _PENDING_MAX
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return int(self._limbs.nbytes)
+
+
+def _carry(limbs: Matrix) -> Matrix:
+    """The same sums with all but the last limb between 0 and 2^32."""
+    carried = limbs.copy()
+    for limb in range(carried.shape[1] - 1):
+        carried[:, limb + 1] += carried[:, limb] >> _LIMB_BITS
+        carried[:, limb] &= _LIMB
+    return carried
+
+
+def _floats(digits: Matrix, low: int) -> Floats:
+    """Carried limbs as doubles."""
+    floats = np.zeros(len(digits))
+    if not digits.shape[1]:
+        return floats
+    negative = digits[:, -1] < 0
+    if negative.any():  # -1 has a borrow in its last limb, however far that is
+        digits = _carry(np.where(negative[:, None], -digits, digits))
+    with np.errstate(over="ignore"):
+        for limb in reversed(range(digits.shape[1])):
+            floats += np.ldexp(digits[:, limb].astype(np.float64), _LIMB_BITS * (low + limb))
+    return np.where(negative, -floats, floats)

@@ -1,0 +1,76 @@
+"""Aggregates that depend on the order of rows, or on chance, made functions of the rows: a view must equal its twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from .blocks import function_name
+
+_IN_ORDER = {"list", "array_agg", "string_agg", "listagg", "group_concat", "any_value", "arbitrary", "mode"}
+_IN_GIVEN_ORDER = {"first", "last"}  # without ORDER BY the order in which rows came is meant: recomputed as it is
+_OF_TIES = {"arg_min", "arg_max", "argmin", "argmax", "min_by", "max_by"}
+_EXACTLY = {"approx_count_distinct": "count", "approx_quantile": "quantile_disc"}
+
+
+def settle_aggregates(query: exp.Query, names: Callable[[exp.Query], list[str]]) -> exp.Query:
+    """`query` with an ORDER BY in each aggregate that the order of rows decides, and the approximate ones exact.
+
+    A list or text without ORDER BY is in the order of its values, which also part rows that an ORDER BY leaves equal;
+    of several values that are as good (any_value, mode, arg_min) the least is taken. `names` says how DuckDB names the
+    columns of a query: an item that has no name keeps the one it had.
+    """
+    query = query.copy()
+    for select in list(query.find_all(exp.Select)):
+        before = None
+        for place, item in enumerate(list(select.expressions)):
+            settled = _settled(item.copy())
+            if settled == item:
+                continue
+            if not isinstance(item, exp.Alias) and select is not query:
+                before = before if before is not None else names(select)
+                settled = exp.alias_(settled, before[place], quoted=True) if len(before) > place else settled
+            item.replace(settled)
+        having = select.args.get("having")
+        if having is not None:
+            having.set("this", _settled(having.this.copy()))
+        order = select.args.get("order")
+        if order is not None:
+            select.set("order", _settled(order.copy()))
+    return query
+
+
+def _settled(node: exp.Expr) -> exp.Expr:
+    """`node` with all aggregate calls in it settled, those of subqueries and of OVER apart."""
+    if isinstance(node, exp.Query | exp.Window):
+        return node
+    for child in list(node.iter_expressions()):
+        settled = _settled(child)
+        if settled is not child:
+            child.replace(settled)
+    return _settled_call(node) if isinstance(node, exp.AnonymousAggFunc) else node
+
+
+def _settled_call(call: exp.AnonymousAggFunc) -> exp.Expr:
+    name = function_name(call)
+    arguments = list(call.expressions)
+    if not arguments:
+        return call
+    if name in _EXACTLY:
+        if name == "approx_count_distinct" and len(arguments) == 1:
+            return exp.Count(this=exp.Distinct(expressions=arguments), big_int=True)
+        return exp.AnonymousAggFunc(this=_EXACTLY[name], expressions=arguments)
+    order = arguments[-1] if isinstance(arguments[-1], exp.Order) else None
+    last = order.this if order is not None else arguments[-1]
+    value = arguments[0] if len(arguments) > 1 else last
+    value = value.expressions[0] if isinstance(value, exp.Distinct) else value
+    if name in _IN_GIVEN_ORDER and order is None:
+        return call
+    if not (name in _IN_ORDER | _IN_GIVEN_ORDER or (name in _OF_TIES and len(arguments) == 2)):
+        return call
+    keys = [] if order is None else [key.copy() for key in order.expressions]
+    if name != "mode" or not keys:
+        keys.append(exp.Ordered(this=value.copy(), nulls_first=False))
+    arguments[-1] = exp.Order(this=last, expressions=keys)
+    return exp.AnonymousAggFunc(this=call.this, expressions=arguments)
