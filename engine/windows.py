@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,79 +13,174 @@ from ..storage import limits
 from ..storage.errors import ProgrammingError
 
 Times = npt.NDArray[np.int64]
-Numbers = npt.NDArray[np.int64]  # of panes: pane n starts at n * slide + offset
+Numbers = npt.NDArray[np.int64]  # of panes: a larger number never ends earlier
+
+WINDOW_TIME_US = 1_000  # how long before a pane's end its window_time is, as in Flink
+
+
+class Window(ABC):
+    """A rule for panes, which are numbered in the order of their ends; those that hold a time have successive numbers.
+
+    Units: microseconds since 1970-01-01.
+    """
+
+    @property
+    @abstractmethod
+    def overlaps(self) -> bool:
+        """Whether a time can be in several panes."""
+
+    @abstractmethod
+    def first_numbers(self, times: Times) -> Numbers:
+        """The number of the earliest pane that holds each time."""
+
+    @abstractmethod
+    def last_numbers(self, times: Times) -> Numbers:
+        """The number of the latest pane that holds each time."""
+
+    @abstractmethod
+    def starts(self, numbers: Numbers) -> Times:
+        """The start of each pane."""
+
+    @abstractmethod
+    def ends(self, numbers: Numbers) -> Times:
+        """The end of each pane."""
+
+    @abstractmethod
+    def ended(self, watermark: int) -> int:
+        """The number of the latest pane that ends at or before `watermark`."""
+
+    @abstractmethod
+    def slices(self, times: Times) -> Times:
+        """A time in the slice that holds each time: two times in one slice are in the same panes."""
+
+    def pane_numbers(self, times: Times) -> tuple[npt.NDArray[np.int64], Numbers]:
+        """Every pair of a row and the number of a pane that holds its time; rows ascend, and in each its panes."""
+        last = self.last_numbers(times)
+        if not self.overlaps:
+            return np.arange(len(times)), last
+        counts = last - self.first_numbers(times) + 1
+        rows = np.repeat(np.arange(len(times)), counts)
+        earlier = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(rows))  # panes from here to the last
+        return rows, last[rows] - earlier
+
+    def first_end(self, times: Times) -> Times:
+        """The end of the earliest pane that holds each time."""
+        return self.ends(self.first_numbers(times))
 
 
 @dataclass(frozen=True)
-class Window:
+class Hop(Window):
     """Panes of `size` that start every `slide`, counted from 1970-01-01 plus `offset`, before it too.
 
-    Shape: `slide` is `size` for 'tumble'; for 'hop' at most `size`, which need not be a multiple of it.
-    Units: microseconds.
+    Shape: pane n starts at n * slide + offset; the slide is at most the size, which need not be a multiple of it.
+    Where they are equal it is called TUMBLE.
+    Raises: ProgrammingError for more panes per time than limits.PANES_PER_ROW_MAX.
 
-    >>> Window("hop", size=10, slide=5).panes(np.array([12]))[1].tolist()
+    >>> Hop(size=10, slide=5).starts(Hop(size=10, slide=5).pane_numbers(np.array([12]))[1]).tolist()
     [5, 10]
     """
 
-    kind: Literal["tumble", "hop"]
     size: int
     slide: int
     offset: int = 0
 
     def __post_init__(self) -> None:
         assert 0 < self.slide <= self.size, "a window needs 0 < slide <= size"
-        assert self.kind == "hop" or self.slide == self.size, "TUMBLE has one pane at a time"
-        if self.size > self.slide * limits.PANES_PER_ROW_MAX:
-            raise ProgrammingError(
-                f"cannot put a row into {-(-self.size // self.slide):,} windows",
-                detail=f"A row belongs to size / slide windows, at most {limits.PANES_PER_ROW_MAX:,}.",
-                hint="Take a larger slide.",
-            )
+        _limit(-(-self.size // self.slide), "size / slide", "Take a larger slide.")
 
-    def panes(self, times: Times) -> tuple[npt.NDArray[np.int64], Times]:
-        """Every pair of a row and the start of a pane that holds its time; rows ascend, and in each its panes."""
-        rows, numbers = self.pane_numbers(times)
-        return rows, self.starts(numbers)
+    @property
+    def overlaps(self) -> bool:
+        return self.slide != self.size
 
-    def pane_numbers(self, times: Times) -> tuple[npt.NDArray[np.int64], Numbers]:
-        """As `panes`, with the number of each pane."""
-        last = self.last_numbers(times)
-        if self.slide == self.size:
-            return np.arange(len(times)), last
-        counts = self._counts(times, last)
-        rows = np.repeat(np.arange(len(times)), counts)
-        earlier = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(rows))  # panes from here to the last
-        return rows, last[rows] - earlier
+    def first_numbers(self, times: Times) -> Numbers:
+        return _floor(times, self.slide, self.offset + self.size) + 1
 
     def last_numbers(self, times: Times) -> Numbers:
-        """The number of the latest pane that holds each time."""
-        since = times - self.offset if self.offset else times
-        if len(since):
-            first, last = int(since.min()) // self.slide, int(since.max()) // self.slide
-            if first == last:
-                return np.full(len(since), first)
-        return since // self.slide
+        return _floor(times, self.slide, self.offset)
 
     def starts(self, numbers: Numbers) -> Times:
-        """The start of each pane."""
         return numbers * self.slide + self.offset
 
+    def ends(self, numbers: Numbers) -> Times:
+        return numbers * self.slide + (self.offset + self.size)
+
     def ended(self, watermark: int) -> int:
-        """The number of the latest pane that ends at or before `watermark`."""
         return (watermark - self.size - self.offset) // self.slide
 
-    def first_end(self, times: Times) -> Times:
-        """The end of the earliest pane that holds each time."""
-        last = self.last_numbers(times)
-        return self.starts(last - self._counts(times, last) + 1) + self.size
-
     def slices(self, times: Times) -> Times:
-        """The start of the slice that holds each time: two times in one slice are in the same panes."""
         length = math.gcd(self.size, self.slide)
         slices: Times = (times - self.offset) // length * length + self.offset
         return slices
 
-    def _counts(self, times: Times, last: Numbers) -> npt.NDArray[np.int64]:
-        """How many panes hold each time, of which the latest is `last`."""
-        counts: npt.NDArray[np.int64] = (self.starts(last) + self.size - times - 1) // self.slide + 1
-        return counts
+
+def tumble(size: int, offset: int = 0) -> Hop:
+    """Panes of `size`, one after the other."""
+    return Hop(size, size, offset)
+
+
+@dataclass(frozen=True)
+class Cumulate(Window):
+    """Panes that start every `size` and end after one `step`, two, three, up to `size`, which is a multiple of it.
+
+    Shape: pane n is the one that ends at (n + 1) * step + offset.
+    Raises: ProgrammingError for more panes per time than limits.PANES_PER_ROW_MAX.
+    From: Flink, "Windowing table-valued functions", CUMULATE.
+
+    >>> Cumulate(size=30, step=10).ends(Cumulate(size=30, step=10).pane_numbers(np.array([12]))[1]).tolist()
+    [20, 30]
+    """
+
+    size: int
+    step: int
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        assert 0 < self.step <= self.size, "a window needs 0 < step <= size"
+        assert self.size % self.step == 0, "a size is a multiple of its step"
+        _limit(self._steps, "size / step", "Take a larger step.")
+
+    @property
+    def overlaps(self) -> bool:
+        return self.step != self.size
+
+    def first_numbers(self, times: Times) -> Numbers:
+        return _floor(times, self.step, self.offset)
+
+    def last_numbers(self, times: Times) -> Numbers:
+        return _floor(times, self.size, self.offset) * self._steps + (self._steps - 1)
+
+    def starts(self, numbers: Numbers) -> Times:
+        starts: Times = numbers // self._steps * self.size + self.offset
+        return starts
+
+    def ends(self, numbers: Numbers) -> Times:
+        return numbers * self.step + (self.offset + self.step)
+
+    def ended(self, watermark: int) -> int:
+        return (watermark - self.offset) // self.step - 1
+
+    def slices(self, times: Times) -> Times:
+        return _floor(times, self.step, self.offset) * self.step + self.offset
+
+    @property
+    def _steps(self) -> int:
+        return self.size // self.step
+
+
+def _floor(times: Times, length: int, offset: int) -> Numbers:
+    """How many whole lengths lie between `offset` and each time."""
+    since = times - offset if offset else times
+    if len(since):
+        first, last = int(since.min()) // length, int(since.max()) // length
+        if first == last:
+            return np.full(len(since), first)
+    return since // length
+
+
+def _limit(panes: int, ratio: str, hint: str) -> None:
+    if panes > limits.PANES_PER_ROW_MAX:
+        raise ProgrammingError(
+            f"cannot put a row into {panes:,} windows",
+            detail=f"A row belongs to {ratio} windows, at most {limits.PANES_PER_ROW_MAX:,}.",
+            hint=hint,
+        )

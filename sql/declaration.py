@@ -19,8 +19,9 @@ from .blocks import volatile_names
 from .fidelity import reserved_words
 from .relations import Column, Kind, Relation
 from .statements import CreateStream, CreateTable
-from .twin import interval, refuse_volatile
+from .twin import refuse_volatile
 from .types import Binder, connect, quote
+from .window_twin import interval
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}

@@ -8,12 +8,12 @@ from typing import assert_never
 from ..engine.aggregates import AggregateCall, keeps_rows
 from ..engine.metrics import NodeState, ViewState
 from ..engine.over_functions import OverCall
-from ..engine.windows import Window
+from ..engine.windows import Cumulate, Hop, Window
 from . import plan as p
 from .dialect import twin_sql
 from .lower import lower_map
 from .plan import Plan
-from .twin import interval
+from .window_twin import interval
 
 
 def explain(plan: Plan) -> list[str]:
@@ -195,10 +195,19 @@ def _item(name: str, text: str) -> str:
 
 
 def _window(window: Window) -> str:
-    size = interval(window.size).removeprefix("INTERVAL ").strip("'")
-    if window.kind == "tumble":
-        return f"TUMBLE of {size}"
-    return f"HOP of {size} every {interval(window.slide).removeprefix('INTERVAL ').strip(chr(39))}"
+    match window:
+        case Hop() if not window.overlaps:
+            return f"TUMBLE of {_length(window.size)}"
+        case Hop():
+            return f"HOP of {_length(window.size)} every {_length(window.slide)}"
+        case Cumulate():
+            return f"CUMULATE up to {_length(window.size)} by {_length(window.step)}"
+        case _:
+            raise AssertionError(f"no words for {window}")
+
+
+def _length(us: int) -> str:
+    return interval(us).removeprefix("INTERVAL ").strip("'")
 
 
 def _grouped(keys: tuple[str, ...], calls: tuple[AggregateCall, ...]) -> str:

@@ -55,7 +55,7 @@ class Arguments:
 
 
 class WindowParser(DuckDBParser):
-    """DuckDB's parser plus TUMBLE and HOP wherever a table may stand.
+    """DuckDB's parser plus TUMBLE, HOP and the like wherever a table may stand.
 
     `blanks` maps the start of characters that DuckDB's own parser must not see to (their end, what stands there
     instead): around a window's source all becomes blank, so that the source is left as a plain table.
@@ -125,7 +125,7 @@ class WindowParser(DuckDBParser):
                 found.source,
                 found.column,
                 size_us=found.lengths["SIZE"],
-                slide_us=found.lengths.get("SLIDE"),
+                slide_us=found.lengths.get("SLIDE", found.lengths.get("STEP")),
                 offset_us=found.lengths.get("OFFSET"),
                 position=position_of_token(found.tokens["SIZE"]),
             )

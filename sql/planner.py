@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
-from ..engine.windows import Window
 from . import plan as p
 from .aggregation import plan_aggregation
 from .blocks import Scope, Unplannable, substitute_aliases
@@ -19,8 +18,9 @@ from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
 from .sets import is_constant, plan_constant, plan_set
 from .ties import has_own_aggregate, has_own_window
-from .twin import bind, bind_over, named_tables, twin, window_bounds
+from .twin import bind, bind_over, named_tables, twin
 from .types import Binder
+from .window_twin import window_rule
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,7 @@ class Planner:
         time_column = next((c for c in below.columns if c.name.lower() == time.lower()), None)
         if time_column is None:
             raise Unplannable(f'window over "{time}"')
-        size, slide, offset = window_bounds(window)
-        rule = Window("tumble" if slide == size else "hop", size, slide, offset)
+        rule = window_rule(window)
         bounds = [
             Column(name, time_column.type, time_column.arrow) for name in ("window_start", "window_end", "window_time")
         ]

@@ -14,17 +14,10 @@ from ..storage.errors import NotSupportedError
 from .dialect import WindowFunction, position_of, twin_sql
 from .relations import Column, Relation, Relations
 from .types import Binder, quote, typed_empty
+from .window_twin import windowed_sql
 
 _RELATION = "relation"  # marks in a tree what is no CTE, wherever it is moved
 LATE_SUFFIX = "+closed"  # a stream's rows with, per row, `_closed`: windows ending up to then do not count it
-_DAYS_1970_TO_2000_US = 10_959 * 86_400 * 1_000_000  # DuckDB's time_bucket starts at Monday 2000-01-03
-_UNITS = [
-    ("day", 86_400_000_000),
-    ("hour", 3_600_000_000),
-    ("minute", 60_000_000),
-    ("second", 1_000_000),
-    ("millisecond", 1_000),
-]
 
 
 def table_name(table: exp.Table) -> str:
@@ -111,53 +104,6 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
     return query
 
 
-def interval(us: int) -> str:
-    """A fixed length as a DuckDB interval literal in its largest whole unit."""
-    for unit, size in _UNITS:
-        if us % size == 0:
-            return f"INTERVAL '{us // size} {unit}{'' if us == size else 's'}'"
-    return f"INTERVAL '{us} microseconds'"
-
-
-def literal_us(window: WindowFunction, name: str) -> int | None:
-    """The microseconds of a window's `size_us`, `slide_us` or `offset_us`."""
-    value = window.args.get(name)
-    return None if value is None else int(value.name)
-
-
-def window_bounds(window: WindowFunction) -> tuple[int, int, int]:
-    """Size, slide and offset of a window, in microseconds; a TUMBLE slides by its size."""
-    size = literal_us(window, "size_us")
-    assert size is not None
-    return size, literal_us(window, "slide_us") or size, literal_us(window, "offset_us") or 0
-
-
-def _window_sql(window: WindowFunction, source: str, *, late: bool, closed: int | None) -> str:
-    """The rows of `source`, each once per window that holds it, with window_start, window_end, window_time.
-
-    `late`: the source has a column `_closed` to obey. `closed`: only windows that end by then (microseconds).
-    """
-    size, slide, offset = window_bounds(window)
-    column = quote(window.args["column"].name)
-    shift = (offset - _DAYS_1970_TO_2000_US) % slide
-    first = f"time_bucket({interval(slide)}, {column}" + (f", {interval(shift)})" if shift else ")")
-    extra, where = "", f"{column} IS NOT NULL"
-    if slide != size:
-        extra = f" CROSS JOIN (SELECT unnest(range({-(-size // slide)})) AS _hop) AS _hops"
-        first = f"{first} - _hop * {interval(slide)}"
-    hidden = [name for name, there in (("_hop", slide != size), ("_closed", late)) if there]
-    star = f"* EXCLUDE ({', '.join(hidden)})" if hidden else "*"
-    sql = f"SELECT *, {first} AS window_start FROM {source} AS _source{extra} WHERE {where}"
-    end = f"window_start + {interval(size)}"
-    conditions = ([f"{column} < {end}"] if size % slide else []) + (
-        [f"(_closed IS NULL OR {end} > _closed)"] if late else []
-    )
-    if closed is not None:
-        conditions.append(f"epoch_us({end}) <= {closed}")
-    sql = f"SELECT {star}, {end} AS window_end, {end} - INTERVAL '1 millisecond' AS window_time FROM ({sql})"
-    return sql + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
-
-
 def simple_source(source: exp.Expr) -> exp.Table | None:
     """The one table under `source`, if only projections and filters stand between: then event time passes through."""
     if isinstance(source, exp.Table):
@@ -229,7 +175,7 @@ def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, i
                 if (name := t.name.lower().removesuffix(LATE_SUFFIX)) in closed
             ]
             until = min(below, default=None)
-        inner = sqlglot.parse_one(_window_sql(window, source, late=carried, closed=until), read="duckdb")
+        inner = sqlglot.parse_one(windowed_sql(window, source, late=carried, closed=until), read="duckdb")
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(_default_alias(window)))
         replacement = exp.Subquery(this=inner, alias=alias.copy(), joins=table.args.get("joins"))
         table.replace(replacement)

@@ -10,18 +10,24 @@ from sqlglot.generator import Generator
 from ..storage.errors import Position, ProgrammingError
 from .intervals import interval_sql
 
-ARGUMENTS = {"TUMBLE": ("DATA", "TIMECOL", "SIZE", "OFFSET"), "HOP": ("DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET")}
-NOT_YET = {"CUMULATE": "HOP", "SESSION": "TUMBLE"}  # a window to come, and what works today
+ARGUMENTS = {
+    "TUMBLE": ("DATA", "TIMECOL", "SIZE", "OFFSET"),
+    "HOP": ("DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"),
+    "CUMULATE": ("DATA", "TIMECOL", "STEP", "SIZE", "OFFSET"),
+}
+NOT_YET = {"SESSION": "TUMBLE"}  # a window to come, and what works today
 EXAMPLES = {
     "TUMBLE": "TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND)",
     "HOP": "HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND), slide before size",
+    "CUMULATE": "CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND), step before size",
 }
 
 
 class WindowFunction(exp.Expression):
     """The rows of `this`, each once per window of `column` that holds it, with window_start, window_end, window_time.
 
-    Shape: kind 'TUMBLE' or 'HOP'; this a Table or a Subquery; column an unqualified Column; the rest number Literals.
+    Shape: kind one of ARGUMENTS; this a Table or a Subquery; column an unqualified Column; the rest number Literals,
+    where `slide_us` is the slide of HOP and the step of CUMULATE.
     Units: microseconds.
     """
 
@@ -49,18 +55,12 @@ def build_window(
 
     Raises: ProgrammingError if no time can pass in it.
     """
-    if size_us <= 0:
-        raise ProgrammingError(f"the size of {kind} must be longer than nothing", position=position)
-    if slide_us is not None and slide_us <= 0:
-        raise ProgrammingError(f"the slide of {kind} must be longer than nothing", position=position)
-    if slide_us is not None and slide_us > size_us:
-        slide, size = interval_sql(slide_us), interval_sql(size_us)
-        raise ProgrammingError(
-            "the slide of HOP cannot be longer than its size",
-            detail=f"Read as windows of {size}, one every {slide}, the rows between two windows are in none.",
-            hint=f"Slide comes before size. For windows of {slide}, one every {size}, write {size}, {slide}.",
-            position=position,
-        )
+    slide = "step" if kind == "CUMULATE" else "slide"
+    for name, us in (("size", size_us), (slide, slide_us)):
+        if us is not None and us <= 0:
+            raise ProgrammingError(f"the {name} of {kind} must be longer than nothing", position=position)
+    if slide_us is not None:
+        _check_slide(kind, slide, size_us=size_us, slide_us=slide_us, position=position)
     lengths = {"size_us": size_us, "slide_us": slide_us, "offset_us": offset_us}
     literals = {name: exp.Literal(this=str(us), is_string=False) for name, us in lengths.items() if us is not None}
     return WindowFunction(kind=kind, this=source, column=column, **literals)
@@ -72,3 +72,22 @@ def window_sql(generator: Generator, node: exp.Expr) -> str:
     lengths = [node.args.get(name) for name in ("slide_us", "size_us", "offset_us")]
     arguments += [interval_sql(int(length.name)) for length in lengths if length is not None]
     return f"{node.args['kind']}({', '.join(arguments)})"
+
+
+def _check_slide(kind: str, name: str, *, size_us: int, slide_us: int, position: Position | None) -> None:
+    slide, size = interval_sql(slide_us), interval_sql(size_us)
+    if slide_us > size_us:
+        between = f"Read as windows of {size}, one every {slide}, the rows between two windows are in none."
+        swapped = f"windows of {slide}, one every {size}" if kind == "HOP" else f"windows up to {slide} by {size}"
+        raise ProgrammingError(
+            f"the {name} of {kind} cannot be longer than its size",
+            detail=between if kind == "HOP" else None,
+            hint=f"{name.capitalize()} comes before size. For {swapped}, write {size}, {slide}.",
+            position=position,
+        )
+    if kind == "CUMULATE" and size_us % slide_us:
+        raise ProgrammingError(
+            "the size of CUMULATE must be a multiple of its step",
+            detail=f"Steps of {slide} do not add up to {size}.",
+            position=position,
+        )

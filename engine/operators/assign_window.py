@@ -7,9 +7,7 @@ import pyarrow.compute as pc
 
 from ..delta import Delta
 from ..operator import Operator
-from ..windows import Window
-
-WINDOW_TIME_US = 1_000  # window_time is the last millisecond inside the window, as in Flink
+from ..windows import WINDOW_TIME_US, Window
 
 
 class AssignWindow(Operator):
@@ -31,12 +29,12 @@ class AssignWindow(Operator):
             times = delta.batch.column(self._time)
         if delta.rows == 0:
             return None
-        indices, starts = self._window.panes(times.cast(pa.int64()).to_numpy())
+        indices, numbers = self._window.pane_numbers(times.cast(pa.int64()).to_numpy())
         delta = delta.take(indices)
         if delta.closed is not None:
-            open_ = starts + self._window.size > delta.closed
-            delta, starts = delta.take(open_.nonzero()[0]), starts[open_]
-        ends = starts + self._window.size
+            open_ = self._window.ends(numbers) > delta.closed
+            delta, numbers = delta.take(open_.nonzero()[0]), numbers[open_]
+        starts, ends = self._window.starts(numbers), self._window.ends(numbers)
         bounds = [pa.array(values).cast(times.type) for values in (starts, ends, ends - WINDOW_TIME_US)]
         batch = pa.RecordBatch.from_arrays([*delta.batch.columns, *bounds], schema=self.schema)
         return Delta(batch, delta.weights)

@@ -14,9 +14,8 @@ from ..groups import Change, Groups, Partials, Rows
 from ..operator import NO_WATERMARK, ResultHolder, Snapshot, Time
 from ..slot_array import Slots, where
 from ..unseen import Unseen
-from ..windows import Numbers, Times, Window
+from ..windows import WINDOW_TIME_US, Numbers, Times, Window
 
-_WINDOW_TIME_BEFORE_END = 1000  # microseconds: window_time is the last millisecond of the pane
 _SLICED_ROWS_MIN = 1024  # fewer rows are put into each of their panes one by one
 
 
@@ -145,14 +144,14 @@ class WindowAggregate(ResultHolder):
         delta, times = self._timed(delta)
         if not delta.rows:
             return None
-        if self._window.kind == "tumble" and delta.closed is None:
+        if not self._window.overlaps and delta.closed is None:
             return self._find_rows(delta, None, self._window.last_numbers(times))
         sliced = self._append_only and delta.weights is None and delta.rows >= _SLICED_ROWS_MIN
         if sliced and (delta.closed is None or (self._window.first_end(times) > delta.closed).all()):
             return self._find_partials(delta, times)
         rows, numbers = self._window.pane_numbers(times)
         if delta.closed is not None:
-            in_time = where(self._window.starts(numbers) + self._window.size > delta.closed[rows])
+            in_time = where(self._window.ends(numbers) > delta.closed[rows])
             rows, numbers = rows[in_time], numbers[in_time]
         return self._find_rows(delta, rows, numbers) if len(rows) else None
 
@@ -222,8 +221,7 @@ class WindowAggregate(ResultHolder):
 
     def _output(self, change: Change) -> Delta:
         numbers, *columns = self._groups.result_columns(change)
-        starts = self._window.starts(numbers.to_numpy())
-        ends = starts + self._window.size
-        columns += [pa.array(time).view(self._time_type) for time in (starts, ends, ends - _WINDOW_TIME_BEFORE_END)]
+        starts, ends = self._window.starts(numbers.to_numpy()), self._window.ends(numbers.to_numpy())
+        columns += [pa.array(time).view(self._time_type) for time in (starts, ends, ends - WINDOW_TIME_US)]
         ordered = [columns[place] for place in self._order]
         return Delta(pa.RecordBatch.from_arrays(ordered, schema=self.schema), change.weights)

@@ -73,21 +73,21 @@ def _window(source: exp.Table | exp.Subquery, call: exp.Anonymous) -> WindowFunc
     kind, position = _name(call), position_of(call)
     wanted = ["TIMECOL", *ARGUMENTS[kind][2:]]
     if not len(wanted) - 1 <= len(call.expressions) <= len(wanted):
-        sizes = "a size" if kind == "TUMBLE" else "a slide and a size"
-        raise ProgrammingError(f"{kind} in GROUP BY takes a time column and {sizes}", position=position)
-    column, *lengths = call.expressions
+        lengths = " and ".join(f"a {name.lower()}" for name in wanted[1:-1])
+        raise ProgrammingError(f"{kind} in GROUP BY takes a time column and {lengths}", position=position)
+    column, *given = call.expressions
     if not isinstance(column, exp.Column) or not isinstance(column.this, exp.Identifier):
         raise ProgrammingError(f"{kind} takes one column as its time", position=position_of(column) or position)
     lengths_us = {
         name: constant_us(length, position_of(length) or position, f"the {name.lower()} of {kind}")
-        for name, length in zip(wanted[1:], lengths, strict=False)
+        for name, length in zip(wanted[1:], given, strict=False)
     }
     window = build_window(
         kind,
         source,
         exp.Column(this=column.this.copy()),
         size_us=lengths_us["SIZE"],
-        slide_us=lengths_us.get("SLIDE"),
+        slide_us=lengths_us.get("SLIDE", lengths_us.get("STEP")),
         offset_us=lengths_us.get("OFFSET"),
         position=position,
     )

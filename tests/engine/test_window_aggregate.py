@@ -17,7 +17,7 @@ from headrace.engine.delta import Delta
 from headrace.engine.operator import END_OF_TIME
 from headrace.engine.operators import window_aggregate
 from headrace.engine.operators.window_aggregate import WindowAggregate
-from headrace.engine.windows import Window
+from headrace.engine.windows import Cumulate, Hop, Window, tumble
 from tests.laws import (
     Rows,
     add,
@@ -36,11 +36,12 @@ SCHEMA = pa.schema(
     [("k", pa.string()), ("b", pa.int32()), ("t", pa.timestamp("us")), ("p", pa.bool_()), ("x", pa.float64())]
 )
 WINDOWS = [
-    Window("tumble", size=10_000_000, slide=10_000_000),
-    Window("tumble", size=7, slide=7, offset=3),
-    Window("hop", size=10_000_000, slide=5_000_000),
-    Window("hop", size=10_000_000, slide=4_000_000, offset=-1),
-    Window("hop", size=9, slide=9),
+    tumble(10_000_000),
+    tumble(7, offset=3),
+    Hop(size=10_000_000, slide=5_000_000),
+    Hop(size=10_000_000, slide=4_000_000, offset=-1),
+    Cumulate(size=10_000_000, step=2_000_000, offset=-3),
+    Cumulate(size=12, step=4),
 ]
 CALLS = {"n": "count(*)", "s": "sum(b)", "l": "min(b)", "m": "max(k)", "f": "count(b) FILTER (WHERE p)"}
 CALLS |= {"c": "count(DISTINCT b)", "o": "list(b ORDER BY b)", "v": "var_pop(x)", "w": "bit_xor(DISTINCT b)"}
@@ -50,14 +51,21 @@ CALLS |= {"c": "count(DISTINCT b)", "o": "list(b ORDER BY b)", "v": "var_pop(x)"
 def sql(window: Window, keys: tuple[str, ...]) -> str:
     """The batch query: every row with every pane that holds it, by definition."""
     items = [f"{text} AS {name}" for name, text in CALLS.items()]
-    start = f"(t_us - (t_us - {window.offset}) % {window.slide} + r.i * {window.slide})"
+    match window:
+        case Hop():
+            start = f"(t_us - (t_us - {window.offset}) % {window.slide} + r.i * {window.slide})"
+            stop = f"{start} + {window.size}"
+        case Cumulate():
+            start = f"(t_us - (t_us + {window.size * 10**7 - window.offset}) % {window.size})"
+            stop = f"{start} + (r.i + 6) * {window.step}"
+            assert window.size <= 6 * window.step
     return (
         f"WITH timed AS (SELECT *, epoch_us(t) AS t_us FROM input WHERE t IS NOT NULL), "
-        f"paned AS (SELECT *, {start} AS start FROM timed, range(-5, 5) r(i)) "
+        f"paned AS (SELECT *, {start} AS start, {stop} AS stop FROM timed, range(-5, 5) r(i)) "
         f"SELECT {', '.join([*keys, *items])}, make_timestamp(start) AS window_start, "
-        f"make_timestamp(start + {window.size}) AS window_end, "
-        f"make_timestamp(start + {window.size - 1000}) AS window_time "
-        f"FROM paned WHERE start <= t_us AND t_us < start + {window.size} GROUP BY {', '.join([*keys, 'start'])}"
+        f"make_timestamp(stop) AS window_end, make_timestamp(stop - 1000) AS window_time "
+        f"FROM paned WHERE start <= t_us AND t_us < stop AND stop <= start + {window.size} "
+        f"GROUP BY {', '.join([*keys, 'start', 'stop'])}"
     )
 
 
@@ -151,7 +159,7 @@ def as_us(time: Any) -> int:
 
 
 def test_rows_are_kept_out_of_the_panes_that_closed_names() -> None:
-    window = Window("hop", size=10, slide=5)
+    window = Hop(size=10, slide=5)
     panes = operator(window, append_only=True)
     batch = delta_of(SCHEMA, [("a", 1, 12, None, None), ("a", 2, 12, None, None), ("a", 4, 12, None, None)]).batch
     change = step(panes, Delta(batch, closed=np.array([0, 15, 20])), 1)
@@ -161,13 +169,13 @@ def test_rows_are_kept_out_of_the_panes_that_closed_names() -> None:
 
 
 def test_closed_panes_are_forgotten_without_keeps_result() -> None:
-    panes = operator(Window("tumble", size=10, slide=10), append_only=True, keeps_result=False)
+    panes = operator(tumble(10), append_only=True, keeps_result=False)
     step(panes, delta_of(SCHEMA, [("a", 1, 5, None, None), ("a", 1, 15, None, None)]), 1, watermark=12)
     assert [as_us(start) for start in panes.rows()["window_start"].to_pylist()] == [10]
 
 
 def test_a_final_pane_with_only_retracted_rows_says_nothing() -> None:
-    panes = operator(Window("tumble", size=10, slide=10), final=True)
+    panes = operator(tumble(10), final=True)
     step(panes, delta_of(SCHEMA, [("a", 1, 5, None, None)]), 1, watermark=0)
     step(panes, delta_of(SCHEMA, [("a", 1, 5, None, None)], [-1]), 2, watermark=0)
     assert step(panes, delta_of(SCHEMA, []), 3, watermark=END_OF_TIME) is None
@@ -178,7 +186,7 @@ def test_time_zones_are_kept() -> None:
     schema = pa.schema([("t", zoned)])
     output = pa.schema([("window_end", zoned), ("n", pa.int64())])
     calls = [AggregateCall("count_star", None, None, "n", pa.int64())]
-    window = Window("tumble", size=10, slide=10)
+    window = tumble(10)
     panes = WindowAggregate(window, "t", [], calls, schema, output, True, False, True, True)
     change = step(panes, delta_of(schema, [(5,)]), 1)
     assert change is not None
@@ -186,7 +194,7 @@ def test_time_zones_are_kept() -> None:
 
 
 def test_state_stays_small_while_time_moves_on() -> None:
-    panes = operator(Window("tumble", size=10, slide=10), append_only=True, keeps_result=False)
+    panes = operator(tumble(10), append_only=True, keeps_result=False)
     for epoch in range(1, 60):
         times = [epoch * 1000 + offset * 10 for offset in range(100)]
         step(panes, delta_of(SCHEMA, [(str(time), 1, time, None, None) for time in times]), epoch, watermark=times[-1])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.engine.windows import Window
+from headrace.engine.windows import Cumulate, Hop, Window, tumble
 from headrace.storage.errors import ProgrammingError
 
 TIMES = st.lists(st.one_of(st.integers(-50, 50), st.integers(-(2**50), 2**50)), max_size=20)
@@ -15,34 +15,60 @@ TIMES = st.lists(st.one_of(st.integers(-50, 50), st.integers(-(2**50), 2**50)), 
 
 @st.composite
 def windows(draw: st.DrawFn) -> Window:
-    size = draw(st.integers(1, 40))
-    if draw(st.booleans()):
-        return Window("tumble", size, size, draw(st.integers(-50, 50)))
-    return Window("hop", size, draw(st.integers(1, size)), draw(st.integers(-50, 50)))
+    offset = draw(st.integers(-50, 50))
+    match draw(st.sampled_from(["tumble", "hop", "cumulate"])):
+        case "tumble":
+            return tumble(draw(st.integers(1, 40)), offset)
+        case "hop":
+            size = draw(st.integers(1, 40))
+            return Hop(size, draw(st.integers(1, size)), offset)
+        case _:
+            step = draw(st.integers(1, 10))
+            return Cumulate(step * draw(st.integers(1, 8)), step, offset)
+
+
+def panes_of(window: Window, time: int) -> list[tuple[int, int]]:
+    """By definition: start and end of every pane that holds `time`, by their ends."""
+    match window:
+        case Hop():
+            first = (time - window.offset) // window.slide - 50
+            starts = [(first + i) * window.slide + window.offset for i in range(60)]
+            panes = [(start, start + window.size) for start in starts]
+        case Cumulate():
+            start = time - (time - window.offset) % window.size
+            panes = [(start, end) for end in range(start + window.step, start + window.size + 1, window.step)]
+        case _:
+            raise AssertionError(window)
+    return [(start, end) for start, end in panes if start <= time < end]
 
 
 @given(windows(), TIMES)
 def test_a_row_is_in_every_pane_that_spans_its_time_and_in_no_other(window: Window, times: list[int]) -> None:
-    expected = []
-    for row, time in enumerate(times):
-        number = (time - window.size - window.offset) // window.slide - 1
-        while (start := number * window.slide + window.offset) <= time:
-            if time < start + window.size:
-                expected.append((row, start))
-            number += 1
-    rows, starts = window.panes(np.array(times, dtype=np.int64))
-    assert list(zip(rows.tolist(), starts.tolist(), strict=True)) == expected
+    rows, numbers = window.pane_numbers(np.array(times, dtype=np.int64))
+    found = zip(rows.tolist(), window.starts(numbers).tolist(), window.ends(numbers).tolist(), strict=True)
+    assert list(found) == [(row, *pane) for row, time in enumerate(times) for pane in panes_of(window, time)]
 
 
 @given(windows(), TIMES)
 def test_first_end_is_the_end_of_the_earliest_pane(window: Window, times: list[int]) -> None:
-    rows, starts = window.panes(np.array(times, dtype=np.int64))
-    ends = {}
-    for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
-        ends.setdefault(row, start + window.size)
-    assert window.first_end(np.array(times, dtype=np.int64)).tolist() == [ends[row] for row in range(len(times))]
+    assert window.first_end(np.array(times, dtype=np.int64)).tolist() == [panes_of(window, t)[0][1] for t in times]
+
+
+@given(windows(), st.integers(-(2**50), 2**50))
+def test_ended_is_the_latest_pane_that_ends_by_then(window: Window, watermark: int) -> None:
+    last = window.ended(watermark)
+    ends = window.ends(np.array([last, last + 1]))
+    assert ends[0] <= watermark < ends[1]
+
+
+@given(windows(), TIMES)
+def test_a_slice_is_in_the_same_panes_as_its_times(window: Window, times: list[int]) -> None:
+    for time, slice in zip(times, window.slices(np.array(times, dtype=np.int64)).tolist(), strict=True):
+        assert panes_of(window, time) == panes_of(window, slice)
 
 
 def test_too_many_panes_per_row_is_an_error() -> None:
     with pytest.raises(ProgrammingError, match="cannot put a row into"):
-        Window("hop", 3_600_000_000, 1)
+        Hop(3_600_000_000, 1)
+    with pytest.raises(ProgrammingError, match="cannot put a row into"):
+        Cumulate(3_600_000_000, 1)

@@ -132,7 +132,6 @@ NOT_SUPPORTED = [
     ("SUBSCRIBE v «EMIT» FINAL", "EMIT FINAL is not supported"),
     ("SUBSCRIBE v WITH «(»progress = true)", 'SUBSCRIBE has no option "progress"'),
     ("EXPLAIN «DROP» STREAM s", "cannot explain DROP"),
-    ("SELECT * FROM «CUMULATE»(TABLE t, DESCRIPTOR(ts), 1, 2)", "CUMULATE windows are not supported"),
     ("SELECT 1 FROM t GROUP BY «SESSION»(ts, INTERVAL '1' DAY)", "SESSION is not supported"),
     ("SELECT * FROM t WINDOW «TUMBLING» (SIZE 5 MINUTES)", "WINDOW TUMBLING is not supported"),
     ("SELECT * FROM TUMBLE(t, ts, «INTERVAL» '1' MONTH)", "cannot be counted in month"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.engine.operators.assign_window import AssignWindow
-from headrace.engine.windows import Window
+from headrace.engine.windows import Cumulate, Hop
 from headrace.sql.dialect import parse_script, twin_sql
 from headrace.sql.statements import Select
 from headrace.sql.twin import twin
@@ -19,9 +19,9 @@ TIMES = pa.schema([("ts", pa.timestamp("us")), ("n", pa.int64())])
 WINDOWED = pa.schema([*TIMES, *((name, pa.timestamp("us")) for name in ("window_start", "window_end", "window_time"))])
 
 
-def hop_sql(size_s: int, slide_s: int, offset_s: int) -> str:
+def twin_of(kind: str, size_s: int, slide_s: int, offset_s: int) -> str:
     text = (
-        f"SELECT * FROM HOP(TABLE input, DESCRIPTOR(ts), INTERVAL '{slide_s}' SECOND, INTERVAL '{size_s}' SECOND, "
+        f"SELECT * FROM {kind}(TABLE input, DESCRIPTOR(ts), INTERVAL '{slide_s}' SECOND, INTERVAL '{size_s}' SECOND, "
         f"INTERVAL '{offset_s}' SECOND)"
     )
     statement = parse_script(text)[0]
@@ -48,7 +48,7 @@ def test_hop_twin_is_arithmetic(times: list[int], slide: int, more: int, offset:
     connection.register(
         "input", pa.table([pa.array(times, pa.timestamp("us")), pa.array(times, pa.int64())], schema=TIMES)
     )
-    sql = hop_sql(slide + more, slide, offset)
+    sql = twin_of("HOP", slide + more, slide, offset)
     rows = connection.sql(
         f"SELECT epoch_us(ts), epoch_us(window_start), epoch_us(window_end), epoch_us(window_time) FROM ({sql})"
     ).fetchall()
@@ -60,5 +60,13 @@ def test_hop_twin_is_arithmetic(times: list[int], slide: int, more: int, offset:
 @settings(max_examples=30)
 def test_assign_window_obeys_the_laws(inputs: list, slide: int, more: int, offset: int) -> None:
     size = slide + more
-    window = Window("tumble" if more == 0 else "hop", size * SECOND, slide * SECOND, offset * SECOND)
-    check_laws(lambda: AssignWindow(window, "ts", WINDOWED), batch_query(hop_sql(size, slide, offset)), inputs)
+    window = Hop(size * SECOND, slide * SECOND, offset * SECOND)
+    check_laws(lambda: AssignWindow(window, "ts", WINDOWED), batch_query(twin_of("HOP", size, slide, offset)), inputs)
+
+
+@given(inputs=changes(TIMES), step=st.integers(1, 7), steps=st.integers(1, 6), offset=st.integers(-9, 9))
+@settings(max_examples=30)
+def test_assign_window_cumulates_as_its_twin_does(inputs: list, step: int, steps: int, offset: int) -> None:
+    window = Cumulate(step * steps * SECOND, step * SECOND, offset * SECOND)
+    query = batch_query(twin_of("CUMULATE", step * steps, step, offset))
+    check_laws(lambda: AssignWindow(window, "ts", WINDOWED), query, inputs)

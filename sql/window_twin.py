@@ -1,0 +1,77 @@
+"""A window function's twins: the same rows in DuckDB's SQL, and the engine's rule for its panes."""
+
+from __future__ import annotations
+
+from ..engine.windows import Cumulate, Hop, Window
+from .types import quote
+from .window_function import WindowFunction
+
+_DAYS_1970_TO_2000_US = 10_959 * 86_400 * 1_000_000  # DuckDB's time_bucket starts at Monday 2000-01-03
+_UNITS = [
+    ("day", 86_400_000_000),
+    ("hour", 3_600_000_000),
+    ("minute", 60_000_000),
+    ("second", 1_000_000),
+    ("millisecond", 1_000),
+]
+
+
+def interval(us: int) -> str:
+    """A fixed length as a DuckDB interval literal in its largest whole unit."""
+    for unit, size in _UNITS:
+        if us % size == 0:
+            return f"INTERVAL '{us // size} {unit}{'' if us == size else 's'}'"
+    return f"INTERVAL '{us} microseconds'"
+
+
+def window_rule(window: WindowFunction) -> Window:
+    """The panes that a window function speaks of."""
+    size, offset = _us(window, "size_us"), _us(window, "offset_us")
+    if window.args["kind"] == "CUMULATE":
+        return Cumulate(size, _us(window, "slide_us"), offset)
+    return Hop(size, _us(window, "slide_us") or size, offset)
+
+
+def windowed_sql(window: WindowFunction, source: str, *, late: bool, closed: int | None) -> str:
+    """The rows of `source`, each once per window that holds it, with window_start, window_end, window_time.
+
+    `late`: the source has a column `_closed` to obey. `closed`: only windows that end by then (microseconds).
+    """
+    rule, column = window_rule(window), quote(window.args["column"].name)
+    match rule:
+        case Hop():
+            panes, every = -(-rule.size // rule.slide), rule.slide
+            inside = [f"{column} < window_end"] if rule.size % rule.slide else []
+            start = _bucket(column, every, rule.offset) + (f" - _pane * {interval(every)}" if panes > 1 else "")
+            end = f"window_start + {interval(rule.size)}"
+        case Cumulate():
+            panes = rule.size // rule.step
+            inside = [f"{column} < window_end"]
+            start = _bucket(column, rule.size, rule.offset)
+            end = f"window_start + (_pane + 1) * {interval(rule.step)}"
+        case _:
+            raise AssertionError(f"no twin of {rule}")
+    each = f" CROSS JOIN (SELECT unnest(range({panes})) AS _pane) AS _panes" if panes > 1 else ""
+    hidden = [name for name, there in (("_pane", panes > 1), ("_closed", late)) if there]
+    if late:
+        inside.append("(_closed IS NULL OR window_end > _closed)")
+    if closed is not None:
+        inside.append(f"epoch_us(window_end) <= {closed}")
+    star = f"* EXCLUDE ({', '.join(hidden)})" if hidden else "*"
+    sql = f"SELECT *, {start} AS window_start FROM {source} AS _source{each} WHERE {column} IS NOT NULL"
+    sql = f"SELECT *, {end} AS window_end, {end} - INTERVAL '1 millisecond' AS window_time FROM ({sql})"
+    if hidden or inside:
+        sql = f"SELECT {star} FROM ({sql})" + (f" WHERE {' AND '.join(inside)}" if inside else "")
+    return sql
+
+
+def _bucket(column: str, length: int, offset: int) -> str:
+    """The last time of those that are `offset` and whole lengths from 1970-01-01, at or before `column`."""
+    shift = (offset - _DAYS_1970_TO_2000_US) % length
+    return f"time_bucket({interval(length)}, {column}" + (f", {interval(shift)})" if shift else ")")
+
+
+def _us(window: WindowFunction, name: str) -> int:
+    """The microseconds of one of its lengths; 0 where it is not given."""
+    value = window.args.get(name)
+    return 0 if value is None else int(value.name)
