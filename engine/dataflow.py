@@ -59,6 +59,12 @@ class Dataflow:
         """The columns it needs of a stream."""
         return {column for s in self.sources if s.name == stream and not s.is_view for column in s.columns}
 
+    @property
+    def wake(self) -> int | None:
+        """When, on the engine's clock, an operator has something to do though no row comes."""
+        wakes = [n.operator.wake for n in self.nodes if n.operator is not None and n.operator.wake is not None]
+        return min(wakes, default=None)
+
     def step(self, deltas: Mapping[tuple[str, bool], Delta], time: Callable[[frozenset[str]], Time]) -> Delta | None:
         """The change of the result in one epoch. `deltas` by (name, is_view); `time` by the streams below a node."""
         outputs: list[Delta | None] = []

@@ -62,6 +62,7 @@ class View:
     readers: list[View] = field(default_factory=list)
     error: Error | None = None
     stepped: dict[frozenset[str], int] = field(default_factory=dict)
+    wake: int | None = None  # when, on the engine's clock, its result changes though no row comes
 
     @property
     def all_streams(self) -> frozenset[str]:
@@ -131,9 +132,20 @@ class Group:
         )
 
     def next_timeout(self) -> int | None:
-        """When, on the engine's clock, time alone may move a watermark."""
+        """When, on the engine's clock, time alone may move a watermark or change a view."""
         timeouts = [t for time in self.times.values() if (t := time.next_timeout()) is not None]
-        return min(timeouts, default=None)
+        wake = self.wake
+        return min(timeouts if wake is None else [*timeouts, wake], default=None)
+
+    @property
+    def wake(self) -> int | None:
+        """When, on the engine's clock, time alone changes a view."""
+        return min((v.wake for v in self.views if v.wake is not None and v.error is None), default=None)
+
+    def due(self, clock: int) -> bool:
+        """Whether by `clock` time has changed a view that does not know yet."""
+        wake = self.wake
+        return wake is not None and wake <= clock
 
     def step(self, epoch: int, clock: int, limits: Mapping[str, list[int]] | None = None) -> int:
         """Run one epoch over what has arrived (up to `limits`); the rows taken.
@@ -170,7 +182,8 @@ class Group:
 
     def _step_view(self, view: View, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
         marks = {node.streams: self.watermark(node.streams) for node in view.dataflow.nodes}
-        if marks == view.stepped and not any((s.name, s.is_view) in deltas for s in view.dataflow.sources):
+        due = view.wake is not None and view.wake <= clock
+        if marks == view.stepped and not due and not any((s.name, s.is_view) in deltas for s in view.dataflow.sources):
             return
 
         def time(streams: frozenset[str]) -> Time:
@@ -183,6 +196,7 @@ class Group:
             view.fail(error)
             return
         view.stepped = marks
+        view.wake = view.dataflow.wake
         if change is not None:
             deltas[(view.name, True)] = change
             for subscription in view.subscriptions:

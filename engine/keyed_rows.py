@@ -111,6 +111,11 @@ class KeyedRows:
         """Forget these rows, which are there and named once each."""
         self._rows.remove(rows)
 
+    @property
+    def wasteful(self) -> bool:
+        """True when most row ids are of rows that are gone: `prepare` will then renumber rows and keys."""
+        return self._rows.wasteful
+
     def compact(self) -> None:
         """Renumber rows and keys that are there from 0 on, and forget the others."""
         if not self._keys:

@@ -33,9 +33,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Reading:
-    """Views and streams as of one committed epoch: rows per view, end offsets per stream, watermarks of both."""
+    """Views and streams as of one committed epoch: rows per view, end offsets per stream, watermarks of both.
+
+    Units: `clock` is the epoch's, in microseconds since 1970.
+    """
 
     epoch: int
+    clock: int
     views: Mapping[str, pa.Table]
     streams: Mapping[str, list[int]]
     watermarks: Mapping[str, int]
@@ -65,6 +69,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self.epoch = 0
         self.rows = 0
+        self._clock = 0  # of the last epoch
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -158,18 +163,24 @@ class Engine:
     def wait(
         self, ends: Mapping[str, list[int]], views: Iterable[str] | None = None, timeout_s: float | None = None
     ) -> bool:
-        """Return True once every position has reached `ends` and the views (None: all) are through history."""
+        """Return True once every position has reached `ends` and the views (None: all) are through history.
+
+        What the time of this call changes in a view has then changed.
+        """
         names = None if views is None else set(views)
+        clock = self._now()
 
         def done() -> bool:
             self._check()
             pending = any(names is None or view.name in names for view, _ in self._catching_up if view.error is None)
-            reached = not pending and self._main.reached(ends)
+            reached = not pending and self._main.reached(ends) and not self._main.due(clock)
             if self._unread is not None and not reached:
                 raise self._unread.reason
             return reached
 
         with self._locked():
+            if self._main.due(clock):
+                self._wake.set()
             return bool(self._progress.wait_for(done, timeout_s))
 
     def read(self, views: Sequence[str], streams: Sequence[str]) -> Reading:
@@ -185,7 +196,7 @@ class Engine:
             ends = {name: list(self._main.positions[name]) for name in streams}
             marks = {name: self._main.watermark([name]) for name in streams}
             marks |= {name: self._main.watermark(self._views[name].all_streams) for name in views}
-            return Reading(self.epoch, tables, ends, marks)
+            return Reading(self.epoch, self._clock, tables, ends, marks)
 
     def find(self, name: str, keys: pa.RecordBatch) -> tuple[Mask, pa.RecordBatch]:
         """Which of `keys` the table of that name has at the present epoch, and the rows of those, in their order."""
@@ -275,14 +286,16 @@ class Engine:
         """Run one epoch of whoever is behind; whether there was anything to do."""
         if self._closed:
             return False
-        clock = self._options.clock()
+        clock = self._now()
         if self._catching_up:
+            self._clock = clock
             self._catch_up(clock)
             return True
         timeout = self._main.next_timeout()
         if not self._main.behind() and (timeout is None or clock < timeout) and self.epoch:
             return False
         self.rows += self._main.step(self.epoch + 1, clock)
+        self._clock = clock
         self.epoch += 1
         self._after_epoch()
         return True
@@ -314,7 +327,11 @@ class Engine:
         timeout = self._main.next_timeout()
         if timeout is None:
             return None
-        return max(0.001, (timeout - self._options.clock()) / 1e6)
+        return min(threading.TIMEOUT_MAX, max(0.001, (timeout - self._now()) / 1e6))
+
+    def _now(self) -> int:
+        """The clock, which never goes back."""
+        return max(self._clock, self._options.clock())
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         with self._locked():

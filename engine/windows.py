@@ -13,16 +13,26 @@ from ..storage import limits
 from ..storage.errors import ProgrammingError
 
 Times = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]  # of panes: a larger number never ends earlier
 
 WINDOW_TIME_US = 1_000  # how long before a pane's end its window_time is, as in Flink
 
 
-class Window(ABC):
-    """A rule for panes, which are numbered in the order of their ends; those that hold a time have successive numbers.
+class Rule(ABC):
+    """What puts times into windows, of whatever kind. Units: microseconds since 1970-01-01."""
 
-    Units: microseconds since 1970-01-01.
-    """
+    @abstractmethod
+    def overtaken(self, times: Times, watermark: int) -> Mask:
+        """Which times come too late, at `watermark`, for a window that holds them or might have."""
+
+    @abstractmethod
+    def counted(self, times: Times, watermark: int) -> Mask:
+        """Which times are, nonetheless, in a window that is still open at `watermark`."""
+
+
+class Window(Rule):
+    """Panes that are there before any row: numbered in the order of their ends, those of a time in succession."""
 
     @property
     @abstractmethod
@@ -63,9 +73,11 @@ class Window(ABC):
         earlier = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(rows))  # panes from here to the last
         return rows, last[rows] - earlier
 
-    def first_end(self, times: Times) -> Times:
-        """The end of the earliest pane that holds each time."""
-        return self.ends(self.first_numbers(times))
+    def overtaken(self, times: Times, watermark: int) -> Mask:
+        return self.first_numbers(times) <= self.ended(watermark)
+
+    def counted(self, times: Times, watermark: int) -> Mask:
+        return self.last_numbers(times) > self.ended(watermark)
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,55 @@ class Cumulate(Window):
     @property
     def _steps(self) -> int:
         return self.size // self.step
+
+
+@dataclass(frozen=True)
+class Given(Window):
+    """Panes whose ends the rows themselves say, in a column that is `before_end` earlier. Pane n ends at n."""
+
+    before_end: int = 0
+
+    @property
+    def overlaps(self) -> bool:
+        return False
+
+    def first_numbers(self, times: Times) -> Numbers:
+        return times + self.before_end
+
+    def last_numbers(self, times: Times) -> Numbers:
+        return times + self.before_end
+
+    def starts(self, numbers: Numbers) -> Times:
+        raise AssertionError("what says its end says its start itself")
+
+    def ends(self, numbers: Numbers) -> Times:
+        return numbers
+
+    def ended(self, watermark: int) -> int:
+        return watermark
+
+    def slices(self, times: Times) -> Times:
+        return times
+
+
+@dataclass(frozen=True)
+class Sessions(Rule):
+    """Stretches of rows none of which comes more than `gap` after the one before it, that end `gap` after the last.
+
+    Which they are depends on the rows: see operators/session.py. A row behind the watermark may be in an open session,
+    and yet be less than the gap away from one that has ended.
+    From: Akidau et al., "The Dataflow Model" (VLDB 2015), section 2.2; that equality joins is Flink's TimeWindow.
+    """
+
+    gap: int
+
+    def overtaken(self, times: Times, watermark: int) -> Mask:
+        overtaken: Mask = times <= watermark
+        return overtaken
+
+    def counted(self, times: Times, watermark: int) -> Mask:
+        counted: Mask = times + self.gap > watermark
+        return counted
 
 
 def _floor(times: Times, length: int, offset: int) -> Numbers:

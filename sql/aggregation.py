@@ -9,16 +9,18 @@ from itertools import count
 from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
+from ..engine.windows import Given
 from . import plan as p
 from .aggregate_functions import aggregate_call
 from .blocks import Scope, Unplannable, has_aggregate, is_aggregate
 from .dialect import twin_sql
+from .lateness import when_closed, with_late
 from .plan import Plan
 from .relations import Column
 from .window_checks import WINDOW_COLUMNS
 
 
-def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
+def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness: int) -> Plan:
     """The plan of an aggregating block whose aliases are substituted; Unplannable without an operator."""
     group = select.args.get("group")
     keys = [scope.resolve(key) for key in (group.expressions if group is not None else ())]
@@ -61,17 +63,35 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool) -> Plan:
     if assign is not None:
         bounds = [c for c in assign.columns if c.name in windowed and c in assign.columns[-3:]]
         columns = (*bounds, *key_columns, *call_columns)
-        if assign.time in p.time_columns(assign.input):
-            below = _with_late(below, assign)
         closes = assign.time in p.time_columns(assign.input)
-        result = p.WindowAggregate(
+        if closes:
+            below = with_late(below, lateness, assign.window)
+        windows = p.WindowAggregate(
             below,
             assign.window,
             assign.time,
             tuple(c.name for c in key_columns),
             tuple(calls.values()),
             columns,
-            final and closes,
+            final and closes and not lateness,
+            lateness,
+        )
+        late_end = min(p.closing(windows), default=None) if final and closes and lateness else None
+        result = windows if late_end is None else when_closed(windows, late_end)
+    elif given := _given(with_late(below, lateness), key_columns):
+        below, time, before_end = given
+        columns = (*key_columns, *call_columns)
+        names = tuple(c.name for c in key_columns)
+        told = final and not any(isinstance(node, p.ViewScan) for node in p.walk(below))
+        result = p.WindowAggregate(
+            below,
+            Given(before_end - lateness),
+            time,
+            names,
+            tuple(calls.values()),
+            columns,
+            told and not lateness,
+            lateness,
         )
     else:
         columns = (*key_columns, *call_columns)
@@ -141,13 +161,11 @@ def finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:
     return item
 
 
-def _with_late(below: Plan, assign: p.AssignWindow) -> Plan:
-    """`below` with late rows told apart right above its scan, if only maps stand between."""
-    match below:
-        case p.Scan():
-            return p.Late(below, assign.window, below.event_time or assign.time)
-        case p.Map():
-            inner = _with_late(below.input, assign)
-            return p.Map(inner, below.items, below.where, below.columns)
-        case _:
-            return below
+def _given(below: Plan, keys: list[Column]) -> tuple[Plan, str, int] | None:
+    """`below`, the key that says when a group is complete, and how long before that; None if no key does."""
+    closing = p.closing(below)
+    said = [(closing[key.name], key.name) for key in keys if key.name in closing]
+    if not said:
+        return None
+    before_end, name = min(said)
+    return below, name, before_end

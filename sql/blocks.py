@@ -12,6 +12,7 @@ from .aggregate_names import AGGREGATE_NAMES
 from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
+from .temporal import has_clock, split_condition
 from .twin import bind_over
 from .types import Binder, connect
 
@@ -128,9 +129,11 @@ class Scope:
 
     def map(self, items: Sequence[exp.Expr], where: exp.Expr | None) -> Plan:
         """The plan that computes the items (resolved) for the rows `where` (not resolved) lets pass."""
-        condition = None if where is None else self.resolve(where)
         if not items:
             raise Unplannable("no columns")
+        if where is not None and has_clock(where):
+            return self._temporal(items, where)
+        condition = None if where is None else self.resolve(where)
         columns = self.bind(items, condition)
         bare = [item.unalias() for item in items]
         same = len(items) == len(self.below.columns) and all(
@@ -142,6 +145,29 @@ class Scope:
         return p.Map(
             self.below, tuple((c.name, item) for c, item in zip(columns, bare, strict=True)), condition, columns
         )
+
+    def _temporal(self, items: Sequence[exp.Expr], where: exp.Expr) -> Plan:
+        """The same where the condition looks at the clock."""
+        rest, bounds = split_condition(where)
+        columns = self.bind(items, None if rest is None else self.resolve(rest))
+        values = [_moment(self.resolve(bound.value), self) for bound in bounds]
+        names = [f"+{place}" for place in range(len(bounds))]
+        below = self.map([*items, *(exp.alias_(v, n, quoted=True) for v, n in zip(values, names, strict=True))], rest)
+        said = [(name, bound.length_us, bound.ends) for name, bound in zip(names, bounds, strict=True)]
+        return p.TemporalFilter(
+            below,
+            tuple((name, length) for name, length, ends in said if not ends),
+            tuple((name, length) for name, length, ends in said if ends),
+            columns,
+        )
+
+
+def _moment(value: exp.Expr, scope: Scope) -> exp.Expr:
+    """`value` as what can be compared with the clock."""
+    known = scope.bind([value])[0].type
+    if known in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
+        return value
+    return exp.cast(value, "TIMESTAMP", dialect="duckdb")
 
 
 def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:

@@ -28,6 +28,7 @@ from .dialect import parse_script
 from .explain import unbounded
 from .late_rows import LateLog
 from .lower import Surroundings, lower
+from .plan_keys import key_of
 from .planner import ViewProperties
 from .relations import Relation, Relations, schema_of
 from .statements import CreateStream, CreateView
@@ -213,9 +214,9 @@ class Database:
         """What a view is and, if it is materialized, its plan; over `relations`, or the present ones."""
         return self._planning(self.relations if relations is None else relations).view(statement)
 
-    def plan(self, query: exp.Query, *, final: bool) -> ViewPlan:
+    def plan(self, query: exp.Query, *, final: bool, lateness_us: int = 0) -> ViewPlan:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
-        return self._planning(self.relations).plan(query, final=final)
+        return self._planning(self.relations).plan(query, final=final, lateness_us=lateness_us)
 
     def _planning(self, relations: Relations) -> ViewPlanner:
         stateless = frozenset(name for name, planned in self.plans.items() if p.stateless(planned.plan))
@@ -223,9 +224,10 @@ class Database:
 
     def _keep(self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow) -> None:
         plan = planned.plan
-        settled = any(isinstance(node, p.WindowAggregate) for node in p.walk(plan))
+        settled = any(isinstance(node, p.WindowAggregate | p.Session) for node in p.walk(plan))
         times = p.time_columns(plan) if settled else frozenset()
-        self._properties[name.lower()] = ViewProperties(p.append_only(plan), times, p.key(plan))
+        closing = tuple(p.closing(plan).items()) if settled else ()
+        self._properties[name.lower()] = ViewProperties(p.append_only(plan), times, key_of(plan), closing)
         self.plans[name.lower()] = planned
         self.view_ids[name.lower()] = view_id
         self.engine.add_view(name, dataflow, schema_of(planned.columns))

@@ -8,7 +8,7 @@ from typing import assert_never
 from ..engine.aggregates import AggregateCall, keeps_rows
 from ..engine.metrics import NodeState, ViewState
 from ..engine.over_functions import OverCall
-from ..engine.windows import Cumulate, Hop, Window
+from ..engine.windows import Cumulate, Given, Hop, Rule, Sessions
 from . import plan as p
 from .dialect import twin_sql
 from .lower import lower_map
@@ -72,7 +72,7 @@ def unbounded(plan: Plan) -> list[str]:
                 notes.append("join keeps every row of its inputs")
             case p.Over() if p.append_only(node.input):
                 notes.append("over keeps every row of its input")
-            case p.WindowAggregate() if node.time not in p.time_columns(node.input):
+            case p.WindowAggregate() | p.Session() if not p.closes(node):
                 notes.append(f'no watermark speaks of "{node.time}", so no window is ever closed')
             case _:
                 pass
@@ -108,18 +108,19 @@ def _describe(plan: Plan) -> tuple[str, str]:
             items = ", ".join(_item(name, twin_sql(item)) for name, item in plan.items)
             where = f" where {twin_sql(plan.where)}" if plan.where is not None else ""
             return f"map {items}{where} [{lower_map(plan).describe()}]", "none"
+        case p.TemporalFilter():
+            return f"temporal_filter: {_stretch(plan)}", _coming_and_going(plan)
         case p.AssignWindow():
             return f"window: {_window(plan.window)} over {plan.time}", "none"
+        case p.Session():
+            by = f" of {', '.join(plan.keys)}" if plan.keys else ""
+            mode = "final: each once, when it closes" if plan.final else "changes"
+            what = f"session: rows{by} at most {_length(plan.gap)} apart over {plan.time} [{mode}]"
+            return what, f"the rows of open sessions, {_bound(plan, 'the session')}"
         case p.WindowAggregate():
-            closes = plan.time in p.time_columns(plan.input)
-            what = f"window_aggregate: {_window(plan.window)} over {plan.time}, {_grouped(plan.keys, plan.calls)}"
+            what = f"window_aggregate: {_panes(plan)}, {_grouped(plan.keys, plan.calls)}"
             mode = " [final: each window once, when it closes]" if plan.final else " [changes]"
-            bound = (
-                "dropped when the watermark closes the window"
-                if closes
-                else "UNBOUNDED: no watermark closes the windows"
-            )
-            return what + mode, f"one row per open window and group{_rows_kept(plan)}, {bound}"
+            return what + mode, f"one row per open window and group{_rows_kept(plan)}, {_bound(plan, 'the window')}"
         case p.Aggregate():
             fast = "append-only input" if p.append_only(plan.input) else "retracting input"
             if not plan.keys:
@@ -194,8 +195,50 @@ def _item(name: str, text: str) -> str:
     return text.strip('"') if text.strip('"') == name else f"{text} AS {name}"
 
 
-def _window(window: Window) -> str:
+def _stretch(plan: p.TemporalFilter) -> str:
+    """When a row comes, and when it goes."""
+    if plan.event_time:
+        ((name, length),) = plan.starts
+        return f"rows once the watermark is at {name}" + (f" plus {_length(length)}" if length else "")
+    items = dict(plan.input.items) if isinstance(plan.input, p.Map) else {}
+
+    def moment(name: str, length: int) -> str:
+        after = length % 1000 == 1  # one microsecond after a bound that is included
+        length -= after
+        value = twin_sql(items[name]) if name in items else name
+        value += f" {'+' if length > 0 else '-'} {_length(abs(length))}" if length else ""
+        return f"just after {value}" if after else value
+
+    parts = [f"from {moment(*start)}" for start in plan.starts] + [f"until {moment(*end)}" for end in plan.ends]
+    return "rows " + " and ".join(parts)
+
+
+def _coming_and_going(plan: p.TemporalFilter) -> str:
+    if not plan.ends:
+        return "the rows that are still to come"
+    kept = "the rows that are there" + (", and those still to come" if plan.starts else "")
+    return f"{kept}, dropped when the clock passes them"
+
+
+def _bound(plan: p.Session | p.WindowAggregate, what: str) -> str:
+    if p.closes(plan) and plan.lateness:
+        return f"dropped when the watermark is {_length(plan.lateness)} past {what}"
+    if p.closes(plan):
+        return f"dropped when the watermark closes {what}"
+    return "UNBOUNDED: no watermark closes the windows"
+
+
+def _panes(plan: p.WindowAggregate) -> str:
+    if isinstance(plan.window, Given):
+        later = f" plus {_length(plan.window.before_end)}" if plan.window.before_end else ""
+        return f"windows that end at {plan.time}{later}"
+    return f"{_window(plan.window)} over {plan.time}"
+
+
+def _window(window: Rule) -> str:
     match window:
+        case Sessions():
+            return f"SESSION with a gap of {_length(window.gap)}"
         case Hop() if not window.overlaps:
             return f"TUMBLE of {_length(window.size)}"
         case Hop():

@@ -16,6 +16,7 @@ from .dialect import twin_sql
 from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
 from .plan import Plan
 from .relations import Column
+from .temporal import has_clock
 from .twin import bind_over
 from .types import Binder
 
@@ -69,6 +70,9 @@ def plan_joins(select: exp.Select, source: SourcePlanner, binder: Binder) -> tup
     where = select.args.get("where")
     left_over = []
     for conjunct in conjuncts(where.this if where is not None else None):
+        if has_clock(conjunct):  # a filter of its own, above the join
+            left_over.append(conjunct)
+            continue
         try:
             _place(names.resolve(conjunct), names, joined, len(joined) - 1)
         except Unplannable:  # it names an item of the select list, or has a subquery

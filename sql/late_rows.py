@@ -75,6 +75,7 @@ class LateLog:
             null_time = late.closed == END_OF_TIME
             watermark = pa.array(late.closed, pa.int64(), mask=null_time).cast(pa.timestamp("us"))
             reason = np.where(null_time, "event time is NULL", "its window had closed").astype(object)
+            reason[late.counted] = "behind the watermark, counted where a window was still open"
             columns = [
                 pa.array([view] * count, pa.string()),
                 pa.array([view_id] * count, pa.int64()),

@@ -18,7 +18,9 @@ from ..engine.operators.late import Late, LateRows
 from ..engine.operators.map import Map
 from ..engine.operators.over import Over
 from ..engine.operators.recompute import Recompute
+from ..engine.operators.session import Session
 from ..engine.operators.set_operation import SetOperation
+from ..engine.operators.temporal_filter import TemporalFilter
 from ..engine.operators.top_n import TopN
 from ..engine.operators.union_all import UnionAll
 from ..engine.operators.upsert import Upsert
@@ -103,12 +105,27 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
             operator = Upsert(plan.key, schema) if plan.key else Weighted(schema)
         case p.Late():
             stream = plan.input.stream
-            operator = Late(plan.window, plan.time, schema, lambda rows: around.report_late(stream, rows))
+            operator = Late(
+                plan.window, plan.time, schema, lambda rows: around.report_late(stream, rows), plan.lateness
+            )
             operator.know(around.known_late.get(stream, ()))
         case p.Map():
             operator = lower_map(plan)
+        case p.TemporalFilter():
+            operator = TemporalFilter(plan.starts, plan.ends, schema, event_time=plan.event_time)
         case p.AssignWindow():
             operator = AssignWindow(plan.window, plan.time, schema)
+        case p.Session():
+            operator = Session(
+                plan.gap,
+                plan.time,
+                plan.keys,
+                schema_of(plan.input.columns),
+                schema,
+                final=plan.final,
+                watermarked=p.closes(plan),
+                lateness=plan.lateness,
+            )
         case p.WindowAggregate():
             operator = WindowAggregate(
                 plan.window,
@@ -119,8 +136,9 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
                 schema,
                 append_only=p.append_only(plan.input),
                 final=plan.final,
-                watermarked=plan.time in p.time_columns(plan.input),
+                watermarked=p.closes(plan),
                 keeps_result=root,
+                lateness=plan.lateness,
             )
         case p.Aggregate():
             operator = Aggregate(

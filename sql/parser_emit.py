@@ -6,11 +6,11 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
 
 from .cursor import Cursor
+from .intervals import constant_us
 from .lexer import words
 from .parser_queries import QueryParser
 from .positions import position_of_token
 from .statements import Emit, EmitMode
-from .window_function import EXAMPLES
 
 QUERY_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE")
 _MODES: dict[str, EmitMode] = {
@@ -22,7 +22,6 @@ _MODES: dict[str, EmitMode] = {
     "CHANGELOG": "CHANGELOG",
 }
 _MODES_TO_COME = ("EVERY", "PERIODIC")
-_KSQL_WINDOWS = {"TUMBLING": "TUMBLE", "HOPPING": "HOP", "SESSION": "TUMBLE"}
 _OPERAND_ENDS = QueryParser.ID_VAR_TOKENS | {  # what an expression or a clause may end with
     TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.NULL, TokenType.TRUE, TokenType.FALSE,
     TokenType.END, TokenType.ASC, TokenType.DESC, TokenType.PLACEHOLDER, TokenType.R_PAREN, TokenType.R_BRACKET,
@@ -63,9 +62,6 @@ def name_or_query(cursor: Cursor) -> tuple[exp.Query, Emit | None]:
 def _find_emit(cursor: Cursor) -> int | None:
     """The token where the clause begins: EMIT after a complete operand; after AS or an operator it is a name."""
     for index, token, depth in cursor.depths():
-        word = token.text.upper()
-        if word in _KSQL_WINDOWS and index > cursor.index and cursor.tokens[index - 1].text.upper() == "WINDOW":
-            _refuse_ksql_window(cursor, index, works=_KSQL_WINDOWS[word])
         if words(token) != ["EMIT"] or index == cursor.index or not _ends_operand(cursor, index - 1):
             continue
         if depth:
@@ -88,16 +84,6 @@ def _ends_operand(cursor: Cursor, index: int) -> bool:
     return token.token_type in _OPERAND_ENDS and not _OPERAND_STARTS.intersection(words(token))
 
 
-def _refuse_ksql_window(cursor: Cursor, index: int, *, works: str) -> None:
-    if cursor.words_at(index - cursor.index + 1) or not cursor.at_mark("(", index - cursor.index + 1):
-        return
-    cursor.not_yet(
-        f"WINDOW {cursor.tokens[index].text.upper()} is not supported yet",
-        position=position_of_token(cursor.tokens[index]),
-        hint=f"{works} works: FROM {EXAMPLES[works]}.",
-    )
-
-
 def _emit(cursor: Cursor) -> Emit:
     position = cursor.position
     cursor.expect("EMIT")
@@ -106,11 +92,19 @@ def _emit(cursor: Cursor) -> Emit:
         if cursor.word in _MODES_TO_COME:
             cursor.not_yet(f"EMIT {cursor.word} is not supported yet", hint="EMIT CHANGES and EMIT FINAL work.")
         cursor.choice("a way to EMIT", _MODES)
-    for clause in ("ALLOW LATENESS", "LATE TO"):
-        place = cursor.position
-        if cursor.accept(clause):
-            hint = "Late rows are kept in system.late_rows."
-            cursor.not_yet(f"{clause} is not supported yet", position=place, hint=hint)
+    lateness_us = _lateness(cursor) if cursor.accept("ALLOW LATENESS") else 0
+    place = cursor.position
+    if cursor.accept("LATE TO"):
+        hint = "Late rows are kept in system.late_rows."
+        cursor.not_yet("LATE TO is not supported yet", position=place, hint=hint)
     if cursor.token is not None:
         cursor.unexpected("EMIT comes last.")
-    return Emit(mode, position)
+    return Emit(mode, position, lateness_us)
+
+
+def _lateness(cursor: Cursor) -> int:
+    place = cursor.position
+    lateness_us = constant_us(cursor.expression("an interval"), place, "the lateness")
+    if lateness_us < 0:
+        cursor.wrong("the lateness cannot be negative", position=place)
+    return lateness_us

@@ -15,6 +15,7 @@ from ..storage.errors import NotSupportedError, Position, ProgrammingError
 from .aggregate_names import AGGREGATE_NAMES
 from .fidelity import Complaint, Parsed, difference, parse, reserved_words
 from .lexer import Tokenizer
+from .parser_ksql import KsqlWindowParser
 from .parser_windows import SpottedError, WindowParser, unexpected
 from .positions import Source, position_of, position_of_token
 from .rewrites import rewrite
@@ -34,7 +35,7 @@ def _aggregate(name: str) -> Callable[[list[Any]], exp.Expr]:
     return lambda arguments: exp.AnonymousAggFunc(this=name, expressions=arguments)
 
 
-class QueryParser(WindowParser):
+class QueryParser(KsqlWindowParser):
     """The parser of our dialect: windows, `:name` parameters, a place for every interval, and calls as written.
 
     sqlglot gives many functions another name, cuts arguments off or spells them out, to suit other databases. Ours

@@ -14,7 +14,7 @@ from ..storage.errors import Error, NotSupportedError, ProgrammingError
 from .intervals import constant_us
 from .lexer import words
 from .positions import position_of_token
-from .window_function import ARGUMENTS, EXAMPLES, NOT_YET, WindowFunction, build_window
+from .window_function import ARGUMENTS, EXAMPLES, OPTIONAL, WindowFunction, build_window
 
 
 class SpottedError(ParseError):
@@ -45,6 +45,7 @@ class Arguments:
     source: exp.Expr | None = None
     extent: tuple[int, int] = (0, 0)
     column: exp.Column | None = None
+    partition: list[exp.Column] = field(default_factory=list)
     lengths: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
 
@@ -90,7 +91,7 @@ class WindowParser(DuckDBParser):
         wrapped = self._curr.token_type == TokenType.TABLE and self._next.token_type == TokenType.L_PAREN
         head = self._tokens[self._index : self._index + 4][2 if wrapped else 0 :][:2]
         name = "".join(words(head[0])) if len(head) == 2 and head[1].token_type == TokenType.L_PAREN else ""
-        if kwargs.get("fast") or not (name in ARGUMENTS or name in NOT_YET):
+        if kwargs.get("fast") or name not in ARGUMENTS:
             return super()._parse_table_parts(*args, **kwargs)
         first = self._curr
         self._advance(2 if wrapped else 0)
@@ -104,30 +105,27 @@ class WindowParser(DuckDBParser):
     def _parse_window_function(self, kind: str) -> tuple[WindowFunction, tuple[int, int]]:
         """The function, and the characters [start, end) of its source."""
         head = self._curr
-        if kind in NOT_YET:
-            works = NOT_YET[kind]
-            raise self.refuse(
-                f"{kind} windows are not supported yet", later=True, hint=f"{works} works: {EXAMPLES[works]}."
-            )
         self._advance(2)
         found = Arguments(kind)
         while not found.tokens or self._match(TokenType.COMMA):
             self._parse_argument(found)
         self._require(TokenType.R_PAREN, ")")
-        missing = [name for name in ARGUMENTS[kind][:-1] if name not in found.tokens]
+        missing = [name for name in ARGUMENTS[kind] if name not in (*found.tokens, *OPTIONAL)]
         if missing:
             raise self.refuse(f"{kind} lacks its {missing[0]}", head, detail=found.example)
         assert found.source is not None
         assert found.column is not None
+        size = "GAP" if kind == "SESSION" else "SIZE"
         try:
             window = build_window(
                 kind,
                 found.source,
                 found.column,
-                size_us=found.lengths["SIZE"],
+                size_us=found.lengths[size],
                 slide_us=found.lengths.get("SLIDE", found.lengths.get("STEP")),
                 offset_us=found.lengths.get("OFFSET"),
-                position=position_of_token(found.tokens["SIZE"]),
+                position=position_of_token(found.tokens[size]),
+                partition=found.partition,
             )
         except Error as error:
             raise SpottedError(error) from None
@@ -168,17 +166,43 @@ class WindowParser(DuckDBParser):
             raise self.refuse(
                 f"{found.kind} takes a stream, a view or a query in parentheses", start, detail=found.example
             )
+        extent = (start.start, self._prev.end + 1)
         if words(self._curr)[:1] in (["PARTITION"], ["PARTITIONED"]):
-            raise self.refuse(f"{found.kind} takes no PARTITION BY", hint="Group by those columns instead.")
-        return source, (start.start, self._prev.end + 1)
+            if found.kind != "SESSION":
+                raise self.refuse(f"{found.kind} takes no PARTITION BY", hint="Group by those columns instead.")
+            found.partition = self._parse_window_keys(found)
+        return source, extent
+
+    def _parse_window_keys(self, found: Arguments) -> list[exp.Column]:
+        whole = words(self._curr) == ["PARTITION", "BY"]
+        self._advance()
+        if not whole and not self._match_text_seq("BY"):
+            raise SpottedError(unexpected(self._curr or None, self._prev, detail=found.example))
+        wrapped = self._match(TokenType.L_PAREN)
+        keys = [self._parse_name(found, "SESSION is partitioned by columns")]
+        while self._window_key_follows(wrapped=bool(wrapped)) and self._match(TokenType.COMMA):
+            keys.append(self._parse_name(found, "SESSION is partitioned by columns"))
+        if wrapped:
+            self._require(TokenType.R_PAREN, ")")
+        return keys
+
+    def _parse_name(self, found: Arguments, wanted: str) -> exp.Column:
+        """A column, named without saying of which table; an error says what is `wanted`."""
+        start = self._curr
+        column = self._parse_column()
+        if isinstance(column, exp.Column) and isinstance(column.this, exp.Identifier) and not column.table:
+            return column
+        raise self.refuse(wanted, start, detail=found.example)
+
+    def _window_key_follows(self, *, wrapped: bool) -> bool:
+        """Whether another key comes after the comma; without parentheses DESCRIPTOR( or a name with => ends them."""
+        after = self._tokens[self._index + 1 : self._index + 3]
+        return wrapped or (len(after) == 2 and after[1].token_type == TokenType.COMMA)
 
     def _parse_descriptor(self, found: Arguments) -> exp.Column:
-        start = self._curr
-        wrapped = words(start) == ["DESCRIPTOR"] and self._next.token_type == TokenType.L_PAREN
+        wrapped = words(self._curr) == ["DESCRIPTOR"] and self._next.token_type == TokenType.L_PAREN
         self._advance(2 if wrapped else 0)
-        column = self._parse_column()
-        if not isinstance(column, exp.Column) or not isinstance(column.this, exp.Identifier) or column.table:
-            raise self.refuse(f"{found.kind} takes one column as its time", start, detail=found.example)
+        column = self._parse_name(found, f"{found.kind} takes one column as its time")
         if wrapped:
             self._require(TokenType.R_PAREN, ")")
         return column

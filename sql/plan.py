@@ -13,7 +13,7 @@ from ..engine.operators.join import Kind
 from ..engine.operators.top_n import Ranking
 from ..engine.over_functions import OverCall
 from ..engine.sort_keys import SortKey
-from ..engine.windows import Window
+from ..engine.windows import WINDOW_TIME_US, Cumulate, Given, Hop, Rule, Window
 from .relations import Column
 
 
@@ -35,6 +35,7 @@ class ViewScan:
     append_only: bool
     time_columns: frozenset[str]
     key: tuple[str, ...] | None
+    closing: tuple[tuple[str, int], ...] = ()
     table: bool = False
 
 
@@ -52,8 +53,9 @@ class Late:
     """The rows of `input` with those marked, or left out, whose window the watermark has closed."""
 
     input: Scan
-    window: Window
+    window: Rule
     time: str
+    lateness: int
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -71,6 +73,20 @@ class Map:
 
 
 @dataclass(frozen=True)
+class TemporalFilter:
+    """The rows while the clock is past all their `starts` and before all their `ends`: columns, and lengths to add.
+
+    With `event_time` it is not the clock but the watermark.
+    """
+
+    input: Plan
+    starts: tuple[tuple[str, int], ...]
+    ends: tuple[tuple[str, int], ...]
+    columns: tuple[Column, ...]
+    event_time: bool = False
+
+
+@dataclass(frozen=True)
 class AssignWindow:
     """Each row once per window that holds its `time`, with window_start, window_end and window_time."""
 
@@ -81,8 +97,27 @@ class AssignWindow:
 
 
 @dataclass(frozen=True)
+class Session:
+    """Each row that has a `time` with the session it is in, of the rows of equal `keys` without a pause of `gap`.
+
+    final: once, when the watermark closes the session.
+    """
+
+    input: Plan
+    gap: int
+    time: str
+    keys: tuple[str, ...]
+    columns: tuple[Column, ...]
+    final: bool
+    lateness: int
+
+
+@dataclass(frozen=True)
 class WindowAggregate:
-    """Per window and group, the aggregates of its rows; final: once, when the watermark closes the window."""
+    """Per window and group, the aggregates of its rows; final: once, when the watermark closes the window.
+
+    Where `window` is Given the rows come with their window, `time` is the column that says its end, and one of `keys`.
+    """
 
     input: Plan
     window: Window
@@ -91,6 +126,7 @@ class WindowAggregate:
     calls: tuple[AggregateCall, ...]
     columns: tuple[Column, ...]
     final: bool
+    lateness: int
 
 
 @dataclass(frozen=True)
@@ -190,8 +226,9 @@ class TopN:
 
 _Sets = Constant | UnionAll | SetOperation
 _Ordered = Over | TopN
-_Grouped = WindowAggregate | Aggregate
-Plan = Scan | ViewScan | Changelog | Late | Map | AssignWindow | _Grouped | Join | Recompute | _Sets | _Ordered
+_Grouped = WindowAggregate | Session | Aggregate
+_Filtered = Map | TemporalFilter
+Plan = Scan | ViewScan | Changelog | Late | _Filtered | AssignWindow | _Grouped | Join | Recompute | _Sets | _Ordered
 
 
 def inputs_of(plan: Plan) -> tuple[Plan, ...]:
@@ -232,6 +269,10 @@ def append_only(plan: Plan) -> bool:
             return plan.append_only
         case Map() | AssignWindow():
             return append_only(plan.input)
+        case TemporalFilter():
+            return not plan.ends and append_only(plan.input)
+        case Session():
+            return plan.final and append_only(plan.input)
         case WindowAggregate():
             return plan.final
         case Join():
@@ -254,61 +295,58 @@ def time_columns(plan: Plan) -> frozenset[str]:
         case Map():
             below = time_columns(plan.input)
             return frozenset(name for name, item in plan.items if isinstance(item, exp.Column) and item.name in below)
-        case WindowAggregate():
+        case WindowAggregate(window=Given()):
+            return frozenset(name for name, before in closing(plan).items() if before <= WINDOW_TIME_US)
+        case WindowAggregate() | Session():
             names = {column.name for column in plan.columns}
-            return frozenset({"window_time"} & names) if plan.time in time_columns(plan.input) else frozenset()
-        case Changelog() | AssignWindow() | Aggregate() | Join() | Recompute():
+            return frozenset({"window_time"} & names) if closes(plan) and not plan.lateness else frozenset()
+        case Changelog() | TemporalFilter() | AssignWindow() | Aggregate() | Join() | Recompute():
             return frozenset()
         case Constant() | UnionAll() | SetOperation() | Over() | TopN():
             return frozenset()
 
 
-def key(plan: Plan) -> tuple[str, ...] | None:
-    """Columns that no two rows of the result share, or None where none are known."""
+def closes(plan: Session | WindowAggregate) -> bool:
+    """Whether a watermark says when its windows are complete."""
+    if isinstance(plan, WindowAggregate) and isinstance(plan.window, Given):
+        return True
+    return plan.time in time_columns(plan.input)
+
+
+def closing(plan: Plan) -> dict[str, int]:
+    """Columns that say when their rows are complete: of those with value v, once the watermark is at v plus the length.
+
+    No row comes or goes after that. Units: microseconds.
+    """
     match plan:
         case ViewScan():
-            return plan.key
+            return dict(plan.closing)
+        case TemporalFilter(event_time=True):
+            return closing(plan.input)
         case Map():
-            below = key(plan.input)
-            if below is None:
-                return None
-            renamed = {item.name: name for name, item in plan.items if isinstance(item, exp.Column)}
-            return tuple(renamed[name] for name in below) if all(name in renamed for name in below) else None
-        case WindowAggregate():
-            names = [column.name for column in plan.columns]
-            start = next((name for name in ("window_start", "window_end", "window_time") if name in names), None)
-            return None if start is None else (start, *plan.keys)
-        case Aggregate():
-            return plan.keys
-        case Changelog():
-            return plan.key or None
-        case Join():
-            return _join_key(plan)
-        case TopN() if not plan.partition and plan.limit == 1:
-            return ()
-        case TopN() if plan.ranking == "row_number" and plan.limit == 1:
-            return plan.partition
-        case TopN() if plan.ranking == "row_number" and plan.shown:
-            return (*plan.partition, plan.columns[-1].name)
-        case Over() | TopN():
-            return key(plan.input)
-        case SetOperation():
-            return None if plan.all_rows else tuple(column.name for column in plan.columns)
-        case Scan() | Late() | AssignWindow() | Recompute() | Constant() | UnionAll():
-            return None
+            below = closing(plan.input)
+            items = ((name, item.name) for name, item in plan.items if isinstance(item, exp.Column))
+            return {name: below[item] for name, item in items if item in below}
+        case AssignWindow() if plan.time in time_columns(plan.input):
+            late = next((node for node in walk(plan) if isinstance(node, Late)), None)
+            return {} if late is None else _window_columns(plan.window, late.lateness)
+        case Session() if closes(plan):
+            return _window_columns(None, plan.lateness)
+        case WindowAggregate(window=Given()):
+            return {name: before for name, before in closing(plan.input).items() if name in plan.keys}
+        case WindowAggregate() if closes(plan):
+            names = {column.name for column in plan.columns}
+            columns = _window_columns(plan.window, plan.lateness)
+            return {name: before for name, before in columns.items() if name in names}
+        case _:
+            return {}
 
 
-def _join_key(plan: Join) -> tuple[str, ...] | None:
-    """Key columns of both sides that come out, but for a side of which a row finds one partner at most."""
-    left, right = key(plan.left), key(plan.right)
-    names = {column.name for column in plan.columns}
-    one_right = right is not None and set(right) <= {name for _, name, _ in plan.keys}
-    one_left = left is not None and set(left) <= {name for name, _, _ in plan.keys}
-    found: tuple[str, ...] | None = None
-    if plan.kind in ("semi", "anti") or (plan.kind in ("inner", "left") and one_right):
-        found = left
-    elif plan.kind in ("inner", "right") and one_left:
-        found = right
-    elif left is not None and right is not None:
-        found = (*left, *right)
-    return found if found is not None and names >= set(found) else None
+def _window_columns(window: Window | None, lateness: int) -> dict[str, int]:
+    """How long before a pane is complete the times in its columns are, where that is the same for all panes."""
+    columns = {"window_end": lateness, "window_time": WINDOW_TIME_US + lateness}
+    match window:
+        case Hop() | Cumulate():
+            return {**columns, "window_start": window.size + lateness}
+        case _:
+            return columns

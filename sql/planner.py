@@ -12,15 +12,17 @@ from .aggregation import plan_aggregation
 from .blocks import Scope, Unplannable, substitute_aliases
 from .dialect import WindowFunction, twin_sql
 from .joins import plan_joins
+from .lateness import when_closed, with_late
 from .plan import Plan
 from .ranking import first_of_each, plan_limit, plan_windows, split_aggregates
 from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
 from .sets import is_constant, plan_constant, plan_set
+from .temporal import refuse_clock
 from .ties import has_own_aggregate, has_own_window
 from .twin import bind, bind_over, named_tables, twin
 from .types import Binder
-from .window_twin import window_rule
+from .window_twin import window_rule, window_sessions
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,26 @@ class ViewProperties:
     append_only: bool
     time_columns: frozenset[str]
     key: tuple[str, ...] | None
+    closing: tuple[tuple[str, int], ...]
 
 
 class Planner:
     """Plans one continuous query (views expanded, ties settled) over `relations`."""
 
     def __init__(
-        self, relations: Relations, views: Mapping[str, ViewProperties], binder: Binder, *, final: bool
+        self,
+        relations: Relations,
+        views: Mapping[str, ViewProperties],
+        binder: Binder,
+        *,
+        final: bool,
+        lateness_us: int = 0,
     ) -> None:
         self._relations = relations
         self._views = views
         self._binder = binder
         self._final = final
+        self._lateness = lateness_us
 
     def plan(self, query: exp.Query, columns: tuple[Column, ...]) -> Plan:
         """The plan of the whole query; its result has exactly `columns`."""
@@ -115,7 +125,7 @@ class Planner:
         ):
             if windowed:
                 return self._query(split_aggregates(select))
-            return plan_aggregation(select, scope, final=self._final)
+            return plan_aggregation(select, scope, final=self._final, lateness=self._lateness)
         if windowed:
             return first_of_each(plan_windows(select, scope))
         items = scope.items(select.expressions)
@@ -180,9 +190,8 @@ class Planner:
         relation = self._relations.require(table.name)
         columns = tuple(c for c in relation.columns if used is None or c.name.lower() in used)
         if relation.kept:
-            known, is_table = self._views[relation.name.lower()], relation.kind == "TABLE"
-            columns = relation.columns
-            return p.ViewScan(relation.name, columns, known.append_only, known.time_columns, known.key, is_table)
+            known = self._views[relation.name.lower()]
+            return p.ViewScan(relation.name, relation.columns, **vars(known), table=relation.kind == "TABLE")
         if not columns:  # count(*) needs the rows, if none of their values: read the narrowest column
             columns = (min(relation.columns, key=lambda c: c.arrow.bit_width if _fixed(c) else 1 << 20),)
         return p.Scan(
@@ -193,19 +202,33 @@ class Planner:
         used = used_columns(select)
         time = window.args["column"].name
         if isinstance(window.this, exp.Table):
-            below = self._table(window.this, None if used is None else used | {time.lower()})
+            keys = {time.lower(), *(key.name.lower() for key in window.args.get("partition") or ())}
+            below = self._table(window.this, None if used is None else used | keys)
         else:
             below = self._query(window.this)
         time_column = next((c for c in below.columns if c.name.lower() == time.lower()), None)
         if time_column is None:
             raise Unplannable(f'window over "{time}"')
-        rule = window_rule(window)
         bounds = [
             Column(name, time_column.type, time_column.arrow) for name in ("window_start", "window_end", "window_time")
         ]
         if {c.name.lower() for c in below.columns} & {c.name for c in bounds}:
             raise Unplannable("window over a window")
-        return p.AssignWindow(below, rule, time_column.name, (*below.columns, *bounds))
+        columns = (*below.columns, *bounds)
+        if window.args["kind"] == "SESSION":
+            return self._session(window, below, time_column.name, columns)
+        return p.AssignWindow(below, window_rule(window), time_column.name, columns)
+
+    def _session(self, window: WindowFunction, below: Plan, time: str, columns: tuple[Column, ...]) -> Plan:
+        by_name = {column.name.lower(): column.name for column in below.columns}
+        keys = tuple(by_name[key.name.lower()] for key in window.args.get("partition") or ())
+        sessions = window_sessions(window)
+        final = self._final and time in p.time_columns(below)
+        if time in p.time_columns(below):
+            below = with_late(below, self._lateness, sessions)
+        told_once = final and not self._lateness
+        plan = p.Session(below, sessions.gap, time, keys, columns, told_once, self._lateness)
+        return when_closed(plan, "window_end") if final and self._lateness else plan
 
     # -- recompute ------------------------------------------------------------------------------------------------
 
@@ -249,6 +272,7 @@ class Planner:
             table.set("this", exp.to_identifier(name, quoted=True))
         query = holder.this
         assert isinstance(query, exp.Query)
+        refuse_clock(query)
         sql = twin_sql(twin(query))
         if columns is None:
             columns = bind_over(sql, [(n, i.columns) for n, i in zip(names, inputs, strict=True)], self._binder)

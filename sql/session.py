@@ -89,7 +89,10 @@ class Session:
                 assert statement.emit is not None
                 final = statement.emit.mode == "FINAL"
                 weights = statement.emit.mode == "CHANGELOG"
-                return self._subscribe(statement.query, snapshot=True, weights=weights, final=final)
+                lateness_us = statement.emit.lateness_us
+                return self._subscribe(
+                    statement.query, snapshot=True, weights=weights, final=final, lateness_us=lateness_us
+                )
             case Subscribe():
                 return self._subscribe(
                     statement.query, snapshot=statement.snapshot, weights=statement.changelog, final=False
@@ -317,10 +320,12 @@ class Session:
         self.settings[statement.name] = words[str(value).lower()]
         return Outcome("RESET" if isinstance(statement, Reset) else "SET")
 
-    def _subscribe(self, query: exp.Query, *, snapshot: bool, weights: bool, final: bool) -> Outcome:
+    def _subscribe(
+        self, query: exp.Query, *, snapshot: bool, weights: bool, final: bool, lateness_us: int = 0
+    ) -> Outcome:
         def planned() -> ViewPlan:
             self._refuse_recompute(query, final=final)
-            return self.database.plan(query, final=final)
+            return self.database.plan(query, final=final, lateness_us=lateness_us)
 
         live = subscribe(self.database, query, planned, self._ends(), snapshot=snapshot, weights=weights, final=final)
         return Outcome("SUBSCRIBE", live=live)

@@ -15,6 +15,7 @@ from .blocks import Unplannable
 from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column, schema_of
+from .temporal import refuse_clock
 from .twin import bind_over, named_tables, twin
 from .types import Binder, connect
 
@@ -83,6 +84,7 @@ def is_constant(query: exp.Expr) -> bool:
 
 def plan_constant(query: exp.Expr, binder: Binder) -> Plan:
     """The plan of a query that reads no relation."""
+    refuse_clock(query)
     sql = twin_sql(twin(query)) if isinstance(query, exp.Query) else twin_sql(query)
     return p.Constant(sql, bind_over(sql, [], binder))
 

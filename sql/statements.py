@@ -48,10 +48,11 @@ class Watermark:
 
 @dataclass(frozen=True)
 class Emit:
-    """The EMIT clause, its aliases already resolved."""
+    """The EMIT clause, its aliases already resolved. Units: `lateness_us` microseconds."""
 
     mode: EmitMode
     position: Position = field(compare=False)
+    lateness_us: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

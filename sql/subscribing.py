@@ -12,8 +12,8 @@ from sqlglot import exp
 from ..engine.changelog import changelog
 from ..engine.delta import Delta
 from ..engine.subscription import Subscription
-from . import plan as p
 from .database import Database
+from .plan_keys import key_of
 from .view_plan import ViewPlan
 
 _numbers = itertools.count()
@@ -75,7 +75,7 @@ def subscribe(
         else:
             plan = planned()
             view = f"(subscription {next(_numbers)})"
-            columns, key = plan.columns, p.key(plan.plan)
+            columns, key = plan.columns, key_of(plan.plan)
             database.start_unnamed(view, plan)
             close = _once(lambda: database.engine.drop_view(view))
     try:

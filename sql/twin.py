@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import sqlglot
 from sqlglot import exp
 
-from ..storage.errors import NotSupportedError
+from ..storage.errors import NotSupportedError, ProgrammingError
 from .dialect import WindowFunction, position_of, twin_sql
 from .relations import Column, Relation, Relations
+from .rewrites.ksql_windows import EVENT_TIME
 from .types import Binder, quote, typed_empty
+from .window_function import EXAMPLES
 from .window_twin import windowed_sql
 
 _RELATION = "relation"  # marks in a tree what is no CTE, wherever it is moved
@@ -82,6 +84,7 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
     to keep, and event time passes through them.
     """
     query = query.copy()
+    name_event_times(query, relations)
     for table in named_tables(query):
         relation = relations.require(table_name(table), position_of(table) or position_of(table.this))
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
@@ -132,6 +135,24 @@ def simple_source(source: exp.Expr) -> exp.Table | None:
     if any(select.args.get(name) for name in blocking) or any(select.find_all(exp.AggFunc, exp.Window)):
         return None
     return simple_source(select.args["from_"].this)
+
+
+def name_event_times(query: exp.Query, relations: Relations) -> None:
+    """Give each window of `query` that is over the event time, whatever its name, the stream's column of that name."""
+    for window in query.find_all(WindowFunction):
+        name = window.args["column"].this
+        if not name.meta.get(EVENT_TIME):
+            continue
+        table = simple_source(window.this)
+        relation = None if table is None else relations.get(table_name(table))
+        if relation is None or relation.event_time is None:
+            raise ProgrammingError(
+                "WINDOW needs a stream with a WATERMARK",
+                detail="Its windows are over the event time of the stream.",
+                hint=f"To say the column yourself, write FROM {EXAMPLES[window.args['kind']]}.",
+                position=position_of(name),
+            )
+        window.args["column"].set("this", exp.to_identifier(relation.event_time, quoted=True))
 
 
 def _carry_closed(source: exp.Expr, late: Collection[str]) -> bool:

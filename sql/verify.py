@@ -18,6 +18,7 @@ from .declaration import log_schema
 from .dialect import twin_sql
 from .reading import narrowed, register, relation_rows, relations_of
 from .relations import Column, Relation
+from .temporal import at_clock
 from .twin import LATE_SUFFIX, twin
 from .types import connect, quote
 
@@ -73,7 +74,7 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
                 late.add(relation.name.lower())
         closed = {r.name.lower(): reading.watermarks[r.name] for r in used} if planned.final else None
         expected = connection.sql(
-            f"SELECT * FROM ({twin_sql(twin(planned.query, late=late, closed=closed))})"
+            f"SELECT * FROM ({twin_sql(twin(at_clock(planned.query, reading.clock), late=late, closed=closed))})"
         ).to_arrow_table()
         expected = expected.rename_columns([column.name for column in view.columns]).cast(view.schema)
         actual = reading.views[view.name]

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 from sqlglot import exp
 
-from ..storage.errors import ProgrammingError
+from ..engine.windows import Given
+from ..storage.errors import NotSupportedError, ProgrammingError
 from ..storage.last_rows import WEIGHT_COLUMN
 from . import plan as p
 from .blocks import volatile_names
+from .dialect import WindowFunction, position_of
 from .plan import Plan
 from .planner import Planner, ViewProperties
 from .relations import Column, Relation, Relations
@@ -19,6 +21,7 @@ from .sets import unwrap_limits
 from .settled_aggregates import settle_aggregates
 from .statements import CreateView
 from .system import refuse_system
+from .temporal import without_clocks
 from .ties import settle_windows
 from .twin import (
     bind,
@@ -56,7 +59,10 @@ class ViewPlanner:
         """What a view is and, if it is materialized, its plan."""
         if statement.materialized:
             final = statement.emit is not None and statement.emit.mode == "FINAL"
-            planned = self.plan(statement.query, final=final, names=statement.columns, emit=statement)
+            lateness_us = 0 if statement.emit is None else statement.emit.lateness_us
+            planned = self.plan(
+                statement.query, final=final, lateness_us=lateness_us, names=statement.columns, emit=statement
+            )
             columns = planned.columns
         else:
             if statement.emit is not None:
@@ -77,13 +83,19 @@ class ViewPlanner:
         return Relation(statement.name, kind, columns, statement.text, statement.query), planned  # type: ignore[arg-type]
 
     def plan(
-        self, query: exp.Query, *, final: bool, names: tuple[str, ...] = (), emit: CreateView | None = None
+        self,
+        query: exp.Query,
+        *,
+        final: bool,
+        lateness_us: int = 0,
+        names: tuple[str, ...] = (),
+        emit: CreateView | None = None,
     ) -> ViewPlan:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
         refuse_system(query, self.relations)
         refuse_outside(query)
         expanded = unwrap_limits(inline_ctes(expand_views(query, self.relations, self.stateless)))
-        refuse_volatile(expanded, volatile_names())
+        refuse_volatile(without_clocks(expanded), volatile_names())
         check_windows(expanded, self.relations, self.binder)
         columns = bind(twin(expanded), self.relations, self.binder, query)
         expanded = settle_aggregates(
@@ -93,10 +105,12 @@ class ViewPlanner:
         expanded = settle_windows(
             expanded, lambda part: [c.name for c in bind(twin(part.copy()), self.relations, self.binder)]
         )
-        plan = Planner(self.relations, self.properties, self.binder, final=final).plan(expanded, columns)
-        if final and not any(isinstance(node, p.WindowAggregate) and node.final for node in p.walk(plan)):
+        lateness_us = _lateness(expanded, lateness_us)
+        planner = Planner(self.relations, self.properties, self.binder, final=final, lateness_us=lateness_us)
+        plan = planner.plan(expanded, columns)
+        if (final or lateness_us) and not any(_closes(node) for node in p.walk(plan)):
             raise ProgrammingError(
-                "cannot EMIT FINAL without a window that closes",
+                f"cannot {'EMIT FINAL' if final else 'ALLOW LATENESS'} without a window that closes",
                 detail="A result is final when the watermark has passed the end of its window.",
                 hint="Group by window_start, window_end of a TUMBLE or HOP over the column with the WATERMARK.",
                 position=emit.emit.position if emit is not None and emit.emit is not None else None,
@@ -115,6 +129,32 @@ def table_plan(table: Relation) -> Plan:
     """How the present rows of a table follow from its log."""
     logged = (*table.columns, Column(WEIGHT_COLUMN, "TINYINT", pa.int8()))
     return p.Changelog(p.Scan(table.name, logged, None), table.key, table.columns)
+
+
+def _closes(node: p.Plan) -> bool:
+    """Whether a watermark closes windows here, and so decides what comes out."""
+    if isinstance(node, p.WindowAggregate) and isinstance(node.window, Given):
+        return not any(isinstance(below, p.ViewScan) for below in p.walk(node))
+    return isinstance(node, p.WindowAggregate | p.Session) and p.closes(node)
+
+
+def _lateness(query: exp.Query, said_us: int) -> int:
+    """How long after their end the windows of a query still take rows: as was `said`, or the longest GRACE PERIOD.
+
+    Units: microseconds.
+    Raises: NotSupportedError for windows over windows, which do not know how late what they see is.
+    """
+    windows = list(query.find_all(WindowFunction))
+    graces = [int(window.args["grace_us"].name) for window in windows if window.args.get("grace_us") is not None]
+    lateness = max([said_us, *graces])
+    nested = next((window for window in windows if window.find_ancestor(WindowFunction) is not None), None)
+    if lateness and nested is not None:
+        raise NotSupportedError(
+            "cannot allow lateness in windows over windows",
+            hint="Let the inner windows be a view of their own, without lateness.",
+            position=position_of(nested),
+        )
+    return lateness
 
 
 def _named(columns: tuple[Column, ...], names: tuple[str, ...], statement: CreateView | None) -> tuple[Column, ...]:

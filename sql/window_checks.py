@@ -22,15 +22,17 @@ def check_windows(query: exp.Query, relations: Relations, binder: Binder) -> Non
     for window in query.find_all(WindowFunction):
         columns = _columns_below(window, relations, binder)
         time = window.args["column"]
-        found = next((column for column in columns if column.name.lower() == time.name.lower()), None)
-        if found is None:
-            names = ", ".join(column.name for column in columns)
-            raise ProgrammingError(
-                f'the rows below the window have no column "{time.name}"',
-                hint=f"They have {names}.",
-                position=position_of(time),
-                sqlstate="42703",
-            )
+        for wanted in (*(window.args.get("partition") or ()), time):
+            found = next((column for column in columns if column.name.lower() == wanted.name.lower()), None)
+            if found is None:
+                names = ", ".join(column.name for column in columns)
+                raise ProgrammingError(
+                    f'the rows below the window have no column "{wanted.name}"',
+                    hint=f"They have {names}.",
+                    position=position_of(wanted),
+                    sqlstate="42703",
+                )
+        assert found is not None
         if found.type not in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
             raise ProgrammingError(
                 f'cannot make windows over "{found.name}" of type {found.type}',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..engine.windows import Cumulate, Hop, Window
+from ..engine.windows import Cumulate, Hop, Sessions, Window
 from .types import quote
 from .window_function import WindowFunction
 
@@ -32,11 +32,18 @@ def window_rule(window: WindowFunction) -> Window:
     return Hop(size, _us(window, "slide_us") or size, offset)
 
 
+def window_sessions(window: WindowFunction) -> Sessions:
+    """What SESSION speaks of."""
+    return Sessions(_us(window, "size_us"))
+
+
 def windowed_sql(window: WindowFunction, source: str, *, late: bool, closed: int | None) -> str:
     """The rows of `source`, each once per window that holds it, with window_start, window_end, window_time.
 
     `late`: the source has a column `_closed` to obey. `closed`: only windows that end by then (microseconds).
     """
+    if window.args["kind"] == "SESSION":
+        return _session_sql(window, source, late=late, closed=closed)
     rule, column = window_rule(window), quote(window.args["column"].name)
     match rule:
         case Hop():
@@ -48,7 +55,7 @@ def windowed_sql(window: WindowFunction, source: str, *, late: bool, closed: int
             panes = rule.size // rule.step
             inside = [f"{column} < window_end"]
             start = _bucket(column, rule.size, rule.offset)
-            end = f"window_start + (_pane + 1) * {interval(rule.step)}"
+            end = "window_start + " + ("(_pane + 1) * " if panes > 1 else "") + interval(rule.step)
         case _:
             raise AssertionError(f"no twin of {rule}")
     each = f" CROSS JOIN (SELECT unnest(range({panes})) AS _pane) AS _panes" if panes > 1 else ""
@@ -63,6 +70,28 @@ def windowed_sql(window: WindowFunction, source: str, *, late: bool, closed: int
     if hidden or inside:
         sql = f"SELECT {star} FROM ({sql})" + (f" WHERE {' AND '.join(inside)}" if inside else "")
     return sql
+
+
+def _session_sql(window: WindowFunction, source: str, *, late: bool, closed: int | None) -> str:
+    """The same for sessions, by gaps and islands: a row more than the gap after the one before it starts a session.
+
+    So does one that came when the session of the row before it had ended.
+    """
+    column, gap = quote(window.args["column"].name), interval(window_sessions(window).gap)
+    keys = ", ".join(quote(key.name) for key in window.args.get("partition") or ())
+    partition = f"PARTITION BY {keys} " if keys else ""
+    order = f"OVER ({partition}ORDER BY {column}" + (", _closed NULLS FIRST)" if late else ")")
+    due = f"lag({column}) {order} + {gap}"
+    new = f"coalesce({column} > {due}, true)" + (f" OR coalesce({due} <= _closed, false)" if late else "")
+    sql = f"SELECT *, {new} AS _new FROM {source} AS _source WHERE {column} IS NOT NULL"
+    if late:
+        sql += f" AND (_closed IS NULL OR {column} + {gap} > _closed)"
+    sql = f"SELECT *, count(*) FILTER (WHERE _new) {order[:-1]} ROWS UNBOUNDED PRECEDING) AS _session FROM ({sql})"
+    whole = f"OVER ({partition + ', ' if partition else 'PARTITION BY '}_session)"
+    hidden = ["_new", "_session", *(["_closed"] if late else [])]
+    sql = f"SELECT *, min({column}) {whole} AS window_start, max({column}) {whole} + {gap} AS window_end FROM ({sql})"
+    sql = f"SELECT * EXCLUDE ({', '.join(hidden)}), window_end - INTERVAL '1 millisecond' AS window_time FROM ({sql})"
+    return sql + (f" WHERE epoch_us(window_end) <= {closed}" if closed is not None else "")
 
 
 def _bucket(column: str, length: int, offset: int) -> str:

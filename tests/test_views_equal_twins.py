@@ -54,6 +54,34 @@ VIEWS = {
     "closed_hops": (
         f"SELECT window_start, count(*) AS n, min(price) AS low FROM {HOP} GROUP BY window_start, window_end EMIT FINAL"
     ),
+    "sessions": (
+        "SELECT window_start, window_end, auction, count(*) AS n, max(price) AS top FROM SESSION(TABLE bids "
+        "PARTITION BY auction, DESCRIPTOR(ts), INTERVAL '4' SECOND) GROUP BY window_start, window_end, auction"
+    ),
+    "closed_sessions": (
+        "SELECT window_end, flag, sum(bidder) AS s FROM SESSION(TABLE (SELECT * FROM bids WHERE price > 10) "
+        "PARTITION BY flag, channel, DESCRIPTOR(ts), INTERVAL '7' SECOND) GROUP BY window_start, window_end, flag "
+        "EMIT FINAL"
+    ),
+    "rows_in_sessions": (
+        "SELECT window_start, auction, price FROM SESSION(TABLE bids, DESCRIPTOR(ts), INTERVAL '1' SECOND) WHERE flag"
+    ),
+    "legacy_sessions": (
+        "SELECT SESSION_START(ts, INTERVAL '3' SECOND) AS since, channel, count(*) AS n FROM bids WHERE flag GROUP BY "
+        "SESSION(ts, INTERVAL '3' SECOND), channel"
+    ),
+    "cumulated": (
+        "SELECT window_end, channel, count(*) AS n FROM CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '5' SECOND, "
+        "INTERVAL '20' SECOND) GROUP BY window_start, window_end, channel EMIT FINAL"
+    ),
+    "sessions_of_closed": (
+        "SELECT window_start, sum(s) AS s FROM SESSION(TABLE (SELECT window_time AS wt, sum(bidder) AS s FROM "
+        f"{TUMBLE} GROUP BY window_start, window_end, window_time), DESCRIPTOR(wt), INTERVAL '15' SECOND) "
+        "GROUP BY window_start, window_end"
+    ),
+    "windows_of_sessions": (
+        "SELECT window_start, window_end, max(n) AS longest FROM sessions GROUP BY window_start, window_end"
+    ),
     "rows_in_windows": f"SELECT window_start, auction, price FROM {HOP} WHERE flag",
     "legacy": (
         "SELECT TUMBLE_START(ts, INTERVAL '1' MINUTE) AS minute, count(*) AS n FROM bids GROUP BY TUMBLE(ts, "

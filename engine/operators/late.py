@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ..delta import Delta
 from ..operator import END_OF_TIME, NO_WATERMARK, Operator, Snapshot, Time
-from ..windows import Window
+from ..windows import Rule
 
 
 @dataclass(frozen=True)
@@ -20,30 +20,40 @@ class LateRows:
     """Rows found late in one epoch, by where they are in the log. Shape: one value per row in each array.
 
     Units: `closed` in microseconds, the watermark that the row came after; END_OF_TIME where the time is NULL.
+    `counted` says which are in other windows that are still open.
     """
 
     partitions: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     closed: npt.NDArray[np.int64]
+    counted: npt.NDArray[np.bool_]
 
 
 class Late(Operator):
     """The rows of a stream, with `closed` set for those that the watermark has overtaken.
 
-    A row is late when at least one window that holds it ended at or before the watermark; it then counts only in
-    the windows still open. Rows already found late before a restart (`known`) are late again, to the same degree,
-    whatever the watermark says now: what readers saw stays true.
-    Holds: nothing but its watermark.
+    A row is late when at least one window that holds it, or might have, ended at or before the watermark less
+    `lateness`; it then counts only in the windows still open. Rows already found late before a restart (`known`) are
+    late again, to the same degree, whatever the watermark says now: what readers saw stays true.
+    Holds: nothing but its watermark, less the lateness.
     State: O(1), and the offsets of known late rows until they have been passed again.
     From: Akidau et al., "The Dataflow Model" (VLDB 2015), section 2.3, on watermarks and lateness.
     """
 
-    def __init__(self, window: Window, time: str, schema: pa.Schema, report: Callable[[LateRows], None]) -> None:
+    def __init__(
+        self,
+        window: Rule,
+        time: str,
+        schema: pa.Schema,
+        report: Callable[[LateRows], None],
+        lateness: int = 0,
+    ) -> None:
         self.schema = schema
         self.watermark = NO_WATERMARK
         self._window = window
         self._time = time
         self._report = report
+        self._lateness = lateness
         self._known: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}  # offsets (sorted), closed
 
     def know(self, rows: Iterable[tuple[int, int, int]]) -> None:
@@ -56,14 +66,13 @@ class Late(Operator):
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         times = delta.batch.column(self._time)
         low = pc.min(times).cast(pa.int64()).as_py() if times.null_count < len(times) else None
-        fresh_late = low is not None and self.watermark > low
+        fresh_late = low is not None and self.watermark >= low
         if not fresh_late and times.null_count == 0 and not self._known:
             return delta
         values = pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
         closed = np.full(len(values), NO_WATERMARK, dtype=np.int64)
         if fresh_late:
-            late = self._window.first_end(values) <= self.watermark
-            closed[late] = self.watermark
+            closed[self._window.overtaken(values, self.watermark)] = self.watermark
         if times.null_count:
             closed[times.is_null().to_numpy(zero_copy_only=False)] = END_OF_TIME
         known = self._recall(delta, closed)
@@ -73,11 +82,12 @@ class Late(Operator):
         fresh = np.flatnonzero(marked & ~known)
         if len(fresh):
             partitions, offsets = _places(delta)
-            self._report(LateRows(partitions[fresh], offsets[fresh], closed[fresh]))
+            counted = self._window.counted(values[fresh], self.watermark) & (closed[fresh] < END_OF_TIME)
+            self._report(LateRows(partitions[fresh], offsets[fresh], closed[fresh], counted))
         return Delta(delta.batch, delta.weights, closed, delta.origin)
 
     def advance(self, time: Time) -> Delta | None:
-        self.watermark = max(self.watermark, time.watermark)
+        self.watermark = max(self.watermark, time.watermark - self._lateness)
         return None
 
     def snapshot(self) -> Snapshot:

@@ -9,12 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..aggregates import AggregateCall
+from ..deadlines import Deadlines
 from ..delta import Delta
 from ..groups import Change, Groups, Partials, Rows
 from ..operator import NO_WATERMARK, ResultHolder, Snapshot, Time
 from ..slot_array import Slots, where
 from ..unseen import Unseen
-from ..windows import WINDOW_TIME_US, Numbers, Times, Window
+from ..windows import WINDOW_TIME_US, Given, Numbers, Times, Window
 
 _SLICED_ROWS_MIN = 1024  # fewer rows are put into each of their panes one by one
 
@@ -23,10 +24,12 @@ class WindowAggregate(ResultHolder):
     """For each pane of `window` and each group of rows in it with equal keys, one row.
 
     With `final` it comes out once, when the watermark has reached the pane's end; else whenever it changes, the old row
-    retracted. Either way a pane is dropped when the watermark has reached its end; if `watermarked` is False none ever
-    comes. Rows without a time are in no pane; rows with `closed` are not in those that end at or before it.
+    retracted. Either way a pane is dropped when the watermark has reached its end, or has passed it by `lateness`; if
+    `watermarked` is False none ever comes. Rows without a time are in no pane; rows with `closed` are not in those that
+    end at or before it.
 
-    Shape: the columns of `output_schema` are keys, calls and any of window_start, window_end and window_time.
+    Shape: the columns of `output_schema` are keys, calls and any of window_start, window_end and window_time; of the
+    latter none where `window` is Given, since the rows have them among their keys.
     State: per open pane and group as Aggregate; with `keeps_result` also all rows of closed panes, in Arrow batches.
     From: Li et al., "No pane, no gain" (SIGMOD Record 2005): rows are aggregated by slice, slices by pane.
     """
@@ -43,7 +46,9 @@ class WindowAggregate(ResultHolder):
         final: bool,
         watermarked: bool,
         keeps_result: bool,
+        lateness: int = 0,
     ) -> None:
+        assert not (final and lateness), "what may still be corrected is not final"
         self.schema = output_schema
         self._window = window
         self._time = time
@@ -52,6 +57,7 @@ class WindowAggregate(ResultHolder):
         self._final = final
         self._watermarked = watermarked
         self._keeps_result = keeps_result
+        self._lateness = lateness
         self._time_type = input_schema.field(time).type
         key_types = [
             pa.int64(),
@@ -64,8 +70,8 @@ class WindowAggregate(ResultHolder):
         self._unseen = Unseen({time, *keys, *self._groups.columns})
         names = [*keys, *(call.name for call in calls), "window_start", "window_end", "window_time"]
         self._order = [names.index(name) for name in output_schema.names]
-        self._watermark = NO_WATERMARK
-        self._runs: list[tuple[Numbers, Slots]] = []  # panes and slots, ordered by pane; the next run is at most half
+        self._watermark = NO_WATERMARK  # less the lateness
+        self._open = Deadlines()  # slots by the number of their pane
         self._closed: list[pa.RecordBatch] = []
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
@@ -83,12 +89,13 @@ class WindowAggregate(ResultHolder):
         return None if change is None else self._output(change)
 
     def advance(self, time: Time) -> Delta | None:
-        if not self._watermarked or time.watermark <= self._watermark:
+        watermark = max(time.watermark - self._lateness, NO_WATERMARK)
+        if not self._watermarked or watermark <= self._watermark:
             return None
-        if self._window.ended(time.watermark) > self._window.ended(max(self._watermark, -(1 << 62))):
+        if self._window.ended(watermark) > self._window.ended(max(self._watermark, -(1 << 62))):
             self._catch_up()
-        self._watermark = time.watermark
-        slots = self._groups.there(self._cut_runs())
+        self._watermark = watermark
+        slots = self._groups.there(self._open.cut(max(self._window.ended(self._watermark), NO_WATERMARK)))
         if not len(slots):
             return None
         output = None
@@ -116,16 +123,15 @@ class WindowAggregate(ResultHolder):
 
     def restore(self, snapshot: Snapshot) -> None:
         self._groups.restore(snapshot)
-        self._add_run(np.arange(self._groups.slots))
+        self._note(np.arange(self._groups.slots))
         self._closed = snapshot["closed"].to_batches()
         self._watermark = snapshot["time"]["watermark"][0].as_py()
 
     @property
     def bytes(self) -> int:
         """Memory in use, closed panes included. Units: bytes."""
-        runs = sum(numbers.nbytes + slots.nbytes for numbers, slots in self._runs)
         closed = sum(int(batch.nbytes) for batch in self._closed)
-        return self._groups.bytes + self._unseen.bytes + runs + closed
+        return self._groups.bytes + self._unseen.bytes + self._open.bytes + closed
 
     def _new_groups(self) -> Groups:
         return Groups(self._key_schema, self._calls, self._input_schema, append_only=self._append_only)
@@ -147,7 +153,7 @@ class WindowAggregate(ResultHolder):
         if not self._window.overlaps and delta.closed is None:
             return self._find_rows(delta, None, self._window.last_numbers(times))
         sliced = self._append_only and delta.weights is None and delta.rows >= _SLICED_ROWS_MIN
-        if sliced and (delta.closed is None or (self._window.first_end(times) > delta.closed).all()):
+        if sliced and (delta.closed is None or not self._window.overtaken(times, int(delta.closed.max())).any()):
             return self._find_partials(delta, times)
         rows, numbers = self._window.pane_numbers(times)
         if delta.closed is not None:
@@ -186,42 +192,23 @@ class WindowAggregate(ResultHolder):
     def _find_groups(self, keys: list[pa.Array]) -> Slots:
         known = self._groups.slots
         slots = self._groups.find(keys, len(keys[0]))
-        self._add_run(np.arange(known, self._groups.slots))
+        self._note(np.arange(known, self._groups.slots))
         return slots
 
-    def _add_run(self, slots: Slots) -> None:
-        """Note the panes of new groups."""
-        if not len(slots) or not self._watermarked:
-            return
-        numbers = self._groups.key_columns(slots)[0].to_numpy()
-        while self._runs and len(self._runs[-1][0]) < 2 * len(numbers):
-            last_numbers, last_slots = self._runs.pop()
-            numbers, slots = np.concatenate([last_numbers, numbers]), np.concatenate([last_slots, slots])
-        if (numbers[1:] < numbers[:-1]).any():
-            order = np.argsort(numbers, kind="stable")
-            numbers, slots = numbers[order], slots[order]
-        self._runs.append((numbers, slots))
-
-    def _cut_runs(self) -> Slots:
-        """Take out the groups whose panes have ended."""
-        ended = [np.zeros(0, np.int64)]
-        last = max(self._window.ended(self._watermark), NO_WATERMARK)
-        for place, (numbers, slots) in enumerate(self._runs):
-            if numbers[0] <= last:
-                end = int(np.searchsorted(numbers, last, side="right"))
-                ended.append(slots[:end])
-                self._runs[place] = (numbers[end:], slots[end:])
-        self._runs = [run for run in self._runs if len(run[0])]
-        return np.concatenate(ended)
+    def _note(self, slots: Slots) -> None:
+        """Note when the panes of new groups end."""
+        if len(slots) and self._watermarked:
+            self._open.add(self._groups.key_columns(slots)[0].to_numpy(), slots)
 
     def _compact(self) -> None:
         self._groups.compact()
-        self._runs = []
-        self._add_run(np.arange(self._groups.slots))
+        self._open.clear()
+        self._note(np.arange(self._groups.slots))
 
     def _output(self, change: Change) -> Delta:
         numbers, *columns = self._groups.result_columns(change)
-        starts, ends = self._window.starts(numbers.to_numpy()), self._window.ends(numbers.to_numpy())
-        columns += [pa.array(time).view(self._time_type) for time in (starts, ends, ends - WINDOW_TIME_US)]
+        if not isinstance(self._window, Given):
+            starts, ends = self._window.starts(numbers.to_numpy()), self._window.ends(numbers.to_numpy())
+            columns += [pa.array(time).view(self._time_type) for time in (starts, ends, ends - WINDOW_TIME_US)]
         ordered = [columns[place] for place in self._order]
         return Delta(pa.RecordBatch.from_arrays(ordered, schema=self.schema), change.weights)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
+from .ksql_windows import ksql_windows
 from .legacy_windows import legacy_windows
+from .processing_time import processing_time
 
-RULES: tuple[Callable[[exp.Query], exp.Query], ...] = (legacy_windows,)
+RULES: tuple[Callable[[exp.Query], exp.Query], ...] = (processing_time, ksql_windows, legacy_windows)
 
 
 def rewrite(query: exp.Query) -> exp.Query:

@@ -9,7 +9,7 @@ from sqlglot import exp
 from ...storage.errors import NotSupportedError, ProgrammingError
 from ..intervals import constant_us
 from ..positions import position_of
-from ..window_function import ARGUMENTS, EXAMPLES, NOT_YET, WindowFunction, build_window
+from ..window_function import ARGUMENTS, EXAMPLES, OPTIONAL, WindowFunction, build_window
 
 _PARTS = {"START": "window_start", "END": "window_end", "ROWTIME": "window_time"}
 
@@ -17,12 +17,13 @@ _PARTS = {"START": "window_start", "END": "window_end", "ROWTIME": "window_time"
 def legacy_windows(query: exp.Query) -> exp.Query:
     """`query` with each window function of a GROUP BY in its FROM, grouped by window_start and window_end instead.
 
-    TUMBLE_START, TUMBLE_END, TUMBLE_ROWTIME (and HOP_...) of the same window become its columns.
+    TUMBLE_START, TUMBLE_END, TUMBLE_ROWTIME (and HOP_...) of the same window become its columns. SESSION is of the rows
+    that WHERE lets pass and, per group, of those that agree in the other keys.
     Raises: ProgrammingError for a window function that stands elsewhere or names another window.
     """
     for select in list(query.find_all(exp.Select)):
         group = select.args.get("group")
-        calls = [item for item in group.expressions if _name(item) in (*ARGUMENTS, *NOT_YET)] if group else []
+        calls = [item for item in group.expressions if _name(item) in ARGUMENTS] if group else []
         if len(calls) > 1:
             hint = "Group a view of one window by the other."
             raise ProgrammingError("cannot group by two windows", hint=hint, position=position_of(calls[1]))
@@ -35,8 +36,6 @@ def legacy_windows(query: exp.Query) -> exp.Query:
 
 def _rewrite(select: exp.Select, call: exp.Anonymous) -> None:
     kind = _name(call)
-    if kind in NOT_YET:
-        _refuse(call)
     from_ = select.args.get("from_")
     table = from_.this if from_ is not None else None
     alone = not any(select.args.get(name) for name in ("joins", "laterals"))
@@ -55,11 +54,29 @@ def _rewrite(select: exp.Select, call: exp.Anonymous) -> None:
             other.replace(_column(parts[_name(other)], other))
     columns = [_column(column, call) for column in _PARTS.values() if column in used]
     group = select.args["group"]
+    partition = [_partition_key(item, call) for item in group.expressions if item is not call and kind == "SESSION"]
     keys = [columns if item is call else [item] for item in group.expressions]
     group.set("expressions", [key for some in keys for key in some])
     alias = table.args.get("alias")
+    if kind == "SESSION" and select.args.get("where"):
+        filtered = exp.select(exp.Star()).from_(table.copy())
+        filtered.set("where", select.args["where"].pop())
+        alias = alias or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
+        table = exp.Subquery(this=filtered)
     table.set("alias", None)
-    select.args["from_"].set("this", exp.Table(this=_window(table, call), alias=alias))
+    select.args["from_"].set("this", exp.Table(this=_window(table, call, partition), alias=alias))
+
+
+def _partition_key(key: exp.Expr, call: exp.Anonymous) -> exp.Column:
+    """What a session is of, besides its time."""
+    if not isinstance(key, exp.Column) or not isinstance(key.this, exp.Identifier):
+        raise NotSupportedError(
+            "GROUP BY SESSION takes only columns beside it",
+            detail="Each group has sessions of its own.",
+            hint="Compute the value in a query in FROM, and group by the column.",
+            position=position_of(key) or position_of(call),
+        )
+    return exp.Column(this=key.this.copy())
 
 
 def _plain(table: exp.Table | exp.Subquery) -> bool:
@@ -68,12 +85,13 @@ def _plain(table: exp.Table | exp.Subquery) -> bool:
     return named and not any(table.args.get(name) for name in ("joins", "sample", "pivots", "laterals"))
 
 
-def _window(source: exp.Table | exp.Subquery, call: exp.Anonymous) -> WindowFunction:
+def _window(source: exp.Table | exp.Subquery, call: exp.Anonymous, partition: list[exp.Column]) -> WindowFunction:
     """The window that `call` makes of `source`."""
     kind, position = _name(call), position_of(call)
-    wanted = ["TIMECOL", *ARGUMENTS[kind][2:]]
-    if not len(wanted) - 1 <= len(call.expressions) <= len(wanted):
-        lengths = " and ".join(f"a {name.lower()}" for name in wanted[1:-1])
+    wanted = ARGUMENTS[kind][1:]
+    needed = [name for name in wanted if name not in OPTIONAL]
+    if not len(needed) <= len(call.expressions) <= len(wanted):
+        lengths = " and ".join(f"a {name.lower()}" for name in needed[1:])
         raise ProgrammingError(f"{kind} in GROUP BY takes a time column and {lengths}", position=position)
     column, *given = call.expressions
     if not isinstance(column, exp.Column) or not isinstance(column.this, exp.Identifier):
@@ -86,11 +104,14 @@ def _window(source: exp.Table | exp.Subquery, call: exp.Anonymous) -> WindowFunc
         kind,
         source,
         exp.Column(this=column.this.copy()),
-        size_us=lengths_us["SIZE"],
+        size_us=lengths_us["GAP" if kind == "SESSION" else "SIZE"],
         slide_us=lengths_us.get("SLIDE", lengths_us.get("STEP")),
         offset_us=lengths_us.get("OFFSET"),
         position=position,
+        partition=partition,
     )
+    if call.args.get("grace"):
+        window.set("grace_us", exp.Literal.number(constant_us(call.args["grace"], position, "GRACE PERIOD")))
     window.meta.update(call.meta)
     return window
 
@@ -109,12 +130,11 @@ def _refuse(call: exp.Anonymous) -> None:
     """Raise for a window function that no rewrite has taken away."""
     name = _name(call)
     kind, _, part = name.partition("_")
-    if kind not in (*ARGUMENTS, *NOT_YET) or (part and part not in (*_PARTS, "PROCTIME")):
+    if kind not in ARGUMENTS or (part and part not in (*_PARTS, "PROCTIME")):
         return
-    if kind in NOT_YET or part == "PROCTIME":
-        works = NOT_YET.get(kind, kind)
+    if part == "PROCTIME":
         raise NotSupportedError(
-            f"{name} is not supported yet", hint=f"{works} works: {EXAMPLES[works]}.", position=position_of(call)
+            f"{name} is not supported yet", hint=f"{kind} works: {EXAMPLES[kind]}.", position=position_of(call)
         )
     if part:
         raise ProgrammingError(

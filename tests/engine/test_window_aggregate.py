@@ -150,8 +150,8 @@ def test_panes_close_at_their_end_and_once(final: bool, window: Window, data: st
 def in_time(delta: Delta, window: Window, watermark: int) -> Delta:
     """The rows all of whose panes are open; a late row is for another operator to judge."""
     times = [-(1 << 60) if time is None else as_us(time) for time in delta.batch.column("t").to_pylist()]
-    ends = window.first_end(np.array(times, dtype=np.int64))
-    return delta.take(np.flatnonzero((ends > watermark) & (np.array(times) > -(1 << 60))))
+    late = window.overtaken(np.array(times, dtype=np.int64), watermark)
+    return delta.take(np.flatnonzero(~late & (np.array(times) > -(1 << 60))))
 
 
 def as_us(time: Any) -> int:

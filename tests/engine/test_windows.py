@@ -50,8 +50,14 @@ def test_a_row_is_in_every_pane_that_spans_its_time_and_in_no_other(window: Wind
 
 
 @given(windows(), TIMES)
-def test_first_end_is_the_end_of_the_earliest_pane(window: Window, times: list[int]) -> None:
-    assert window.first_end(np.array(times, dtype=np.int64)).tolist() == [panes_of(window, t)[0][1] for t in times]
+def test_a_time_is_overtaken_from_the_end_of_its_first_pane_and_counted_until_that_of_its_last(
+    window: Window, times: list[int]
+) -> None:
+    for time in times:
+        ends = [end for _, end in panes_of(window, time)]
+        for watermark in (ends[0] - 1, ends[0], ends[-1] - 1, ends[-1]):
+            assert window.overtaken(np.array([time]), watermark).tolist() == [ends[0] <= watermark]
+            assert window.counted(np.array([time]), watermark).tolist() == [ends[-1] > watermark]
 
 
 @given(windows(), st.integers(-(2**50), 2**50))

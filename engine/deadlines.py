@@ -1,0 +1,55 @@
+"""What is due when: slots by the number at which their time is up, such as that of the pane they belong to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .slot_array import Slots
+from .windows import Numbers
+
+
+class Deadlines:
+    """Slots in the order of their numbers, taken out from the front. One slot may be there several times.
+
+    State: 16 bytes a slot, in sorted runs of which each is at most half as long as the one before.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[Numbers, Slots]] = []
+
+    def add(self, numbers: Numbers, slots: Slots) -> None:
+        """Each of `slots` is due at its number."""
+        if not len(slots):
+            return
+        while self._runs and len(self._runs[-1][0]) < 2 * len(numbers):
+            last_numbers, last_slots = self._runs.pop()
+            numbers, slots = np.concatenate([last_numbers, numbers]), np.concatenate([last_slots, slots])
+        if (numbers[1:] < numbers[:-1]).any():
+            order = np.argsort(numbers, kind="stable")
+            numbers, slots = numbers[order], slots[order]
+        self._runs.append((numbers, slots))
+
+    def cut(self, last: int) -> Slots:
+        """Take out the slots whose numbers are `last` or less."""
+        due = [np.zeros(0, np.int64)]
+        for place, (numbers, slots) in enumerate(self._runs):
+            if numbers[0] <= last:
+                end = int(np.searchsorted(numbers, last, side="right"))
+                due.append(slots[:end])
+                self._runs[place] = (numbers[end:], slots[end:])
+        self._runs = [run for run in self._runs if len(run[0])]
+        return np.concatenate(due)
+
+    @property
+    def first(self) -> int | None:
+        """The least number; None if nothing is there."""
+        return min((int(numbers[0]) for numbers, _ in self._runs), default=None)
+
+    def clear(self) -> None:
+        """Take out all."""
+        self._runs = []
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return sum(numbers.nbytes + slots.nbytes for numbers, slots in self._runs)
