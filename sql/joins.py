@@ -208,6 +208,7 @@ class _Builder:
 
     def _join(self, place: int, left: Plan, below: set[str], above: set[str]) -> Plan:
         part = self._joined[place]
+        above = above.union(*map(_names_in, part.above))
         right = self._source(place, below)
         keys, residual = [], []
         for condition in part.conditions:
