@@ -106,7 +106,7 @@ class Result:
     operator need then not even emit its changelog unless somebody listens. Otherwise the rows are arranged here.
     """
 
-    def __init__(self, dataflow: Dataflow, schema: pa.Schema) -> None:
+    def __init__(self, dataflow: Dataflow, schema: pa.Schema, *, keeps: bool = True) -> None:
         self.schema = schema
         self._maps: list[Map] = []
         self._holder: ResultHolder | None = None
@@ -117,7 +117,7 @@ class Result:
             index = dataflow.nodes[index].inputs[0]
         if isinstance(operator, ResultHolder):
             self._holder = operator
-        else:
+        elif keeps:
             self._kept = Arrangement(schema)
 
     def insert(self, delta: Delta | None) -> None:

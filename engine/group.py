@@ -17,6 +17,7 @@ from ..storage.schema import OFFSET_COLUMN
 from .dataflow import Dataflow, Result
 from .delta import Delta, Slice
 from .operator import NO_WATERMARK, Time
+from .output import Output, Progress
 from .subscription import Subscription
 from .watermark import PartitionTime, StreamTime
 
@@ -60,6 +61,7 @@ class View:
     inputs: tuple[View, ...] = ()
     subscriptions: list[Subscription] = field(default_factory=list)
     readers: list[View] = field(default_factory=list)
+    output: Output | None = None
     error: Error | None = None
     stepped: dict[frozenset[str], int] = field(default_factory=dict)
     wake: int | None = None  # when, on the engine's clock, its result changes though no row comes
@@ -71,7 +73,7 @@ class View:
 
     def refresh_listeners(self) -> None:
         """Let the operators emit exactly if somebody needs the changelog."""
-        self.result.listen(wanted=bool(self.subscriptions or self.readers))
+        self.result.listen(wanted=bool(self.subscriptions or self.readers or self.output))
 
     def fail(self, error: Exception) -> None:
         """Stop for good: the rest of the database goes on without this view and those that read it."""
@@ -98,6 +100,7 @@ class Group:
         self.positions: dict[str, list[int]] = {}
         self.replay_ends: dict[str, list[int]] = {}
         self.times: dict[str, StreamTime] = {}
+        self.ceilings: Mapping[str, int] = {}  # how far event time may come, by stream
         self._idle_timeout_us = idle_timeout_us
         self._future_guard_us = future_guard_us
         self._rows_per_epoch = rows_per_epoch
@@ -159,7 +162,7 @@ class Group:
             if one.delta is not None:
                 deltas[(one.stream, False)] = one.delta
         for name, time in self.times.items():
-            time.advance(clock, self._floors(name))
+            time.advance(clock, self._floors(name), self.ceilings.get(name))
         for view in self.views:
             if view.error is None:
                 self._step_view(view, deltas, epoch, clock)
@@ -169,6 +172,44 @@ class Group:
         """Give one view changes that come from no stream: the present rows of a view that it begins to read."""
         view.stepped = {}
         self._step_view(view, dict(initial), epoch, clock)
+
+    def step_output(self, view: View, output: Output, epoch: int, clock: int, ends: Mapping[str, list[int]]) -> bool:
+        """One step of a view that writes, alone here, through history up to `ends`; False once it is there.
+
+        As far as it had come before a restart, the time is what it was then, and what comes out is written already.
+        """
+        done = output.done
+        if done is None:
+            if self.reached(ends):
+                return False
+            self.step(epoch, clock, limits=ends)
+            self.write_output(view, clock)
+            return True
+        self.ceilings = done.watermarks
+        if not self.reached(done.positions):
+            self.step(epoch, done.clock, limits=done.positions)
+            return True
+        for name, mark in done.watermarks.items():
+            self.times[name].watermark = max(self.times[name].watermark, mark)
+        self.step_one(view, {}, epoch, done.clock)
+        output.done, self.ceilings = None, {}
+        return True
+
+    def write_outputs(self, clock: int) -> None:
+        """Write what the views of an epoch have put out."""
+        for view in self.views:
+            self.write_output(view, clock)
+
+    def write_output(self, view: View, clock: int) -> None:
+        """Write what one view has put out, and how far it is; it stops if that cannot be written."""
+        if view.output is None or view.error is not None:
+            return
+        streams = sorted(view.dataflow.streams)
+        positions = {name: list(self.positions[name]) for name in streams}
+        try:
+            view.output.flush(Progress(positions, {name: self.times[name].watermark for name in streams}, clock))
+        except Error as error:
+            view.fail(error)
 
     def watermark(self, streams: Iterable[str]) -> int:
         """The least watermark over those of `streams` that have one; NO_WATERMARK where one is not followed here."""
@@ -201,6 +242,8 @@ class Group:
             deltas[(view.name, True)] = change
             for subscription in view.subscriptions:
                 subscription.put(epoch, change)
+            if view.output is not None:
+                view.output.put(change)
 
     def _readable(self, limits: Mapping[str, list[int]] | None) -> dict[str, list[int]]:
         """Where each stream may be read to: one cut, so that rows of one atomic append are there together."""

@@ -17,6 +17,7 @@ from .delta import Delta, concat
 from .group import Group, Stream, UnreadError, View
 from .metrics import NodeState, ViewState
 from .operator import NO_WATERMARK
+from .output import Output
 from .slot_array import Mask
 from .subscription import Subscription
 
@@ -110,26 +111,28 @@ class Engine:
             self._main.drop_stream(name)
             self._unlisten.pop(name)()
 
-    def add_view(self, name: str, dataflow: Dataflow, schema: pa.Schema) -> None:
-        """Keep the result of `dataflow` up to date under `name`, from the start of its streams on."""
+    def add_view(self, name: str, dataflow: Dataflow, schema: pa.Schema, output: Output | None = None) -> None:
+        """Keep the result of `dataflow` up to date under `name`, from the start of its streams on.
+
+        With an `output` its changes are written there, and no rows are kept; such a one reads no other view.
+        """
         with self._locked():
             inputs = tuple(self._views[source] for source in sorted(dataflow.views))
-            view = View(name, dataflow, Result(dataflow, schema), inputs)
+            assert output is None or not inputs, "what was written must follow from logs"
+            view = View(name, dataflow, Result(dataflow, schema, keeps=output is None), inputs, output=output)
             self._views[name] = view
             for upstream in inputs:
                 upstream.readers.append(view)
             view.refresh_listeners()
-            if self._thread is None:
+            if self._thread is None and output is None:
                 self._main.views.append(view)
                 for upstream in inputs:
                     upstream.refresh_listeners()
             else:
-                group = self._group()
+                group, history = self._group(), self._main.replay_ends if self._thread is None else self._main.positions
                 group.views.append(view)
                 for stream_name in sorted(dataflow.streams):
-                    group.add_stream(
-                        self._main.streams[stream_name], replay_ends=list(self._main.positions[stream_name])
-                    )
+                    group.add_stream(self._main.streams[stream_name], replay_ends=list(history[stream_name]))
                 self._catching_up.append((view, group))
         self._wake.set()
 
@@ -169,11 +172,22 @@ class Engine:
         """
         names = None if views is None else set(views)
         clock = self._now()
+        written: Mapping[str, list[int]] | None = None  # by queries that have taken in what is asked for
+        levels = 0
 
         def done() -> bool:
+            nonlocal written, levels
             self._check()
-            pending = any(names is None or view.name in names for view, _ in self._catching_up if view.error is None)
-            reached = not pending and self._main.reached(ends) and not self._main.due(clock)
+            pending = any(
+                names is None or view.name in names or view.output is not None
+                for view, _ in self._catching_up
+                if view.error is None
+            )
+            reached = not pending and self._main.reached(ends if written is None else written)
+            while reached and levels < len(self._outputs()):  # each may read what another has written
+                levels, written = levels + 1, {output.target: output.ends for output in self._outputs() if output.ends}
+                reached = self._main.reached(written)
+            reached = reached and not self._main.due(clock)
             if self._unread is not None and not reached:
                 raise self._unread.reason
             return reached
@@ -287,7 +301,7 @@ class Engine:
         if self._closed:
             return False
         clock = self._now()
-        if self._catching_up:
+        if self._catching_up and self._main.reached(self._main.replay_ends):
             self._clock = clock
             self._catch_up(clock)
             return True
@@ -298,13 +312,18 @@ class Engine:
         self._clock = clock
         self.epoch += 1
         self._after_epoch()
+        self._main.write_outputs(clock)
         return True
 
     def _catch_up(self, clock: int) -> None:
         """One step of the oldest new view through history; at the end of it, let the view join the others."""
         view, group = self._catching_up[0]
         ends = {name: self._main.positions[name] for name in group.streams}
-        if view.error is None and not group.reached(ends):
+        if view.output is not None and view.error is None:
+            if group.step_output(view, view.output, self.epoch, clock, ends):
+                self._after_epoch()
+                return
+        elif view.error is None and not group.reached(ends):
             group.step(self.epoch, clock, limits=ends)
             return
         self._catching_up.pop(0)
@@ -322,6 +341,10 @@ class Engine:
         if view.error is None:
             self._main.step_one(view, initial, self.epoch, clock)
         self._after_epoch()
+        self._main.write_output(view, clock)
+
+    def _outputs(self) -> list[Output]:
+        return [view.output for view in self._views.values() if view.output is not None and view.error is None]
 
     def _sleep_s(self) -> float | None:
         timeout = self._main.next_timeout()

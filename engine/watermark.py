@@ -43,10 +43,20 @@ class StreamTime:
         if highest is not None and highest <= clock + self.future_guard_us:
             state.highest = max(state.highest, highest)
 
-    def advance(self, clock: int, floors: list[int | None]) -> int:
-        """The watermark at `clock`; `floors[p]` is the least event time still to be replayed from partition p."""
+    def advance(self, clock: int, floors: list[int | None], ceiling: int | None = None) -> int:
+        """The watermark at `clock`; `floors[p]` is the least event time still to be replayed from partition p.
+
+        It stops at `ceiling`, which it had before a restart when as much had been read.
+        """
+        before = self.watermark
+        self._advance(clock, floors)
+        if ceiling is not None:
+            self.watermark = max(before, min(self.watermark, ceiling))
+        return self.watermark
+
+    def _advance(self, clock: int, floors: list[int | None]) -> None:
         if self.began is None:
-            return self.watermark
+            return
         candidates = []
         for state, floor in zip(self.partitions, floors, strict=True):
             state.idle = clock - (self.began if state.heard is None else state.heard) >= self.idle_timeout_us
@@ -61,7 +71,6 @@ class StreamTime:
             reached = max((p.highest for p in self.partitions), default=NO_WATERMARK)
             if reached != NO_WATERMARK:
                 self.watermark = max(self.watermark, reached - self.delay_us)
-        return self.watermark
 
     def next_timeout(self) -> int | None:
         """When the next partition falls silent for too long, on the engine's clock; None if none is awaited."""

@@ -15,19 +15,23 @@ from ..storage.topic import Topic
 from .database import Database
 from .declaration import check_default, declared, option_defaults, spelled, topic_options
 from .dialect import parse_script
-from .relations import Column, Relation
+from .relations import Column, Relation, Relations
 from .statements import (
     AddColumn,
     AlterStream,
     AlterType,
+    CreateDerived,
     CreateView,
     Delete,
     DropColumn,
+    Insert,
     RenameColumn,
     ResetOptions,
     SetOptions,
+    Statement,
 )
 from .types import connect, translate
+from .view_plan import ViewPlan
 from .writing import require_stream
 
 _READERS = "Its columns would not be what they are now"
@@ -43,6 +47,13 @@ def alter(database: Database, statement: AlterStream) -> list[str]:
         if statement.if_exists and database.relations.get(statement.name) is None:
             return [f'"{statement.name}" does not exist; nothing was done']
         stream = require_stream(database, statement.name, statement.position, "alter")
+        if stream.query is not None:
+            raise NotSupportedError(
+                f'cannot alter "{stream.name}"',
+                detail="Its columns follow from its query.",
+                hint="CREATE OR REPLACE it.",
+                position=statement.position,
+            )
         topic = database.folder.topic(stream.name)
         change = statement.change
         try:
@@ -189,10 +200,13 @@ def _check_readers(database: Database, new: Relation) -> None:
     relations = database.relations.with_changed(new)
     for view in database.readers(new.name):
         statement = parse_script(view.sql)[0]
-        assert isinstance(statement, CreateView)
         before = database.plans.get(view.name.lower())
+        planned: ViewPlan | None
         try:
-            after, planned = database.view_relation(statement, relations)
+            if isinstance(statement, CreateView):
+                after, planned = database.view_relation(statement, relations)
+            else:
+                before, after, planned = _requeried(database, view, statement, relations)
         except Error as error:
             reason = f"It would not work any more: {error.headline}."
         else:
@@ -205,6 +219,21 @@ def _check_readers(database: Database, new: Relation) -> None:
             hint=f"DROP {view.kind} {view.name}, alter the stream, and create the view again, with its columns named.",
             sqlstate="2BP01",
         )
+
+
+def _requeried(
+    database: Database, view: Relation, statement: Statement, relations: Relations
+) -> tuple[ViewPlan, Relation, ViewPlan]:
+    """How a query that writes is planned now; what it writes, and how, once `relations` are what there is."""
+    known = database.queries.get(view.name)
+    assert known is not None
+    if isinstance(statement, CreateDerived):
+        derived = database.queries.derive(statement, relations)
+    else:
+        assert isinstance(statement, Insert)
+        target = relations.require(statement.name)
+        derived = database.queries.derive_insert(statement, view.name, target, relations)
+    return known.planned, derived.relation, derived.planned
 
 
 def _save(database: Database, stream: Relation, topic: Topic) -> None:

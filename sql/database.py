@@ -28,10 +28,12 @@ from .dialect import parse_script
 from .explain import unbounded
 from .late_rows import LateLog
 from .lower import Surroundings, lower
+from .outputs import PROGRESS
 from .plan_keys import key_of
 from .planner import ViewProperties
+from .queries import Queries
 from .relations import Relation, Relations, schema_of
-from .statements import CreateStream, CreateView
+from .statements import CreateDerived, CreateStream, CreateView, Insert
 from .system import system_relations
 from .turns import Turns
 from .twin import named_tables, table_name
@@ -59,6 +61,7 @@ class Database:
         self.plans: dict[str, ViewPlan] = {}
         self.view_ids: dict[str, int] = {}
         self.turns = Turns()
+        self.queries = Queries(self)
         self.default_partitions = default_partitions
         self._properties: dict[str, ViewProperties] = {}
         self._followed: dict[str, ReadableTopic] = {}  # of the streams
@@ -152,7 +155,7 @@ class Database:
         if replaced is not None:
             self.drop([replaced.name])
         self.folder.catalog.put(CatalogEntry(relation.name, relation.kind, statement.text, properties))
-        self._open_stream(relation, options, partitions, key)
+        self.open_stream(relation, options, partitions, key)
         return []
 
     def default_options(self, stream: Relation, headers: str | None) -> TopicOptions:
@@ -167,7 +170,8 @@ class Database:
         headers = next((column.name for column in statement.columns if column.metadata == "headers"), None)
         return topic_options(statement.options, self.default_options(relation, headers), statement.start)
 
-    def _open_stream(self, relation: Relation, options: TopicOptions, partitions: int, key: list[str]) -> None:
+    def open_stream(self, relation: Relation, options: TopicOptions, partitions: int, key: list[str]) -> None:
+        """Let SQL and the engine know a stream or a table, whose topic is made if it is not there."""
         topic: ReadableTopic
         if relation.name in self.log.topics:
             topic = self.log.topic(relation.name)
@@ -184,7 +188,7 @@ class Database:
         if relation.kind == "TABLE":
             plan = table_plan(relation)
             planned = ViewPlan(exp.select("*").from_(quote(relation.name)), relation.columns, plan, final=False)
-            self._keep(relation.name, 0, planned, self._lower(relation.name, planned, view_id=0))
+            self._keep(relation.name, 0, planned, self.lower(relation.name, planned, view_id=0))
 
     # -- views ----------------------------------------------------------------------------------------------------
 
@@ -197,7 +201,7 @@ class Database:
             raise ProgrammingError(f'"{replaced.name}" cannot read itself', position=statement.start)
         relation, planned = self.view_relation(statement)
         view_id = time.time_ns()
-        dataflow = None if planned is None else self._lower(relation.name, planned, view_id)
+        dataflow = None if planned is None else self.lower(relation.name, planned, view_id)
         entry = CatalogEntry(relation.name, relation.kind, statement.text, {"id": view_id})
         self.folder.catalog.replace(relation.name if replaced is None else replaced.name, entry)
         if replaced is not None:
@@ -212,15 +216,16 @@ class Database:
         self, statement: CreateView, relations: Relations | None = None
     ) -> tuple[Relation, ViewPlan | None]:
         """What a view is and, if it is materialized, its plan; over `relations`, or the present ones."""
-        return self._planning(self.relations if relations is None else relations).view(statement)
+        return self.planning(relations).view(statement)
 
     def plan(self, query: exp.Query, *, final: bool, lateness_us: int = 0) -> ViewPlan:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
-        return self._planning(self.relations).plan(query, final=final, lateness_us=lateness_us)
+        return self.planning().plan(query, final=final, lateness_us=lateness_us)
 
-    def _planning(self, relations: Relations) -> ViewPlanner:
+    def planning(self, relations: Relations | None = None) -> ViewPlanner:
+        """What plans continuous queries over `relations`, or the present ones."""
         stateless = frozenset(name for name, planned in self.plans.items() if p.stateless(planned.plan))
-        return ViewPlanner(relations, self._properties, stateless, self.binder)
+        return ViewPlanner(self.relations if relations is None else relations, self._properties, stateless, self.binder)
 
     def _keep(self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow) -> None:
         plan = planned.plan
@@ -234,16 +239,17 @@ class Database:
 
     def start_unnamed(self, name: str, planned: ViewPlan) -> None:
         """Let the engine keep the result of a subscription's own query under `name`, which no SQL can say."""
-        self.engine.add_view(name, self._lower(name, planned, view_id=0), schema_of(planned.columns))
+        self.engine.add_view(name, self.lower(name, planned, view_id=0), schema_of(planned.columns))
 
-    def _lower(self, name: str, planned: ViewPlan, view_id: int) -> Dataflow:
+    def lower(self, name: str, planned: ViewPlan, view_id: int, *, keeps: bool = True) -> Dataflow:
+        """The operators that run a plan for the view `name`, which keeps its result or only tells its changes."""
         kept = [relation.name for relation in self.relations if relation.kept]
         around = Surroundings(
             {view.lower(): self.streams_of(view) for view in kept},
             self.late.known(view_id),
             self.late.reporter(name, view_id),
         )
-        return lower(planned.plan, around)
+        return lower(planned.plan, around, keeps=keeps)
 
     def streams_of(self, name: str) -> frozenset[str]:
         """All streams that a materialized view depends on, through other views too."""
@@ -263,12 +269,12 @@ class Database:
     # -- dropping and reopening -----------------------------------------------------------------------------------
 
     def dependents(self, name: str) -> list[Relation]:
-        """The views whose query names `name`, directly."""
+        """What names `name` in its query, directly, or inserts into it."""
         return [
             relation
             for relation in self.relations
             if relation.query is not None
-            and any(table_name(t).lower() == name.lower() for t in named_tables(relation.query))
+            and any(_same(each, name) for each in (relation.target, *map(table_name, named_tables(relation.query))))
         ]
 
     def readers(self, name: str) -> list[Relation]:
@@ -288,6 +294,7 @@ class Database:
 
     def _forget(self, relation: Relation) -> None:
         name = relation.name.lower()
+        self.queries.forget(relation)
         if relation.kept:
             self.engine.drop_view(relation.name)
             del self.plans[name], self._properties[name], self.view_ids[name]
@@ -301,7 +308,7 @@ class Database:
     def _drop_orphans(self, folder: Folder) -> None:
         """Drop the topics of no stream or table: a DROP was committed, and the process died before the files went."""
         streams = {entry.name for entry in folder.catalog.entries.values() if entry.kind in ("STREAM", "TABLE")}
-        for name in [name for name in folder.topics if name not in streams and name != self.late.NAME]:
+        for name in [name for name in folder.topics if name not in {*streams, self.late.NAME, PROGRESS}]:
             folder.drop_topic(name)
 
     def _follow_catalog(self, entries: Mapping[str, CatalogEntry]) -> None:
@@ -341,16 +348,18 @@ class Database:
                 relation = declared_relation(self.binder, statement)
                 options = self._options(statement, relation)
                 partitions = int(entry.properties["partitions"])
-                self._open_stream(
+                self.open_stream(
                     replace(relation, partitions=partitions), options, partitions, list(entry.properties["key"])
                 )
+            elif isinstance(statement, CreateDerived | Insert):
+                self.queries.declare(entry, statement)
             else:
                 assert isinstance(statement, CreateView)
                 view, planned = self.view_relation(statement)
                 self.relations.add(view)
                 if planned is not None:
                     view_id = int(entry.properties["id"])
-                    self._keep(view.name, view_id, planned, self._lower(view.name, planned, view_id))
+                    self._keep(view.name, view_id, planned, self.lower(view.name, planned, view_id))
 
 
 def _in_force(entry: CatalogEntry, topic: ReadableTopic | None) -> CatalogEntry:

@@ -109,6 +109,11 @@ class LateLog:
             )
         self._folder.topic(self.NAME).append(batch, wait=False)
 
+    def settle(self) -> None:
+        """Returns when all late rows so far are durable."""
+        if self._folder is not None and self.NAME in self._folder.topics:
+            self._folder.topic(self.NAME).sync()
+
     def _whole_rows(self, stream: str, late: LateRows) -> pa.Table:
         """The late rows with all columns of their stream: the query that met them had read only what it needed."""
         topic = self._log.topic(stream)

@@ -46,10 +46,10 @@ class Surroundings:
     report_late: ReportLate
 
 
-def lower(plan: Plan, around: Surroundings) -> Dataflow:
-    """The dataflow that keeps the result of `plan`."""
+def lower(plan: Plan, around: Surroundings, *, keeps: bool = True) -> Dataflow:
+    """The dataflow that keeps the result of `plan`, or only tells how it changes."""
     nodes: list[Node] = []
-    _lower(plan, around, nodes, {}, root=True)
+    _lower(plan, around, nodes, {}, root=keeps)
     return Dataflow(nodes)
 
 

@@ -13,7 +13,8 @@ from ..storage.errors import DataError, ProgrammingError
 from .session import Outcome, Session
 from .statements import Insert
 from .types import connect, translate
-from .writing import append, conform, require_written, target_columns
+from .writing import append, conform, require_written
+from .writing_columns import target_columns
 
 
 def insert_many(session: Session, statement: Insert, rows: Sequence[Sequence[Any]]) -> Outcome:

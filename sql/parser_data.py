@@ -76,14 +76,15 @@ def insert(cursor: Cursor, place: dict[str, Any]) -> Insert:
     rows = Cursor(cursor.source, cursor.tokens[:end], cursor.index)
     query, emit = query_and_emit(rows)
     cursor.index = rows.index
-    if emit is not None:
-        hint = "Keep the result in a MATERIALIZED VIEW."
-        cursor.not_yet("INSERT ... EMIT is not supported yet", position=emit.position, hint=hint)
+    if emit is not None and emit.mode == "CHANGELOG":
+        cursor.not_yet("INSERT ... EMIT CHANGELOG is not supported", position=emit.position)
+    if emit is not None and (end is not None or conflict is not None):
+        cursor.wrong("what goes on inserting cannot meet a key", position=emit.position)
     if end is not None:
         if conflict is not None:
             cursor.wrong("OR REPLACE and ON CONFLICT say the same thing in two ways", position=conflict.position)
         conflict = on_conflict(cursor)
-    return Insert(name=name, columns=columns, query=query, conflict=conflict, position=position, **place)
+    return Insert(name=name, columns=columns, query=query, emit=emit, conflict=conflict, position=position, **place)
 
 
 def _refuse_returning(cursor: Cursor) -> None:

@@ -15,7 +15,7 @@ from .positions import position_of_token
 from .statements import Describe, Drop, Explain, ExplainMode, Reset, Select, Set, Show, Statement, Verify
 
 _SHOW = ("STREAMS", "TABLES", "VIEWS", "QUERIES", "PARTITIONS", "CREATE")
-_DROP = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW")
+_DROP = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY")
 _NOT_SUPPORTED: dict[str, str | None] = {  # statements that mean something, and what to do instead
     "ANALYZE": None,
     "ATTACH": "A folder is one database; open another with headrace.connect.",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple
 
 from sqlglot import exp
 
 from ..storage.errors import Position
 from .cursor import Cursor
 from .intervals import constant_us
+from .parser_emit import query_and_emit
 from .positions import position_of
-from .statements import ColumnDefinition, CreateStream, Watermark
+from .statements import ColumnDefinition, CreateDerived, CreateStream, Watermark
 
 _NOT_YET = {  # what may follow a column's type one day, and what to do until then
     "PRIMARY KEY": "A stream is append-only: PARTITIONED BY (column) spreads it, and CREATE TABLE has keys.",
@@ -24,39 +25,53 @@ _NOT_YET = {  # what may follow a column's type one day, and what to do until th
 }
 
 
-def create_stream(cursor: Cursor, *, or_replace: bool, place: dict[str, Any]) -> CreateStream:
+def create_stream(cursor: Cursor, *, or_replace: bool, place: dict[str, Any]) -> CreateStream | CreateDerived:
     """The rest of CREATE [OR REPLACE] STREAM."""
     if_not_exists = cursor.accept("IF NOT EXISTS")
+    given: dict[str, Any] = {"if_not_exists": if_not_exists, "or_replace": or_replace, **place}
     name = cursor.relation("the stream's name")
-    if cursor.word == "AS":
-        _refuse_as(cursor, name)
+    if not cursor.at_mark("(") and cursor.token is not None:
+        return create_derived(cursor, "stream", name, given)
     columns, watermark, _ = read_columns(cursor, "stream")
-    return CreateStream(
-        name=name,
-        columns=columns,
-        watermark=watermark,
-        if_not_exists=if_not_exists,
-        or_replace=or_replace,
-        **read_clauses(cursor, name, columns, "stream"),
-        **place,
-    )
+    clauses = read_clauses(cursor, columns, "stream")
+    if cursor.word == "AS":
+        cursor.wrong("the columns of CREATE STREAM ... AS follow from the query", hint="Leave them out.")
+    return CreateStream(name=name, columns=columns, watermark=watermark, **clauses, **given)
+
+
+def create_derived(
+    cursor: Cursor,
+    kind: Literal["stream", "table"],
+    name: str,
+    given: dict[str, Any],
+    primary_key: tuple[str, ...] | None = None,
+) -> CreateDerived:
+    """The clauses and the query of CREATE STREAM or TABLE ... AS."""
+    clauses = read_clauses(cursor, None, kind)
+    cursor.expect("AS")
+    query, emit = query_and_emit(cursor)
+    for parameter in query.find_all(exp.Placeholder, exp.Parameter):
+        detail = "It lives on after the call that gave them."
+        cursor.wrong(f"a {kind} cannot have parameters", detail=detail, position=position_of(parameter))
+    upper: Literal["STREAM", "TABLE"] = "STREAM" if kind == "stream" else "TABLE"
+    return CreateDerived(kind=upper, name=name, query=query, emit=emit, primary_key=primary_key, **clauses, **given)
 
 
 def read_clauses(
-    cursor: Cursor, name: str, columns: tuple[ColumnDefinition, ...], kind: Literal["stream", "table"]
+    cursor: Cursor, columns: tuple[ColumnDefinition, ...] | None, kind: Literal["stream", "table"]
 ) -> dict[str, Any]:
-    """The clauses after the columns, as fields of CreateStream with their values."""
+    """The clauses after the columns and before AS, as fields of CreateStream with their values."""
     clauses: dict[str, Any] = {}
-    while cursor.token is not None:
+    while cursor.token is not None and cursor.word != "AS":
         position = cursor.position
-        clause, value = _clause(cursor, name, columns, kind)
+        clause, value = _clause(cursor, columns, kind)
         if clause in clauses:
             cursor.wrong("this clause is given twice", position=position)
         clauses[clause] = value
     return clauses
 
 
-def _clause(cursor: Cursor, name: str, columns: tuple[ColumnDefinition, ...], kind: str) -> tuple[str, Any]:
+def _clause(cursor: Cursor, columns: tuple[ColumnDefinition, ...] | None, kind: str) -> tuple[str, Any]:
     if kind == "stream" and (cursor.accept("PARTITIONED BY") or cursor.accept("PARTITION BY")):
         return "partition_by", _partition_by(cursor, columns)
     if cursor.accept("INTO"):
@@ -65,14 +80,7 @@ def _clause(cursor: Cursor, name: str, columns: tuple[ColumnDefinition, ...], ki
         return "options", cursor.options(bare=False)
     if kind == "table":
         cursor.unexpected("After the columns come INTO n PARTITIONS and WITH (...).")
-    if cursor.word == "AS":
-        _refuse_as(cursor, name)
     return cursor.unexpected("After the columns come PARTITIONED BY (...), INTO n PARTITIONS and WITH (...).")
-
-
-def _refuse_as(cursor: Cursor, name: str) -> NoReturn:
-    hint = f"Keep the result up to date with CREATE MATERIALIZED VIEW {name} AS ..."
-    cursor.not_yet("CREATE STREAM ... AS is not supported yet", hint=hint)
 
 
 def read_columns(
@@ -234,8 +242,10 @@ def _watermark(cursor: Cursor, position: Position) -> Watermark:
     return Watermark(column, delay_us, at)
 
 
-def _partition_by(cursor: Cursor, columns: tuple[ColumnDefinition, ...]) -> tuple[str, ...]:
+def _partition_by(cursor: Cursor, columns: tuple[ColumnDefinition, ...] | None) -> tuple[str, ...]:
     start = cursor.index
+    if columns is None:  # the query has them
+        return cursor.names("a column")
     known = {column.name.lower(): column.name for column in columns}
     names = cursor.names("a column")
     for number, name in enumerate(names):

@@ -8,26 +8,30 @@ from sqlglot import exp
 
 from .cursor import Cursor
 from .lexer import words
-from .parser_streams import read_clauses, read_columns
+from .parser_streams import create_derived, read_clauses, read_columns
 from .positions import position_of, position_of_token
-from .statements import Assignment, Conflict, CreateTable, DeleteRows, Update
+from .statements import Assignment, Conflict, CreateDerived, CreateTable, DeleteRows, Update
 
 
-def create_table(cursor: Cursor, *, or_replace: bool, place: dict[str, Any]) -> CreateTable:
+def create_table(cursor: Cursor, *, or_replace: bool, place: dict[str, Any]) -> CreateTable | CreateDerived:
     """The rest of CREATE [OR REPLACE] TABLE."""
     if_not_exists = cursor.accept("IF NOT EXISTS")
+    given: dict[str, Any] = {"if_not_exists": if_not_exists, "or_replace": or_replace, **place}
     name = cursor.relation("the table's name")
+    if not cursor.at_mark("(") and cursor.token is not None:
+        return create_derived(cursor, "table", name, given)
+    start = cursor.index
+    if cursor.accept_mark("(") and cursor.accept("PRIMARY KEY") and cursor.at_mark("("):
+        key = cursor.names("a column")
+        if cursor.accept_mark(")"):
+            return create_derived(cursor, "table", name, given, key)
+    cursor.index = start
     columns, watermark, key = read_columns(cursor, "table")
-    return CreateTable(
-        name=name,
-        columns=columns,
-        watermark=watermark,
-        primary_key=key,
-        if_not_exists=if_not_exists,
-        or_replace=or_replace,
-        **read_clauses(cursor, name, columns, "table"),
-        **place,
-    )
+    clauses = read_clauses(cursor, columns, "table")
+    if cursor.word == "AS":
+        hint = f"Only the key may be said: CREATE TABLE {name} (PRIMARY KEY (column)) AS ..."
+        cursor.wrong("the columns of CREATE TABLE ... AS follow from the query", hint=hint)
+    return CreateTable(name=name, columns=columns, watermark=watermark, primary_key=key, **clauses, **given)
 
 
 def update(cursor: Cursor, place: dict[str, Any]) -> Update:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from sqlglot import exp
 
@@ -249,6 +249,20 @@ def walk(plan: Plan) -> Iterator[Plan]:
     for below in inputs_of(plan):
         yield from walk(below)
     yield plan
+
+
+def over_logs(plan: Plan, views: Mapping[str, Plan]) -> Plan:
+    """The same, with the plan of each materialized view and table (by name, lower case) in the place of its changes."""
+    if isinstance(plan, ViewScan):
+        return over_logs(views[plan.view.lower()], views)
+    changed: dict[str, Any] = {}
+    for part in fields(plan):
+        value = getattr(plan, part.name)
+        if isinstance(value, Plan):
+            changed[part.name] = over_logs(value, views)
+        elif isinstance(value, tuple) and value and all(isinstance(one, Plan) for one in value):
+            changed[part.name] = tuple(over_logs(one, views) for one in value)
+    return replace(plan, **changed) if changed else plan
 
 
 def stateless(plan: Plan) -> bool:

@@ -12,7 +12,7 @@ from sqlglot import exp
 
 from ..storage.errors import Position, ProgrammingError
 
-Kind = Literal["STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "SYSTEM"]
+Kind = Literal["STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY", "SYSTEM"]
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ def schema_of(columns: Iterable[Column]) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Relation:
-    """One named relation. `query` is set for views, `event_time` and `delay_us` for streams with a WATERMARK.
+    """One named relation. `query` is set where rows follow from one, `event_time` and `delay_us` with a WATERMARK.
 
-    `key` has the columns of a table's PRIMARY KEY.
+    `key` has the columns of a table's PRIMARY KEY. A QUERY inserts into `target`, and has no rows of its own.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Relation:
     defaults: Mapping[str, exp.Expr] = field(default_factory=dict)
     partitions: int = 1
     key: tuple[str, ...] = ()
+    target: str = ""
 
     @property
     def logged(self) -> bool:

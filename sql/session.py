@@ -23,6 +23,7 @@ from .show import show
 from .statements import (
     AlterStream,
     Copy,
+    CreateDerived,
     CreateStream,
     CreateTable,
     CreateView,
@@ -30,6 +31,7 @@ from .statements import (
     DeleteRows,
     Describe,
     Drop,
+    Emit,
     Explain,
     Insert,
     Reset,
@@ -45,7 +47,7 @@ from .subscribing import Live, bare_name, subscribe
 from .twin import expand_views, twin
 from .verify import verify
 from .view_plan import ViewPlan
-from .writing import copy, insert
+from .writing import copy, insert, require_stream, require_written
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,14 @@ class Session:
                 return self._subscribe(
                     statement.query, snapshot=statement.snapshot, weights=statement.changelog, final=False
                 )
+            case Insert(emit=Emit()):
+                if parameters:
+                    raise ProgrammingError("a query that goes on cannot have parameters", position=statement.start)
+                with self.database.lock:
+                    target = require_stream(self.database, statement.name, statement.position)
+                    if target.query is not None:
+                        target = require_written(self.database, statement.name, statement.position)
+                    return Outcome("CREATE QUERY", notices=self.database.queries.insert(statement, target))
             case Insert():
                 count, appended = insert(self.database, statement, parameters, self._ends())
                 self.wrote(statement.name, appended)
@@ -116,6 +126,8 @@ class Session:
             case CreateStream():
                 kind = "TABLE" if isinstance(statement, CreateTable) else "STREAM"
                 return self._create(statement, lambda old: self.database.create_stream(statement, old), kind)
+            case CreateDerived():
+                return self._create(statement, lambda old: self.database.queries.create(statement, old), statement.kind)
             case CreateView():
                 kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
                 return self._create(statement, lambda old: self._create_view(statement, old), kind)
@@ -167,7 +179,10 @@ class Session:
     # -- statements -----------------------------------------------------------------------------------------------
 
     def _create(
-        self, statement: CreateStream | CreateView, create: Callable[[Relation | None], list[str]], kind: str
+        self,
+        statement: CreateStream | CreateDerived | CreateView,
+        create: Callable[[Relation | None], list[str]],
+        kind: str,
     ) -> Outcome:
         with self.database.lock:
             existing = self.database.relations.get(statement.name)
@@ -242,13 +257,18 @@ class Session:
         final = False
         if isinstance(inner, CreateView):
             final = inner.emit is not None and inner.emit.mode == "FINAL"
-        if not isinstance(inner, CreateView | Select | Subscribe):
-            raise NotSupportedError(
-                "EXPLAIN takes a query, a view's name or CREATE MATERIALIZED VIEW", position=inner.start
-            )
+        if not isinstance(inner, CreateView | CreateDerived | Select | Subscribe):
+            raise NotSupportedError("EXPLAIN takes a query, a name or CREATE ... AS", position=inner.start)
         query = inner.query
         name = bare_name(query)
         relation = None if name is None else self.database.relations.get(name)
+        derived = None if relation is None else self.database.queries.get(relation.name)
+        if isinstance(inner, CreateDerived):
+            derived = self.database.queries.derive(inner)
+        if derived is not None and statement.mode in ("PLAN", "STATE"):
+            target = derived.writes
+            lines = [f"write to {target.kind.lower()} {target.name}", "    state: none; its progress is on disk"]
+            return [*lines, *(f"  {line}" for line in explain(derived.planned.plan))]
         if relation is not None and relation.query is not None:
             query = relation.query
             planned = self.database.plans.get(relation.name.lower())
@@ -275,15 +295,19 @@ class Session:
     def _verify(self, statement: Verify) -> Outcome:
         if statement.name is not None:
             relation = self.database.relations.require(statement.name, statement.start)
-            if not relation.kept:
+            if not (relation.kept or self.database.queries.get(relation.name)) or relation.kind == "QUERY":
                 raise ProgrammingError(
-                    f'"{relation.name}" is not a materialized view or a table',
+                    f'"{relation.name}" is not a materialized view, a table or a derived stream',
                     detail="Only what is kept can differ from its query.",
                     position=statement.start,
                 )
             names = [relation.name]
         else:
-            names = [relation.name for relation in self.database.relations if relation.kept]
+            names = [
+                relation.name
+                for relation in self.database.relations
+                if relation.kept or (relation.kind == "STREAM" and self.database.queries.get(relation.name))
+            ]
         verdicts = [verify(self.database, name, self._ends()) for name in names]
         table = pa.table(
             {

@@ -127,6 +127,10 @@ def _queries(database: Database) -> Rows:
             runs = "recompute" if any(isinstance(node, p.Recompute) for node in p.walk(planned.plan)) else "incremental"
             reason = getattr(error, "detail", None) if error is not None else None
             rows.append((relation.name, "stopped" if error is not None else "running", runs, reason))
+    for name, planned, error in database.queries.status():
+        runs = "recompute" if any(isinstance(node, p.Recompute) for node in p.walk(planned.plan)) else "incremental"
+        status = "elsewhere" if database.read_only else "stopped" if error is not None else "running"
+        rows.append((name, status, runs, getattr(error, "detail", None)))
     return _table([("view", "VARCHAR"), ("status", "VARCHAR"), ("runs", "VARCHAR"), ("reason", "VARCHAR")], rows)
 
 

@@ -76,6 +76,22 @@ class CreateTable(CreateStream):
     primary_key: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class CreateDerived(Statement):
+    """CREATE STREAM or TABLE ... AS: `kind` says which. A table's `primary_key` is None where the query decides."""
+
+    kind: Literal["STREAM", "TABLE"]
+    name: str
+    query: exp.Query
+    emit: Emit | None = None
+    primary_key: tuple[str, ...] | None = None
+    partition_by: tuple[str, ...] = ()
+    partitions: int | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+    if_not_exists: bool = False
+    or_replace: bool = False
+
+
 @dataclass(frozen=True)
 class AddColumn:
     """ADD COLUMN."""
@@ -188,11 +204,15 @@ class Conflict:
 
 @dataclass(frozen=True, kw_only=True)
 class Insert(Statement):
-    """INSERT INTO. VALUES arrives as SELECT * FROM (VALUES ...); `columns` is empty when none were named."""
+    """INSERT INTO. VALUES arrives as SELECT * FROM (VALUES ...); `columns` is empty when none were named.
+
+    With `emit` it goes on inserting.
+    """
 
     name: str
     columns: tuple[str, ...]
     query: exp.Query
+    emit: Emit | None = None
     conflict: Conflict | None = None
     position: Position = field(compare=False)
 
@@ -265,7 +285,7 @@ class Describe(Statement):
 
 @dataclass(frozen=True, kw_only=True)
 class Drop(Statement):
-    """DROP `kind` name; `kind` is STREAM, TABLE, VIEW or MATERIALIZED VIEW."""
+    """DROP `kind` name; `kind` is STREAM, TABLE, VIEW, MATERIALIZED VIEW or QUERY."""
 
     kind: str
     name: str

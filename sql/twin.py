@@ -87,6 +87,12 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
     name_event_times(query, relations)
     for table in named_tables(query):
         relation = relations.require(table_name(table), position_of(table) or position_of(table.this))
+        if relation.kind == "QUERY":
+            raise ProgrammingError(
+                f'"{relation.name}" is a query that inserts into "{relation.target}"',
+                hint=f"Read {relation.target}.",
+                position=position_of(table) or position_of(table.this),
+            )
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
         replacement: exp.Expr
         if relation.kind == "VIEW" or relation.name.lower() in stateless:

@@ -13,9 +13,11 @@ from ..engine.operator import NO_WATERMARK
 from ..engine.runtime import Reading
 from ..storage.last_rows import WEIGHT_COLUMN
 from ..storage.schema import OFFSET_COLUMN
+from . import plan as p
 from .database import Database
 from .declaration import log_schema
 from .dialect import twin_sql
+from .plan_keys import key_of
 from .reading import narrowed, register, relation_rows, relations_of
 from .relations import Column, Relation
 from .temporal import at_clock
@@ -48,21 +50,22 @@ class Verdict:
 
 
 def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verdict:
-    """Compare the materialized view or table `name` with its twin, both over what the log held at one epoch.
+    """Compare the view, table or derived stream `name` with its twin, both over what the log held at one epoch.
 
     Rows that came too late are left out of the twin's windows just as they were of the view's. A view that the query
     itself reads is taken as it stands: it has a verdict of its own.
     """
-    planned = database.plans[name.lower()]
     view = database.relations.require(name)
-    if view.kind == "TABLE":
+    derived = database.queries.get(name)
+    if view.kind == "TABLE" and (derived is None or view.key != (key_of(derived.planned.plan) or ())):
         return _verify_table(database, view, ends)
+    planned = database.plans[name.lower()] if derived is None else derived.planned
     used = relations_of(database, planned.query)
-    views = [view.name, *(relation.name for relation in used if relation.kept)]
-    streams = [relation.name for relation in used if relation.kind == "STREAM"]
-    database.engine.wait(ends, views)
-    reading = database.engine.read(views, streams)
-    known = database.late.known(database.view_ids[name.lower()])
+    kept = [relation.name for relation in (view, *used) if relation.kept]
+    streams = [relation.name for relation in (view, *used) if relation.kind == "STREAM"]
+    database.engine.wait(ends, kept)
+    reading = database.engine.read(kept, streams)
+    known = database.late.known(database.view_ids[name.lower()] if derived is None else derived.query_id)
     connection = connect(threads=None)
     try:
         late: set[str] = set()
@@ -77,9 +80,11 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
             f"SELECT * FROM ({twin_sql(twin(at_clock(planned.query, reading.clock), late=late, closed=closed))})"
         ).to_arrow_table()
         expected = expected.rename_columns([column.name for column in view.columns]).cast(view.schema)
-        actual = reading.views[view.name]
+        actual = relation_rows(database, view, reading, None)
         missing, surplus = compare(connection, view.columns, expected, actual)
-        trimmed = any(_trimmed(database, stream) for stream in database.streams_of(name))
+        below = {node.stream for node in p.walk(planned.plan) if isinstance(node, p.Scan)}
+        read = database.streams_of(name) if derived is None else {view.name, *below} - set(kept)
+        trimmed = any(_trimmed(database, stream) for stream in read)
         return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus, trimmed)
     finally:
         connection.close()

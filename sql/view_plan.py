@@ -19,7 +19,7 @@ from .planner import Planner, ViewProperties
 from .relations import Column, Relation, Relations
 from .sets import unwrap_limits
 from .settled_aggregates import settle_aggregates
-from .statements import CreateView
+from .statements import CreateView, Statement
 from .system import refuse_system
 from .temporal import without_clocks
 from .ties import settle_windows
@@ -78,7 +78,7 @@ class ViewPlanner:
             columns = _named(
                 bind(twin(query), self.relations, self.binder, statement.query), statement.columns, statement
             )
-        _refuse_duplicates(columns, statement)
+        refuse_duplicates(columns, statement)
         kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
         return Relation(statement.name, kind, columns, statement.text, statement.query), planned  # type: ignore[arg-type]
 
@@ -168,7 +168,8 @@ def _named(columns: tuple[Column, ...], names: tuple[str, ...], statement: Creat
     return tuple(replace(column, name=name) for column, name in zip(columns, names, strict=True))
 
 
-def _refuse_duplicates(columns: tuple[Column, ...], statement: CreateView) -> None:
+def refuse_duplicates(columns: tuple[Column, ...], statement: Statement) -> None:
+    """Raises: ProgrammingError for two columns of one name."""
     seen: set[str] = set()
     for column in columns:
         if column.name.lower() in seen:

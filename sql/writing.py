@@ -24,6 +24,7 @@ from .statements import Conflict, Copy, Insert
 from .tables import check_conflict, insert_rows
 from .twin import twin
 from .types import connect, quote, translate
+from .writing_columns import target_columns
 
 Ends = dict[str, list[int]]
 
@@ -37,9 +38,9 @@ def require_stream(database: Database, name: str, position: Position | None, act
 
 
 def require_written(database: Database, name: str, position: Position | None) -> Relation:
-    """The stream or table of that name, to write to; views are none."""
+    """The stream or table of that name, to write to; views are none, and none whose rows follow from a query."""
     relation = database.relations.require(name, position)
-    if not relation.logged:
+    if not relation.logged or relation.query is not None:
         raise _not_ours(relation, "write to", position)
     return relation
 
@@ -55,12 +56,15 @@ def require_table(database: Database, name: str, position: Position | None, word
             hint="INSERT newer rows, or keep such rows in a table." if word == "UPDATE" else before,
             position=position,
         )
-    if relation.kind != "TABLE":
+    if relation.kind != "TABLE" or relation.query is not None:
         raise _not_ours(relation, "write to", position)
     return relation
 
 
 def _not_ours(relation: Relation, act: str, position: Position | None) -> ProgrammingError:
+    if relation.query is not None:
+        detail = f"It is a {relation.kind.lower()}: its rows follow from a query."
+        return ProgrammingError(f'cannot {act} "{relation.name}"', detail=detail, hint=_INSTEAD[act], position=position)
     details = {
         "SYSTEM": "It is ours: its rows say how the database is.",
         "TABLE": "It is a table: its log says which rows changed, and a key decides which row is meant.",
@@ -68,8 +72,8 @@ def _not_ours(relation: Relation, act: str, position: Position | None) -> Progra
     hints = {"SYSTEM": None, "TABLE": _INSTEAD_OF_TABLE[act]}
     return ProgrammingError(
         f'cannot {act} "{relation.name}"',
-        detail=details.get(relation.kind, f"It is a {relation.kind.lower()}: its rows follow from a query."),
-        hint=hints.get(relation.kind, _INSTEAD[act]),
+        detail=details.get(relation.kind),
+        hint=hints.get(relation.kind),
         position=position,
     )
 
@@ -289,24 +293,3 @@ def _read_arrow(path: Path) -> pa.Table:
                 return pa.ipc.open_stream(source).read_all()
     except pa.ArrowException as error:
         raise DataError(f'could not read "{path}" as Arrow', detail=f"{error}.") from None
-
-
-def target_columns(target: Relation, columns: Sequence[str], position: Position | None) -> list[str]:
-    """The named columns of a stream as it spells them; all where none are named."""
-    names: list[str] = []
-    for name in columns or [column.name for column in target.columns]:
-        column = target.column(name)
-        if column is None:
-            close = difflib.get_close_matches(name.lower(), [c.name.lower() for c in target.columns], n=1)
-            raise ProgrammingError(
-                f'{target.kind.lower()} "{target.name}" has no column "{name}"',
-                hint=f'Did you mean "{close[0]}"?'
-                if close
-                else f"Its columns are {', '.join(c.name for c in target.columns)}.",
-                position=position,
-                sqlstate="42703",
-            )
-        if column.name in names:
-            raise ProgrammingError(f'column "{column.name}" is named twice', position=position, sqlstate="42701")
-        names.append(column.name)
-    return names

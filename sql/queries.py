@@ -1,0 +1,136 @@
+"""The continuous queries of a database that write: how they are created, found again after a restart, and dropped."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..storage.catalog import CatalogEntry
+from ..storage.errors import ProgrammingError
+from .declaration import refuse_cleaning, spelled, topic_options
+from .derived import Derived, derive, insert_derived, refuse_cycle
+from .explain import unbounded
+from .outputs import TopicOutput, written_progress
+from .plan import Plan
+from .relations import Relation, Relations
+from .statements import CreateDerived, Insert
+from .twin import named_tables, table_name
+from .view_plan import ViewPlan
+
+if TYPE_CHECKING:
+    from .database import Database
+
+
+class Queries:
+    """All that write a stream or a table of the database, by name in lower case."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._running: dict[str, Derived] = {}
+
+    def get(self, name: str) -> Derived | None:
+        """The query of that name, or that writes the derived stream or table of that name."""
+        return self._running.get(name.lower())
+
+    def create(self, statement: CreateDerived, replaced: Relation | None) -> list[str]:
+        """A stream or a table whose rows are those of a query from now on, and of the rows there are; notices."""
+        database = self._database
+        if replaced is not None and any(
+            table_name(table).lower() == replaced.name.lower() for table in named_tables(statement.query)
+        ):
+            raise ProgrammingError(f'"{replaced.name}" cannot read itself', position=statement.start)
+        derived = self.derive(statement)
+        relation = derived.relation
+        options = topic_options(statement.options, database.default_options(relation, None), statement.start)
+        if relation.kind == "TABLE":
+            refuse_cleaning(statement.options, statement.start)
+        spread = relation.kind == "STREAM" or bool(relation.key)
+        partitions = (statement.partitions or database.default_partitions) if spread else 1
+        key = [*relation.key, *(spelled(relation, name) for name in statement.partition_by)]
+        query_id = time.time_ns()
+        properties = {"partitions": partitions, "key": key, "id": query_id}
+        if replaced is not None:
+            database.drop([replaced.name])
+        database.folder.catalog.put(CatalogEntry(relation.name, relation.kind, statement.text, properties))
+        database.open_stream(replace(relation, partitions=partitions), options, partitions, key)
+        self._start(derived, query_id)
+        return [f"state grows without bound: {note}" for note in unbounded(derived.planned.plan)]
+
+    def insert(self, statement: Insert, target: Relation) -> list[str]:
+        """A query that goes on inserting into a stream; a notice says what it is called."""
+        database = self._database
+        names = (f"insert_into_{target.name}_{number}" for number in itertools.count(1))
+        name = next(name for name in names if database.relations.get(name) is None)
+        derived = self.derive_insert(statement, name, target)
+        query_id = time.time_ns()
+        database.folder.catalog.put(CatalogEntry(name, "QUERY", statement.text, {"id": query_id}))
+        database.relations.add(derived.relation)
+        self._start(derived, query_id)
+        notes = [f"state grows without bound: {note}" for note in unbounded(derived.planned.plan)]
+        return [f'query "{name}" goes on inserting; DROP QUERY {name} ends it', *notes]
+
+    def derive(self, statement: CreateDerived, relations: Relations | None = None) -> Derived:
+        """What CREATE ... AS means over `relations`, or the present ones."""
+        return derive(self._database.planning(relations), statement, self._plans())
+
+    def derive_insert(
+        self, statement: Insert, name: str, target: Relation, relations: Relations | None = None
+    ) -> Derived:
+        """What the query called `name` means that goes on inserting."""
+        derived = insert_derived(self._database.planning(relations), statement, name, target, self._plans())
+        refuse_cycle(derived, self._writers(), statement.position)
+        return derived
+
+    def declare(self, entry: CatalogEntry, statement: CreateDerived | Insert) -> None:
+        """Take up what the catalog holds; the query goes on where it was, if this process may write."""
+        database, properties = self._database, entry.properties
+        if isinstance(statement, Insert):
+            target = database.relations.require(statement.name)
+            derived = self.derive_insert(statement, entry.name, target)
+            database.relations.add(derived.relation)
+        else:
+            derived = self.derive(statement)
+            options = topic_options(statement.options, database.default_options(derived.relation, None), None)
+            relation = replace(derived.relation, partitions=int(properties["partitions"]))
+            database.open_stream(relation, options, relation.partitions, list(properties["key"]))
+        self._start(derived, int(properties["id"]))
+
+    def forget(self, relation: Relation) -> None:
+        """The query of that name writes no more."""
+        if self._running.pop(relation.name.lower(), None) is not None and not self._database.read_only:
+            self._database.engine.drop_view(engine_name(relation.name))
+
+    def status(self) -> list[tuple[str, ViewPlan, Exception | None]]:
+        """Each query's name and plan, and why it has stopped if it has."""
+        errors = self._database.engine.errors()
+        return [
+            (derived.relation.name, derived.planned, errors.get(engine_name(derived.relation.name)))
+            for derived in self._running.values()
+        ]
+
+    def _start(self, derived: Derived, query_id: int) -> None:
+        database, name = self._database, derived.relation.name
+        self._running[name.lower()] = replace(derived, query_id=query_id)
+        if database.read_only:
+            return  # whoever owns the folder runs it
+        done = written_progress(database.log).get(query_id)
+        output = TopicOutput(database.folder, derived.writes, query_id, done, database.late.settle)
+        dataflow = database.lower(engine_name(name), derived.planned, query_id, keeps=False)
+        database.engine.add_view(engine_name(name), dataflow, derived.writes.schema, output)
+
+    def _plans(self) -> Mapping[str, Plan]:
+        return {name: planned.plan for name, planned in self._database.plans.items()}
+
+    def _writers(self) -> dict[str, list[ViewPlan]]:
+        found: dict[str, list[Any]] = {}
+        for derived in self._running.values():
+            found.setdefault(derived.writes.name, []).append(derived.planned)
+        return found
+
+
+def engine_name(name: str) -> str:
+    """What the engine calls the query that writes: a table of that name is there by itself."""
+    return f"{name} (query)"
