@@ -98,6 +98,15 @@ class Groups:
         slots, _ = self.index.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self.index.schema))
         return slots
 
+    def stand(self, keys: Sequence[pa.Array], rows: int) -> Slots:
+        """The slots of groups that have no rows now and yet are there from now on: of a row that no aggregate sees."""
+        slots = self.find(keys, rows)
+        self._reserve()
+        self._rows.values[slots] += 1
+        for input in self._inputs:
+            input.overlook(slots, self.slots)
+        return slots
+
     def update(self, slots: Slots, intake: Rows | Partials) -> None:
         """Take in a row, or a partial group, for each of `slots`."""
         self._reserve()

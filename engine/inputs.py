@@ -140,6 +140,11 @@ class Input:
         for name, accumulator in self._accumulators.items():
             accumulator.absorb(slots, other._accumulators[name], sources, self._counts(rows))
 
+    def overlook(self, slots: Slots, size: int) -> None:
+        """Count a row for each of `slots`, all below `size`, that is not looked at."""
+        if self._different is None:
+            self._exclude(slots, np.ones(len(slots), np.bool_), None, size)
+
     def _taken(self, columns: Mapping[str, pa.Array]) -> Mask | None:
         """The rows looked at; None for all of them."""
         taken: Mask | None = None

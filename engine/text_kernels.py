@@ -50,3 +50,20 @@ def split_part(separator: str, index: int) -> Kernel:
         )
 
     return run
+
+
+def position(pattern: str) -> Kernel:
+    """Where `pattern` begins, counted from 1, and 0 where it does not, over texts of ASCII alone."""
+    find, plus, is_ascii = (
+        arrow("find_substring", pc.MatchSubstringOptions(pattern)),
+        arrow("add"),
+        arrow("string_is_ascii"),
+    )
+
+    def run(arguments: list[Datum]) -> Datum:
+        texts = as_array(arguments[0], 1)
+        if pc.all(is_ascii([texts])).as_py() is False:
+            raise Refused
+        return plus([find(arguments).cast(pa.int64()), pa.scalar(1, pa.int64())])
+
+    return run

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
+import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
@@ -14,6 +15,7 @@ from . import plan as p
 from .aggregate_functions import aggregate_call
 from .blocks import Scope, Unplannable, has_aggregate, is_aggregate
 from .dialect import twin_sql
+from .grouping_sets import distinct_keys, grouping_sets, spell_groupings
 from .lateness import when_closed, with_late
 from .plan import Plan
 from .relations import Column
@@ -23,7 +25,8 @@ from .window_checks import WINDOW_COLUMNS
 def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness: int) -> Plan:
     """The plan of an aggregating block whose aliases are substituted; Unplannable without an operator."""
     group = select.args.get("group")
-    keys = [scope.resolve(key) for key in (group.expressions if group is not None else ())]
+    sets = [tuple(scope.resolve(key) for key in chosen) for chosen in grouping_sets(group.expressions if group else ())]
+    keys, chosen = distinct_keys(sets)
     if any(has_aggregate(key) for key in keys):
         raise Unplannable("aggregate in GROUP BY")
     items = scope.items(select.expressions)
@@ -39,6 +42,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
     if (
         assign is not None
         and windowed
+        and all(key in plain or place in frozenset.intersection(*chosen) for place, key in enumerate(keys))
         and not any(c.name in WINDOW_COLUMNS for part in inputs for c in part.find_all(exp.Column))
     ):
         source = Scope(assign.input, scope.alias, scope.binder)
@@ -57,15 +61,23 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
             calls[twin_sql(call)] = aggregate_call(call, column, before, source)
             call_columns.append(column)
     below = before.plan(where.this if where is not None else None, None if assign is None else assign.time)
-    key_columns = [next(c for c in below.columns if c.name == name) for name in dict.fromkeys(key_names)]
+    closes = assign is not None and assign.time in p.time_columns(assign.input)
+    if assign is not None and closes:
+        below = with_late(below, lateness, assign.window)
+    number = None
+    if len(sets) > 1:
+        places = [keys.index(key) for key in plain]
+        below = _expanded(below, key_names, [frozenset(map(places.index, some & set(places))) for some in chosen])
+        *key_names, number = [column.name for column in below.columns[-len(plain) - 1 :]]
+    key_columns = [
+        next(c for c in below.columns if c.name == name)
+        for name in dict.fromkeys([*key_names, *(() if number is None else (number,))])
+    ]
 
     result: Plan
     if assign is not None:
         bounds = [c for c in assign.columns if c.name in windowed and c in assign.columns[-3:]]
         columns = (*bounds, *key_columns, *call_columns)
-        closes = assign.time in p.time_columns(assign.input)
-        if closes:
-            below = with_late(below, lateness, assign.window)
         windows = p.WindowAggregate(
             below,
             assign.window,
@@ -78,7 +90,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
         )
         late_end = min(p.closing(windows), default=None) if final and closes and lateness else None
         result = windows if late_end is None else when_closed(windows, late_end)
-    elif given := _given(with_late(below, lateness), key_columns):
+    elif number is None and (given := _given(with_late(below, lateness), key_columns)):
         below, time, before_end = given
         columns = (*key_columns, *call_columns)
         names = tuple(c.name for c in key_columns)
@@ -95,14 +107,33 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
         )
     else:
         columns = (*key_columns, *call_columns)
-        result = p.Aggregate(below, tuple(c.name for c in key_columns), tuple(calls.values()), columns)
+        standing = tuple(place for place, some in enumerate(chosen) if not some) if number is not None else ()
+        result = p.Aggregate(below, tuple(c.name for c in key_columns), tuple(calls.values()), columns, standing)
     after = {twin_sql(key): name for key, name in zip(plain, key_names, strict=True)}
     after.update({f'"{name}"': name for name in windowed})
     after.update({text: call.name for text, call in calls.items()})
+    if number is not None:
+        after[twin_sql(exp.column(exp.to_identifier(number, quoted=True)))] = number
     finished = Scope(result, "", scope.binder)
-    return finished.map(
-        [finish(item, after) for item in items], None if condition is None else finish(condition, after)
-    )
+    items = [finish(spell_groupings(item, keys, chosen, number), after) for item in items]
+    if condition is not None:
+        condition = finish(spell_groupings(condition, keys, chosen, number), after)
+    return finished.map(items, condition)
+
+
+def _expanded(below: Plan, key_names: list[str], sets: list[frozenset[int]]) -> Plan:
+    """`below` once per grouping set, with a column for each key and for the set's number after its own."""
+    columns = list(below.columns)
+    for name in (*key_names, None):
+        column = Column("set", "INTEGER", pa.int32()) if name is None else _named(below, name)
+        taken = {known.name.lower() for known in columns}
+        named = "_set" if name is None else f"_group_{name}"
+        columns.append(replace(column, name=next(n for n in _spellings(named) if n.lower() not in taken)))
+    return p.Expand(below, tuple(key_names), tuple(sets), tuple(columns))
+
+
+def _named(plan: Plan, name: str) -> Column:
+    return next(column for column in plan.columns if column.name == name)
 
 
 class Before:

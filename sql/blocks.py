@@ -189,8 +189,6 @@ def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
     select.set("expressions", items)
     group = select.args.get("group")
     if group is not None:
-        if group.find(exp.Rollup, exp.Cube, exp.GroupingSets) or group.args.get("totals"):
-            raise Unplannable("GROUPING SETS")
         if group.args.get("all"):
             keys = [item.unalias().copy() for item in items if not has_aggregate(item)]
         else:
@@ -204,6 +202,10 @@ def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
 
 
 def _ordinal(key: exp.Expr, items: Sequence[exp.Expr]) -> exp.Expr:
+    if isinstance(key, exp.Rollup | exp.Cube | exp.GroupingSets | exp.Tuple):
+        key = key.copy()
+        key.set("expressions", [_ordinal(part, items) for part in key.expressions])
+        return key
     if isinstance(key, exp.Literal) and key.is_int and 1 <= int(key.name) <= len(items):
         return items[int(key.name) - 1].unalias().copy()
     return key

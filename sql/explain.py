@@ -121,6 +121,9 @@ def _describe(plan: Plan) -> tuple[str, str]:
             what = f"window_aggregate: {_panes(plan)}, {_grouped(plan.keys, plan.calls)}"
             mode = " [final: each window once, when it closes]" if plan.final else " [changes]"
             return what + mode, f"one row per open window and group{_rows_kept(plan)}, {_bound(plan, 'the window')}"
+        case p.Expand():
+            made = ("(" + ", ".join(plan.keys[place] for place in sorted(chosen)) + ")" for chosen in plan.sets)
+            return f"expand: each row for the grouping sets {', '.join(made)}", "none"
         case p.Aggregate():
             fast = "append-only input" if p.append_only(plan.input) else "retracting input"
             if not plan.keys:

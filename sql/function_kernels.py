@@ -5,6 +5,7 @@ Each takes the arguments and the type of the result; None says that there is no 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,6 @@ import pyarrow.compute as pc
 
 from ..engine import kernels as k
 from ..engine import number_kernels as n
-from ..engine import text_kernels as text
 from ..engine import time_kernels as t
 from ..engine.expression import Datum, Kernel
 from ..engine.kernels import arrow, cast, chain, first
@@ -45,7 +45,7 @@ def for_floats(floats: Kernel, others: Kernel) -> Build:
     return lambda arguments, result: floats if arguments[0].kind == "float" else others
 
 
-def _constant(argument: Argument) -> Any:
+def constant(argument: Argument) -> Any:
     """The Python value of a constant argument, or None if it is NULL or varies by row."""
     return None if argument.constant is None else argument.constant.as_py()
 
@@ -88,7 +88,7 @@ def multiply_decimals(arguments: Sequence[Argument], result: pa.DataType) -> Ker
 
 def round_float(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
     """Halves away from zero; further digits by the multiplication and division that DuckDB does."""
-    digits = _constant(arguments[1]) if len(arguments) > 1 else 0
+    digits = constant(arguments[1]) if len(arguments) > 1 else 0
     if digits == 0:
         return first(n.round_half_away(0))
     return first(n.round_digits(digits, result)) if digits is not None and 0 < digits <= 15 else None
@@ -96,11 +96,33 @@ def round_float(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | 
 
 def round_decimal(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
     """Halves away from zero, with the scale of the result."""
-    digits = _constant(arguments[1]) if len(arguments) > 1 else 0
+    digits = constant(arguments[1]) if len(arguments) > 1 else 0
     if digits is None or not 0 <= digits <= arguments[0].type.scale:
         return None
     kernel = n.round_decimal(arguments[0].type, digits, result)
     return None if kernel is None else first(kernel)
+
+
+def _scaled(factor: float) -> Build:
+    scale = k.on_values(lambda values: values * factor, pa.float64())
+    return always(scale)
+
+
+degrees = _scaled(180.0 / math.pi)
+radians = _scaled(math.pi / 180.0)
+
+
+def whole_decimal(name: str) -> Build:
+    """The next whole number below or above, with the type of the result."""
+
+    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+        source = arguments[0].type
+        if not pa.types.is_decimal(result) or source.precision == 38:
+            return None
+        wider = cast(pa.decimal128(source.precision + 1, source.scale))  # Arrow's own result has no room for a carry
+        return chain(wider, arrow(name), cast(result))
+
+    return build
 
 
 # --- choices
@@ -118,95 +140,12 @@ greatest = always(arrow("max_element_wise", pc.ElementWiseAggregateOptions(skip_
 least = always(arrow("min_element_wise", pc.ElementWiseAggregateOptions(skip_nulls=True)))
 
 
-# --- text
-
-
-def _joined(nulls: str) -> Build:
-    join = arrow("binary_join_element_wise", pc.JoinOptions(nulls, ""))
-    return always(lambda arguments: join([*arguments, pa.scalar("")]))
-
-
-join = _joined("emit_null")
-concat = _joined("replace")
-
-
-def _slice(start: int, stop: int | None) -> Kernel:
-    return first(arrow("utf8_slice_codeunits", pc.SliceOptions(start, stop)))
-
-
-def substring(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-    """Characters from a place on, counted from 1 or, if negative, from the end."""
-    start = _constant(arguments[1])
-    length = _constant(arguments[2]) if len(arguments) > 2 else None
-    if start is None or (len(arguments) > 2 and (length is None or length < 0)):
-        return None
-    if start < 0:
-        return _slice(start, None if length is None or start + length >= 0 else start + length)
-    return _slice(max(start - 1, 0), None if length is None else max(start - 1 + length, 0))
-
-
-def left(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-    """The first characters; all but the last -n if negative."""
-    count = _constant(arguments[1])
-    return None if count is None else _slice(0, count)
-
-
-def right(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-    """The last characters; all but the first -n if negative."""
-    count = _constant(arguments[1])
-    if count is None:
-        return None
-    return _slice(0, 0) if count == 0 else _slice(-count, None)
-
-
-def trim(name: str) -> Build:
-    """Without the given characters, or spaces, at one or both ends."""
-
-    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-        characters = _constant(arguments[1]) if len(arguments) > 1 else " "
-        return first(arrow(name, pc.TrimOptions(characters))) if characters else None
-
-    return build
-
-
-def match(name: str) -> Build:
-    """A test of the text against a constant."""
-
-    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-        pattern = _constant(arguments[1])
-        if pattern is None or len(arguments) > 2:
-            return None
-        return first(arrow(name, pc.MatchSubstringOptions(pattern)))
-
-    return build
-
-
-def like(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-    """LIKE a constant; Arrow takes a backslash for an escape, DuckDB does not."""
-    pattern = _constant(arguments[1])
-    return None if pattern is None or "\\" in pattern else match("match_like")(arguments, result)
-
-
-def replace(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-    """Each occurrence of one constant replaced by another."""
-    pattern, replacement = _constant(arguments[1]), _constant(arguments[2])
-    if not pattern or replacement is None:
-        return None
-    return first(arrow("replace_substring", pc.ReplaceSubstringOptions(pattern, replacement)))
-
-
-def split_part(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
-    """The part at a place counted from 1, between constant separators."""
-    separator, index = _constant(arguments[1]), _constant(arguments[2])
-    return first(text.split_part(separator, index)) if separator and index is not None and index > 0 else None
-
-
 # --- time
 
 
 def _interval_us(argument: Argument) -> int | None:
     """A constant interval of fixed length in microseconds; None if it counts months."""
-    interval = _constant(argument)
+    interval = constant(argument)
     if interval is None or interval.months:
         return None
     length = interval.days * _DAY_US + interval.nanoseconds // 1000
@@ -237,7 +176,7 @@ SPANS = (*_FIXED_US, "week", *_CALENDAR)
 
 
 def _unit(argument: Argument) -> str:
-    return str(_constant(argument)).lower()
+    return str(constant(argument)).lower()
 
 
 def truncate(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
@@ -316,8 +255,37 @@ def _part(name: str, argument: Argument) -> Kernel | None:
     return None if name == "epoch" and argument.kind == "instant" else _PARTS.get(name)
 
 
+DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+
+
+def name_of(part: str, names: Sequence[str]) -> Build:
+    """The name of the day of the week, counted from 0, or of the month, counted from 1."""
+
+    def build(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+        known = pa.array(names if part == "dayofweek" else ["", *names])
+        number = _PARTS[part]
+        take = arrow("take")
+        return lambda values: take([known, number(values)])
+
+    return build
+
+
 def format_time(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
     """strftime with a constant format."""
-    pattern = _constant(arguments[1])
+    pattern = constant(arguments[1])
     kernel = None if pattern is None else t.format_time(pattern)
     return None if kernel is None else first(kernel)

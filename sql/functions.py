@@ -15,6 +15,7 @@ from ..engine import text_kernels as text
 from ..engine import time_kernels as t
 from ..engine.kernels import arrow, chain
 from . import function_kernels as f
+from . import text_function_kernels as ft
 from .kinds import ANY, DISCRETE, MOMENT, NUMBER, VALUE
 
 # How arguments are brought to one type before `takes` is looked at; any other word is a DuckDB type to cast to.
@@ -72,6 +73,22 @@ _ARITHMETIC = (
     Function("sqrt", _FLOAT, ("DOUBLE",), f.always(arrow("sqrt")), ("sqrt({0})",)),
     Function("ln", _FLOAT, ("DOUBLE",), f.always(arrow("ln")), ("ln({0})",)),
     Function("exp", _FLOAT, ("DOUBLE",), f.always(arrow("exp")), ("exp({0})",)),
+    Function("power", ("float", "float"), ("DOUBLE",), f.always(arrow("power")), ("power({0}, 2)", "pow({0}, {1})")),
+    Function("power", (NUMBER, NUMBER), ("DOUBLE",), f.always(arrow("power")), ("{0} ** 2",)),
+    Function("log10", _FLOAT, ("DOUBLE",), f.always(arrow("log10")), ("log10({0})", "log({0})")),
+    Function("log2", _FLOAT, ("DOUBLE",), f.always(arrow("log2")), ("log2({0})",)),
+    Function("sin", _FLOAT, ("DOUBLE",), f.always(arrow("sin_checked")), ("sin({0})",)),
+    Function("cos", _FLOAT, ("DOUBLE",), f.always(arrow("cos_checked")), ("cos({0})",)),
+    Function("tan", _FLOAT, ("DOUBLE",), f.always(arrow("tan_checked")), ("tan({0})",)),
+    Function("atan", _FLOAT, ("DOUBLE",), f.always(arrow("atan")), ("atan({0})",)),
+    Function("atan2", ("float", "float"), ("DOUBLE",), f.always(arrow("atan2")), ("atan2({0}, {1})",)),
+    Function("degrees", _FLOAT, ("DOUBLE",), f.degrees, ("degrees({0})",)),
+    Function("radians", _FLOAT, ("DOUBLE",), f.radians, ("radians({0})",)),
+    Function("floor", ("decimal",), (AS_IS,), f.whole_decimal("floor"), ("floor({0})",)),
+    Function("ceil", ("decimal",), (AS_IS,), f.whole_decimal("ceil"), ("ceil({0})", "ceiling({0})")),
+    Function("xor", _INTEGER2, (RESULT,), f.always(arrow("bit_wise_xor")), ("xor({0}, {1})",)),
+    Function("~", ("integer",), (RESULT,), f.always(arrow("bit_wise_not")), ("~{0}",)),
+    Function("isfinite", _FLOAT, (AS_IS,), f.always(arrow("is_finite")), ("isfinite({0})",)),
     Function("isnan", _FLOAT, (AS_IS,), f.always(arrow("is_nan")), ("isnan({0})",)),
     Function("isinf", _FLOAT, (AS_IS,), f.always(arrow("is_inf")), ("isinf({0})",)),
 )
@@ -136,27 +153,51 @@ _LOGIC = (
 )
 
 _TEXT = (
-    Function("||", _TEXT2, ("VARCHAR",), f.join, ("{0} || {1}", "{0} || '-'")),
-    Function("concat", ("text",), ("VARCHAR",), f.concat, ("concat({0}, {0}, 'x')",)),
+    Function("||", _TEXT2, ("VARCHAR",), ft.join, ("{0} || {1}", "{0} || '-'")),
+    Function("concat", ("text",), ("VARCHAR",), ft.concat, ("concat({0}, {0}, 'x')",)),
     Function("lower", ("text",), (AS_IS,), f.always(text.settled_case("utf8_lower")), ("lower({0})",)),
     Function("upper", ("text",), (AS_IS,), f.always(text.settled_case("utf8_upper")), ("upper({0})",)),
     Function(
         "length", ("text",), (AS_IS,), f.always(chain(arrow("utf8_length"), k.cast(pa.int64()))), ("length({0})",)
     ),
-    Function("substring", ("text", "integer"), (AS_IS,), f.substring, ("substr({0}, 2, 3)", "substr({0}, -2)")),
-    Function("left", ("text", "integer"), (AS_IS,), f.left, ("left({0}, 2)", "left({0}, -1)", "left({0}, 0)")),
-    Function("right", ("text", "integer"), (AS_IS,), f.right, ("right({0}, 2)", "right({0}, -1)", "right({0}, 0)")),
-    Function("trim", ("text",), (AS_IS,), f.trim("utf8_trim"), ("trim({0})", "trim({0}, 'ax')")),
-    Function("ltrim", ("text",), (AS_IS,), f.trim("utf8_ltrim"), ("ltrim({0})",)),
-    Function("rtrim", ("text",), (AS_IS,), f.trim("utf8_rtrim"), ("rtrim({0}, 'é')",)),
-    Function("like", _TEXT2, (AS_IS,), f.like, ("{0} LIKE 'a%'", "{0} NOT LIKE '%b'", "{0} LIKE '_%'", "{0} LIKE ''")),
-    Function("contains", _TEXT2, (AS_IS,), f.match("match_substring"), ("contains({0}, 'a')", "contains({0}, '')")),
-    Function("starts_with", _TEXT2, (AS_IS,), f.match("starts_with"), ("starts_with({0}, 'a')",)),
-    Function("prefix", _TEXT2, (AS_IS,), f.match("starts_with"), ("prefix({0}, '')",)),
-    Function("suffix", _TEXT2, (AS_IS,), f.match("ends_with"), ("suffix({0}, 'b')",)),
-    Function("regexp_matches", _TEXT2, (AS_IS,), f.match("match_substring_regex"), ("regexp_matches({0}, '^a.*b$')",)),
-    Function("replace", ("text",) * 3, (AS_IS,), f.replace, ("replace({0}, 'a', 'é')", "replace({0}, 'aa', '')")),
-    Function("split_part", ("text", "text", "integer"), (AS_IS,), f.split_part, ("split_part({0}, 'b', 2)",)),
+    Function("substring", ("text", "integer"), (AS_IS,), ft.substring, ("substr({0}, 2, 3)", "substr({0}, -2)")),
+    Function("left", ("text", "integer"), (AS_IS,), ft.left, ("left({0}, 2)", "left({0}, -1)", "left({0}, 0)")),
+    Function("right", ("text", "integer"), (AS_IS,), ft.right, ("right({0}, 2)", "right({0}, -1)", "right({0}, 0)")),
+    Function("trim", ("text",), (AS_IS,), ft.trim("utf8_trim"), ("trim({0})", "trim({0}, 'ax')")),
+    Function("ltrim", ("text",), (AS_IS,), ft.trim("utf8_ltrim"), ("ltrim({0})",)),
+    Function("rtrim", ("text",), (AS_IS,), ft.trim("utf8_rtrim"), ("rtrim({0}, 'é')",)),
+    Function("like", _TEXT2, (AS_IS,), ft.like, ("{0} LIKE 'a%'", "{0} NOT LIKE '%b'", "{0} LIKE '_%'", "{0} LIKE ''")),
+    Function("contains", _TEXT2, (AS_IS,), ft.match("match_substring"), ("contains({0}, 'a')", "contains({0}, '')")),
+    Function("starts_with", _TEXT2, (AS_IS,), ft.match("starts_with"), ("starts_with({0}, 'a')",)),
+    Function("prefix", _TEXT2, (AS_IS,), ft.match("starts_with"), ("prefix({0}, '')",)),
+    Function("suffix", _TEXT2, (AS_IS,), ft.match("ends_with"), ("suffix({0}, 'b')",)),
+    Function("regexp_matches", _TEXT2, (AS_IS,), ft.match("match_substring_regex"), ("regexp_matches({0}, '^a.*b$')",)),
+    Function("replace", ("text",) * 3, (AS_IS,), ft.replace, ("replace({0}, 'a', 'é')", "replace({0}, 'aa', '')")),
+    Function("ilike", _TEXT2, (AS_IS,), ft.ilike, ("{0} ILIKE 'a%B'", "{0} NOT ILIKE '%x%'")),
+    Function(
+        "strlen", ("text",), (AS_IS,), f.always(chain(arrow("binary_length"), k.cast(pa.int64()))), ("strlen({0})",)
+    ),
+    Function("strpos", _TEXT2, (AS_IS,), ft.position, ("strpos({0}, 'b')", "instr({0}, 'xa')", "position('a' IN {0})")),
+    Function(
+        "lpad", ("text", "integer", "text"), (AS_IS,), ft.pad("utf8_lpad"), ("lpad({0}, 3, '*')", "lpad({0}, 0, 'x')")
+    ),
+    Function("rpad", ("text", "integer", "text"), (AS_IS,), ft.pad("utf8_rpad"), ("rpad({0}, 4, 'é')",)),
+    Function("repeat", ("text", "integer"), (AS_IS,), ft.repeat, ("repeat({0}, 3)", "repeat({0}, 0)")),
+    Function("reverse", ("text",), (AS_IS,), f.always(arrow("ascii_reverse")), ("reverse({0})",)),
+    Function("concat_ws", ("text",), ("VARCHAR",), ft.concat_with_separator, ("concat_ws('-', {0}, {1})",)),
+    Function("regexp_full_match", _TEXT2, (AS_IS,), ft.full_match, ("regexp_full_match({0}, 'a.*|b')",)),
+    Function(
+        "regexp_replace",
+        ("text",),
+        (AS_IS,),
+        ft.replace_pattern,
+        (
+            "regexp_replace({0}, 'a', 'x')",
+            "regexp_replace({0}, '(a|b)', '<\\1>', 'g')",
+            "regexp_replace({0}, '^$', '-')",
+        ),
+    ),
+    Function("split_part", ("text", "text", "integer"), (AS_IS,), ft.split_part, ("split_part({0}, 'b', 2)",)),
 )
 
 _TIME = (
@@ -186,6 +227,9 @@ _TIME = (
         f.difference,
         ("date_diff('hour', {1}, {2})",),
     ),
+    Function("strftime", ("timestamp", "text"), ("TIMESTAMP", AS_IS), f.format_time, ("strftime({0}, '%d.%m.%Y')",)),
+    Function("dayname", _MOMENT, (AS_IS,), f.name_of("dayofweek", f.DAYS), ("dayname({0})",)),
+    Function("monthname", _MOMENT, (AS_IS,), f.name_of("month", f.MONTHS), ("monthname({0})",)),
     Function("strftime", (MOMENT, "text"), (AS_IS,), f.format_time, ("strftime({0}, '%Y-%m-%d %H:%M:%S.%f|%j %y%%')",)),
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.dataflow import Dataflow, Node, Source
@@ -13,6 +14,7 @@ from ..engine.operator import Operator
 from ..engine.operators.aggregate import Aggregate
 from ..engine.operators.assign_window import AssignWindow
 from ..engine.operators.constant import Constant
+from ..engine.operators.expand import Expand
 from ..engine.operators.join import Join, JoinInput
 from ..engine.operators.late import Late, LateRows
 from ..engine.operators.map import Map
@@ -140,9 +142,16 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
                 keeps_result=root,
                 lateness=plan.lateness,
             )
+        case p.Expand():
+            operator = Expand(plan.keys, plan.sets, schema)
         case p.Aggregate():
             operator = Aggregate(
-                plan.keys, plan.calls, schema_of(plan.input.columns), schema, append_only=p.append_only(plan.input)
+                plan.keys,
+                plan.calls,
+                schema_of(plan.input.columns),
+                schema,
+                append_only=p.append_only(plan.input),
+                standing=_standing(plan),
             )
         case p.Join():
             operator = _join(plan)
@@ -183,3 +192,12 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
     streams = frozenset().union(*(nodes[index].streams for index in below))
     nodes.append(Node(operator, below, streams=streams))
     return len(nodes) - 1
+
+
+def _standing(plan: p.Aggregate) -> pa.RecordBatch | None:
+    """The keys of the groups that are there even without rows: the set's number, which comes last, and no others."""
+    if not plan.standing:
+        return None
+    schema = schema_of(next(c for c in plan.input.columns if c.name == name) for name in plan.keys)
+    keys = [pa.nulls(len(plan.standing), field.type) for field in list(schema)[:-1]]
+    return pa.RecordBatch.from_arrays([*keys, pa.array(plan.standing, pa.int32())], schema=schema)

@@ -130,13 +130,27 @@ class WindowAggregate:
 
 
 @dataclass(frozen=True)
+class Expand:
+    """Each row once per grouping set: its columns, the `keys` where NULL is what the set has not, the set's number."""
+
+    input: Plan
+    keys: tuple[str, ...]
+    sets: tuple[frozenset[int], ...]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
 class Aggregate:
-    """Per group, the aggregates of its rows so far, updated as rows come and go."""
+    """Per group, the aggregates of its rows so far, updated as rows come and go.
+
+    `standing` are the grouping sets without keys, by number: their one group is there even without rows.
+    """
 
     input: Plan
     keys: tuple[str, ...]
     calls: tuple[AggregateCall, ...]
     columns: tuple[Column, ...]
+    standing: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,7 +240,7 @@ class TopN:
 
 _Sets = Constant | UnionAll | SetOperation
 _Ordered = Over | TopN
-_Grouped = WindowAggregate | Session | Aggregate
+_Grouped = WindowAggregate | Session | Aggregate | Expand
 _Filtered = Map | TemporalFilter
 Plan = Scan | ViewScan | Changelog | Late | _Filtered | AssignWindow | _Grouped | Join | Recompute | _Sets | _Ordered
 
@@ -281,7 +295,7 @@ def append_only(plan: Plan) -> bool:
             return plan.kind == "intersect" and all(append_only(below) for below in plan.inputs)
         case ViewScan():
             return plan.append_only
-        case Map() | AssignWindow():
+        case Map() | AssignWindow() | Expand():
             return append_only(plan.input)
         case TemporalFilter():
             return not plan.ends and append_only(plan.input)
@@ -304,7 +318,7 @@ def time_columns(plan: Plan) -> frozenset[str]:
             return frozenset(() if plan.event_time is None else (plan.event_time,))
         case ViewScan():
             return plan.time_columns
-        case Late():
+        case Late() | Expand():
             return time_columns(plan.input)
         case Map():
             below = time_columns(plan.input)

@@ -60,11 +60,39 @@ _OPERATORS: dict[type[exp.Expr], str] = {
     exp.DPipe: "||",
     exp.BitwiseAnd: "&",
     exp.BitwiseOr: "|",
+    exp.BitwiseNot: "~",
+    exp.Pow: "power",
     exp.NullSafeEQ: "is not distinct from",
     exp.NullSafeNEQ: "is distinct from",
 }
 
 
+# Other names of functions of the table, and of operators that can be written as calls.
+_SYNONYMS = {
+    "add": "+",
+    "ceiling": "ceil",
+    "char_length": "length",
+    "character_length": "length",
+    "datediff": "date_diff",
+    "datepart": "date_part",
+    "datetrunc": "date_trunc",
+    "date_add": "+",
+    "ends_with": "suffix",
+    "fmod": "%",
+    "ifnull": "coalesce",
+    "instr": "strpos",
+    "lcase": "lower",
+    "len": "length",
+    "log": "log10",
+    "mod": "%",
+    "multiply": "*",
+    "position": "strpos",
+    "pow": "power",
+    "regexp_like": "regexp_matches",
+    "subtract": "-",
+    "substr": "substring",
+    "ucase": "upper",
+}
 _NAME = re.compile(r"(\w+)\(")
 
 
@@ -90,7 +118,8 @@ def term_of(node: exp.Expr) -> Term:
         return _FORMS[type(node)](node, text)
     name = _NAME.match(text)
     if isinstance(node, exp.Func) and name is not None:
-        return Call(name[1].lower(), _terms(node.iter_expressions()), text)
+        called = name[1].lower()
+        return Call(_SYNONYMS.get(called, called), _terms(node.iter_expressions()), text)
     raise NoKernel(name[1].lower() if name is not None else node.key)
 
 
@@ -167,6 +196,13 @@ def _like(node: exp.Expr, text: str) -> Term:
     return Call("not", (call,), text) if node.args.get("negate") else call
 
 
+def _ilike(node: exp.Expr, text: str) -> Term:
+    """ILIKE as LIKE of both in lower case."""
+    value, pattern = _terms((node.this, node.expression))
+    call = Call("ilike", (value, pattern), f"(({value.text}) ILIKE ({pattern.text}))")
+    return Call("not", (call,), text) if node.args.get("negate") else call
+
+
 def _part(node: exp.Expr, text: str) -> Term:
     return Call("date_part", (_unit(node.this), term_of(node.expression)), text)
 
@@ -200,6 +236,7 @@ _FORMS: dict[type[exp.Expr], Callable[[exp.Expr, str], Term]] = {
     exp.If: _if,
     exp.Nullif: _nullif,
     exp.Like: _like,
+    exp.ILike: _ilike,
     exp.Extract: _part,
     exp.TimestampTrunc: _truncate,
     exp.DateTrunc: _truncate,

@@ -49,6 +49,7 @@ FOLLOW_S = 0.5  # how often a process that waits for rows looks whether anybody 
 ROWS_PER_EPOCH = 1 << 18  # rows one epoch takes of each stream when it is behind
 ROWS_PER_FRAME = 1 << 16  # COPY and INSERT ... SELECT cut their input so
 PANES_PER_ROW_MAX = 10_000  # HOP: size / slide
+GROUPING_SETS_MAX = 1024  # of one GROUP BY: each row is aggregated so many times
 SUBSCRIPTION_EPOCHS_MAX = 1024  # queued for a slow subscriber before the engine waits for it
 IDLE_TIMEOUT_S = 10.0  # a partition silent for so long no longer holds the watermark back
 FUTURE_GUARD_S = 86_400.0  # a row further ahead of the clock does not move the watermark

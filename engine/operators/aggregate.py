@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from ..aggregates import AggregateCall
-from ..delta import Delta
+from ..delta import Delta, concat
 from ..groups import Change, Groups, Rows
 from ..operator import ResultHolder, Snapshot, Time
 from ..slot_array import Slots
@@ -17,8 +17,8 @@ from ..unseen import Unseen
 class Aggregate(ResultHolder):
     """For each group of rows with equal keys its old row retracted and its new row inserted, where they differ.
 
-    NULL keys form a group, so do NaN keys. A group whose rows have all gone is gone. Without keys there is always one
-    row, which first comes out of the first `advance`.
+    NULL keys form a group, so do NaN keys. A group whose rows have all gone is gone, but for those with the keys
+    `standing`; without keys there is always one row. What is there without rows first comes out of the first `advance`.
 
     Shape: the columns of `output_schema` are keys, by their names in the input, and the calls, by theirs.
     State: per group its key, a count and 8 to 32 bytes a call, 90 or more for variances; DISTINCT, lists, quantiles and
@@ -32,6 +32,7 @@ class Aggregate(ResultHolder):
         input_schema: pa.Schema,
         output_schema: pa.Schema,
         append_only: bool,
+        standing: pa.RecordBatch | None = None,
     ) -> None:
         self.schema = output_schema
         self._keys = list(keys)
@@ -40,7 +41,9 @@ class Aggregate(ResultHolder):
         self._unseen = Unseen({*keys, *self._groups.columns})
         names = [*keys, *(call.name for call in calls)]
         self._order = [names.index(name) for name in output_schema.names]
-        self._shown = bool(keys)  # without keys: whether the one row has come out
+        self._standing = standing
+        self._stands = False
+        self._shown = bool(keys) and standing is None  # whether what is there without rows has come out
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         if not delta.rows:
@@ -49,31 +52,52 @@ class Aggregate(ResultHolder):
             if self._unseen.add(delta):
                 self._catch_up()
             return None
+        begun = self._begin()
         self._catch_up()
         change = self._groups.change(*self._find(delta), shown=self._shown)
         self._shown = True
-        return None if change is None else self._output(change)
+        told = [self._output(change)] if change is not None else []
+        return concat([*begun, *told]) if begun or told else None
 
     def advance(self, time: Time) -> Delta | None:
         if self._shown:
             return None
+        begun = self._begin()
         self._shown = True
         if not self.emits:
             return None
         self._catch_up()
-        return self._output(self._groups.result(self._groups.all()))
+        return begun[0] if begun else self._output(self._groups.result(self._groups.all()))
+
+    def _begin(self) -> list[Delta]:
+        """Before anything else, set up the groups that are there without rows; their rows, if they come now."""
+        if self._standing is None or self._shown:
+            return []
+        slots = self._stand(self._standing)
+        self._shown = True
+        return [self._output(self._groups.result(slots))] if self.emits else []
+
+    def _stand(self, standing: pa.RecordBatch) -> Slots:
+        """The slots of the groups that are there without rows."""
+        if self._stands:
+            return self._groups.find(standing.columns, standing.num_rows)
+        self._stands = True
+        return self._groups.stand(standing.columns, standing.num_rows)
 
     def rows(self) -> pa.Table:
+        if self._standing is not None:
+            self._stand(self._standing)
         self._catch_up()
         return pa.Table.from_batches([self._output(self._groups.result(self._groups.all())).batch])
 
     def snapshot(self) -> Snapshot:
         self._catch_up()
-        return {**self._groups.snapshot(), "shown": pa.table({"shown": [self._shown]})}
+        return {**self._groups.snapshot(), "shown": pa.table({"shown": [self._shown], "stands": [self._stands]})}
 
     def restore(self, snapshot: Snapshot) -> None:
         self._groups.restore(snapshot)
         self._shown = snapshot["shown"]["shown"][0].as_py()
+        self._stands = snapshot["shown"]["stands"][0].as_py()
 
     @property
     def bytes(self) -> int:

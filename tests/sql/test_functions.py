@@ -17,6 +17,7 @@ from headrace.engine.delta import Delta
 from headrace.engine.expression import Projection
 from headrace.engine.operators.map import Map
 from headrace.sql.casts import CASTS, Cast
+from headrace.sql.dialect import Headrace
 from headrace.sql.expressions import compile_map
 from headrace.sql.functions import FUNCTIONS, Function
 from headrace.sql.types import connect
@@ -180,7 +181,7 @@ def check(oracle: duckdb.DuckDBPyConnection, sql: str, types: tuple[str, ...], t
     except duckdb.Error:
         return None
     operator = compile_map(
-        [("result", sqlglot.parse_one(sql, read="duckdb"))], None, batch.schema, expected.schema, input_types=types
+        [("result", sqlglot.parse_one(sql, read=Headrace))], None, batch.schema, expected.schema, input_types=types
     )
     if not operator.kernel:
         return None

@@ -1,0 +1,92 @@
+"""Expand below Aggregate: the laws for grouping sets, and their row of no keys, which is there without rows."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.engine.aggregates import AggregateCall
+from headrace.engine.delta import Delta
+from headrace.engine.operator import ResultHolder, Snapshot, Time
+from headrace.engine.operators.aggregate import Aggregate
+from headrace.engine.operators.expand import Expand
+from tests.laws import batch_query, changes, check_laws, delta_of, step
+
+SCHEMA = pa.schema([("a", pa.string()), ("b", pa.bool_()), ("v", pa.int32())])
+EXPANDED = pa.schema([*SCHEMA, ("ga", pa.string()), ("gb", pa.bool_()), ("set", pa.int32())])
+SETS = {
+    "ROLLUP (a, b)": [{0, 1}, {0}, set()],
+    "CUBE (a, b)": [{0, 1}, {0}, {1}, set()],
+    "GROUPING SETS ((b), (), (a, b), ())": [{1}, set(), {0, 1}, set()],
+    "GROUPING SETS ((a), (b))": [{0}, {1}],
+}
+SQL = "SELECT a, b, sum(v) AS total, count(*) AS n, count(DISTINCT v) AS different FROM input GROUP BY {}"
+OUTPUT_KEYS = pa.schema([("ga", pa.string()), ("gb", pa.bool_()), ("set", pa.int32())])
+OUTPUT = pa.schema([*OUTPUT_KEYS, ("total", pa.decimal128(38, 0)), ("n", pa.int64()), ("different", pa.int64())])
+
+
+class Grouped(ResultHolder):
+    """Expand, and Aggregate on top of it, as one operator without the set's number.
+
+    State: that of Aggregate.
+    """
+
+    def __init__(self, sets: list[frozenset[int]], append_only: bool) -> None:
+        calls = [
+            AggregateCall("sum", "v", None, "total", OUTPUT.field("total").type),
+            AggregateCall("count_star", None, None, "n", pa.int64()),
+            AggregateCall("count", "v", None, "different", pa.int64(), distinct=True),
+        ]
+        standing = pa.array([place for place, some in enumerate(sets) if not some], pa.int32())
+        nothing = [pa.nulls(len(standing), pa.string()), pa.nulls(len(standing), pa.bool_())]
+        keys = pa.RecordBatch.from_arrays([*nothing, standing], schema=OUTPUT_KEYS)
+        self.schema = pa.schema([field for field in OUTPUT if field.name != "set"])
+        self._expand = Expand(["a", "b"], sets, EXPANDED)
+        self._aggregate = Aggregate(
+            ["ga", "gb", "set"], calls, EXPANDED, OUTPUT, append_only, keys if len(standing) else None
+        )
+
+    def process(self, delta: Delta, port: int = 0) -> Delta | None:
+        self._aggregate.emits = self.emits
+        expanded = self._expand.process(delta)
+        return None if expanded is None else self._narrow(self._aggregate.process(expanded))
+
+    def advance(self, time: Time) -> Delta | None:
+        self._aggregate.emits = self.emits
+        return self._narrow(self._aggregate.advance(time))
+
+    def _narrow(self, delta: Delta | None) -> Delta | None:
+        return None if delta is None else Delta(delta.batch.select(self.schema.names), delta.weights)
+
+    def rows(self) -> pa.Table:
+        return self._aggregate.rows().select(self.schema.names)
+
+    def snapshot(self) -> Snapshot:
+        return self._aggregate.snapshot()
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self._aggregate.restore(snapshot)
+
+
+@pytest.mark.parametrize("append_only", [True, False])
+@pytest.mark.parametrize("text", SETS)
+@settings(max_examples=6)
+@given(data=st.data())
+def test_laws(text: str, append_only: bool, data: st.DataObject) -> None:
+    sets = [frozenset(some) for some in SETS[text]]
+    inputs = data.draw(changes(SCHEMA, append_only=append_only))
+    check_laws(lambda: Grouped(sets, append_only), batch_query(SQL.format(text)), inputs)
+
+
+def test_the_row_of_no_keys_outlives_all_rows() -> None:
+    operator = Grouped([frozenset({0}), frozenset()], append_only=False)
+    row = [("x", True, 5)]
+    first = step(operator, delta_of(SCHEMA, []), 1)
+    assert first is not None
+    assert first.batch.to_pylist() == [{"ga": None, "gb": None, "total": None, "n": 0, "different": 0}]
+    step(operator, delta_of(SCHEMA, row), 2)
+    assert operator.rows().num_rows == 2
+    step(operator, delta_of(SCHEMA, row, [-1]), 3)
+    assert operator.rows().to_pylist() == first.batch.to_pylist()
