@@ -155,6 +155,9 @@ def aggregate_call(node: exp.Expr, column: Column, before: Before, source: Scope
         before.add(value if row.cast in (None, type) else exp.cast(value, row.cast or "", dialect="duckdb"), "arg")
         for value, type in zip(arguments, types, strict=False)
     ]
+    if row in (_LEAST, _GREATEST) and columns[0] == columns[1]:  # a value that is its own order
+        best = "min" if row is _LEAST else "max"
+        return AggregateCall(best, columns[0], filter_name, column.name, column.arrow)
     constants = row.defaults
     if len(arguments) > len(columns):
         constants = tuple(_constant(value, name) for value in arguments[len(columns) :])
