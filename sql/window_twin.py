@@ -86,7 +86,8 @@ def _session_sql(window: WindowFunction, source: str, *, late: bool, closed: int
     sql = f"SELECT *, {new} AS _new FROM {source} AS _source WHERE {column} IS NOT NULL"
     if late:
         sql += f" AND (_closed IS NULL OR {column} + {gap} > _closed)"
-    sql = f"SELECT *, count(*) FILTER (WHERE _new) {order[:-1]} ROWS UNBOUNDED PRECEDING) AS _session FROM ({sql})"
+    # Rows of one time are counted together: which of them is the first may differ from one OVER to the next.
+    sql = f"SELECT *, count(*) FILTER (WHERE _new) {order} AS _session FROM ({sql})"
     whole = f"OVER ({partition + ', ' if partition else 'PARTITION BY '}_session)"
     hidden = ["_new", "_session", *(["_closed"] if late else [])]
     sql = f"SELECT *, min({column}) {whole} AS window_start, max({column}) {whole} + {gap} AS window_end FROM ({sql})"
