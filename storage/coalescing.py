@@ -44,7 +44,7 @@ def _rewrite(partition: Partition, run: Sequence[Segment], breathe: Breathe) -> 
         end_offset=run[-1].end_offset,
         sparse=sparse,
         compression=partition.compression,
-        durable=partition.durability != "none",
+        durable=partition.durable_folder,
     )
     assert entry is not None, "segments without rows"
     if not partition.replace(run, [entry]):  # after an error a manifest may name the file: recovery knows

@@ -122,7 +122,7 @@ def _rewrite(partition: Partition, segment: Segment, keep: Bits, breathe: Breath
         end_offset=segment.end_offset,
         sparse=True,
         compression=partition.compression,
-        durable=partition.durability != "none",
+        durable=partition.durable_folder,
     )
     if not partition.replace([segment], [] if entry is None else [entry]):
         remove_rewritten(path)  # after an error a manifest may name the file: recovery knows

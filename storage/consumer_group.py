@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
-
-import google_crc32c
 
 from .assignment import TopicPartition, assign
 from .document import load_document, save_document
@@ -20,7 +17,6 @@ from .files import (
     exists,
     list_folder,
     make_folder,
-    read_file,
     remove_file,
     sign,
     signature,
@@ -28,22 +24,9 @@ from .files import (
     try_lock,
     wait_for_lock,
 )
-from .naming import checked_folder_name, folder_name, original_name
+from .group_offsets import SLOT_BYTES, Committed, last_committed, offsets_file, place_name, read_offsets
+from .naming import checked_folder_name, original_name
 from .readable import ReadableFolder
-
-_SLOT_BYTES = 4096  # a record each, so that a torn write never harms the record before
-_MAGIC = b"SLG1"
-_PREFIX = struct.Struct("<4sI")  # magic, crc32c of the rest
-_RECORD = struct.Struct("<qqqq")  # sequence, offset, when the topic was made, when this was committed
-
-
-class Committed(NamedTuple):
-    """All rows before `offset` are done. Units: microseconds; `created` tells topics of one name apart."""
-
-    sequence: int
-    offset: int
-    created: int
-    time: int
 
 
 class GroupPartition(NamedTuple):
@@ -96,7 +79,7 @@ class Membership:
     def take(self, place: TopicPartition) -> bool:
         """Whether this member has the partition for itself now."""
         if place not in self._owned:
-            path = self.folder / "owners" / _file_name(place)
+            path = self.folder / "owners" / place_name(place)
             if not exists(path):
                 with closing(wait_for_lock(self.folder / "LOCK")):
                     File(path, create=True).close()
@@ -117,8 +100,11 @@ class Membership:
             owner.close()
 
     def committed(self, place: TopicPartition) -> Committed | None:
-        """What was committed last, by any member."""
-        return _committed(self.folder / "offsets" / _file_name(place))
+        """What was committed last, by any member.
+
+        Raises: CorruptionError if nobody can tell any more.
+        """
+        return last_committed(offsets_file(self.folder, place))
 
     def check(self, place: TopicPartition) -> None:
         """Raises: OperationalError if the partition is not this member's now."""
@@ -138,9 +124,9 @@ class Membership:
         if place not in self._offsets:
             self._offsets[place] = self._open_offsets(place)
         file, sequence = self._offsets[place]
-        record = _RECORD.pack(sequence, offset, created, time.time_ns() // 1000)
-        content = _PREFIX.pack(_MAGIC, google_crc32c.value(record)) + record
-        file.write([content], len(content), sequence % 2 * _SLOT_BYTES)
+        done = Committed(sequence, offset, created, time.time_ns() // 1000)
+        content = done.encode()
+        file.write([content], len(content), done.position)
         if self._durable:
             file.sync()
         self._offsets[place] = file, sequence + 1
@@ -185,12 +171,12 @@ class Membership:
             self._read_plan()
 
     def _open_offsets(self, place: TopicPartition) -> tuple[File, int]:
-        path = self.folder / "offsets" / _file_name(place)
-        last = _committed(path)
+        path = offsets_file(self.folder, place)
+        last = last_committed(path)
         if exists(path) and last is not None:
             return File(path), last.sequence + 1
         file = File(path, create=True)
-        file.write([bytes(2 * _SLOT_BYTES)], 2 * _SLOT_BYTES, 0)
+        file.write([bytes(2 * SLOT_BYTES)], 2 * SLOT_BYTES, 0)
         if self._durable:
             file.sync()
             sync_folder(path.parent)
@@ -212,7 +198,7 @@ def groups_in(folder: ReadableFolder) -> list[GroupPartition]:
         for topic_name, topic in sorted(folder.topics.items()):
             for number, partition in enumerate(topic.partitions):
                 place = TopicPartition(topic_name, number)
-                last = _committed(home / "offsets" / _file_name(place))
+                last = read_offsets(offsets_file(home, place)).last
                 if last is not None and last.created != (topic.created or 0):
                     last = None
                 if last is None and place not in readers:
@@ -249,21 +235,3 @@ def _planned(path: Path) -> dict[str, dict[str, list]]:  # type: ignore[type-arg
         return dict(load_document(path)["members"]) if exists(path) else {}
     except CorruptionError:
         return {}
-
-
-def _committed(path: Path) -> Committed | None:
-    if not exists(path):
-        return None
-    content = read_file(path)
-    found = []
-    for start in (0, _SLOT_BYTES):
-        piece = content[start : start + _PREFIX.size + _RECORD.size]
-        if len(piece) == _PREFIX.size + _RECORD.size:
-            magic, checksum = _PREFIX.unpack_from(piece)
-            if magic == _MAGIC and checksum == google_crc32c.value(piece[_PREFIX.size :]):
-                found.append(Committed(*_RECORD.unpack_from(piece, _PREFIX.size)))
-    return max(found, default=None)
-
-
-def _file_name(place: TopicPartition) -> str:
-    return f"{folder_name(place.topic)}-{place.partition:04d}"

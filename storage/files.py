@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from .errors import FolderLockedError, OperationalError
 
+DISK_FULL = "53100"  # the sqlstate of errors that more room would mend
+
 Fault = Callable[[str, Path], None]  # told the operation and the file before each call; raises OSError to make it fail
 
 _fault: Fault | None = None
@@ -269,5 +271,5 @@ def _could_not(operation: str, path: Path, error: OSError) -> OperationalError:
     return OperationalError(
         f'could not {operation} "{path}": {reason}',
         hint="Free some space on the disk and try again." if full else None,
-        sqlstate="53100" if full else "58030",
+        sqlstate=DISK_FULL if full else "58030",
     )

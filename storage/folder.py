@@ -26,6 +26,7 @@ from .files import (
 )
 from .flusher import Flusher
 from .frame import NO_MARK, Mark
+from .group_offsets import recover_offsets
 from .limits import SEGMENT_CACHE_BYTES
 from .maintenance import Maintenance, needs_rounds
 from .manifest import load_manifest
@@ -84,6 +85,7 @@ class Folder(ReadableFolder):
                 discarded.add(_remote_files(folder))
                 remove_folder(folder)  # a crash came between the steps of making or dropping it
         self.transactions.recovered()
+        self._lost_places = tuple(recover_offsets(path, self._topics, durable=durable))
         self._maintenance.topics = self._topics
         if discarded.due or any(needs_rounds(topic) for topic in self._topics.values()):
             self._maintenance.need()
@@ -124,10 +126,12 @@ class Folder(ReadableFolder):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """One sentence each: what recovery dropped as it was never acknowledged, what maintenance could not do."""
+        """One sentence each: what recovery dropped as it was never acknowledged, places of groups that were damaged,
+        what maintenance could not do.
+        """
         partitions = (partition for topic in self._topics.values() for partition in topic.partitions)
         dropped = tuple(partition.notice for partition in partitions if partition.notice is not None)
-        return dropped + self._maintenance.notices
+        return dropped + self._lost_places + self._maintenance.notices
 
     def topic(self, name: str) -> Topic:
         return self._topics[name]

@@ -57,7 +57,7 @@ class OwnedLog(Log):
         self.segment_bytes = segment_bytes
         self.compression = compression
         self.writers: dict[int, int] = {}  # the last sequence of each named writer
-        self._durable_folder = durable_folder  # False: not even the folder's own files are synced
+        self.durable_folder = durable_folder  # False: nothing is ever synced
         self._published = published  # whether other processes may look
         self._grown = grown  # called without the lock, after `end_offset` has grown
         self._sealed = sealed  # called with the lock, after there is a sealed segment more
@@ -74,19 +74,15 @@ class OwnedLog(Log):
         self._closed = False
         self._recover(committed)
 
-    def configure(
-        self, *, durability: Durability, durable_folder: bool, segment_bytes: int, compression: Compression | None
-    ) -> None:
+    def configure(self, *, durability: Durability, segment_bytes: int, compression: Compression | None) -> None:
         """How it is kept from now on; rows acknowledged before are as durable as the new policy says."""
         with self._changed:
             self.segment_bytes, self.compression = segment_bytes, compression
-            raised = durable_folder and not self._durable_folder
-            self.durability, self._durable_folder = durability, durable_folder
+            raised = self.durability == "none" and durability != "none"
+            self.durability = durability
             if raised and self._segments:
-                for segment in self._segments:
-                    segment.sync()
-                self._install(self._manifest.segments, self._segments)
                 self._sync_now(self._segments[-1])
+                self._publish()
                 self._acknowledge()
 
     def seal(self) -> None:
@@ -150,7 +146,7 @@ class OwnedLog(Log):
             try:
                 if keep and self._segments and self._failure is None:
                     self._segments[-1].trim()
-                    if self._durable_folder:
+                    if self.durable_folder:
                         self._sync_now(self._segments[-1])
                         self._acknowledge()
             finally:
@@ -171,7 +167,7 @@ class OwnedLog(Log):
                 remove_folder(self.folder)
             return
         recovered = recover(
-            self.folder, manifest, self._open, self._schemas, control, committed, durable=self._durable_folder
+            self.folder, manifest, self._open, self._schemas, control, committed, durable=self.durable_folder
         )
         self._manifest, self._segments, self.notice = manifest, recovered.segments, recovered.notice
         self.writers = {**manifest.writers, **recovered.writers}
@@ -180,7 +176,7 @@ class OwnedLog(Log):
             self._earliest.extend(segment.index)
         self._start = manifest.start_offset
         self._appended = self._readable = active.end_offset
-        self._synced = active.end_offset if self._durable_folder else control.offset if control is not None else 0
+        self._synced = active.end_offset if self.durable_folder else control.offset if control is not None else 0
         self._synced_position = active.size
         if control is None or (control.offset, control.visible) != (self._readable, self._readable):
             self._publish()
@@ -222,10 +218,10 @@ class OwnedLog(Log):
         segments = self._segments[:-1]
         old = self._segments[-1] if self._segments else None
         if old is None:
-            make_folder(self.folder, durable=self._durable_folder)
+            make_folder(self.folder, durable=self.durable_folder)
         elif not old.empty:
             size = old.seal()
-            if self._durable_folder:
+            if self.durable_folder:
                 self._sync_now(old)
             old.entry = _sealed_entry(self._manifest.segments[-1], old, size)
             entries, segments = (*entries, old.entry), (*segments, old)
@@ -247,7 +243,7 @@ class OwnedLog(Log):
         if old is not None and old.path.name == name:  # an empty one with another schema
             name = f"{self._appended:020d}.s{self._schemas[-1].id}.arrow"
         return Segment.create(
-            self.folder / name, self._schemas[-1], base_offset=self._appended, durable=self._durable_folder
+            self.folder / name, self._schemas[-1], base_offset=self._appended, durable=self.durable_folder
         )
 
     def _install(
@@ -257,7 +253,7 @@ class OwnedLog(Log):
         start = self._start if start_offset is None else start_offset
         manifest = Manifest(self._manifest.number + 1, entries, start, dict(self.writers))
         try:
-            save_manifest(self.folder, manifest, durable=self._durable_folder)
+            save_manifest(self.folder, manifest, durable=self.durable_folder)
         except OperationalError as error:  # nobody knows which of the two manifests is on the medium
             self._failure = error
             raise

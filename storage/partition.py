@@ -72,8 +72,8 @@ class Partition(OwnedLog):
                 self._changed.wait()
 
     def flush(self, end: int) -> None:
-        """Returns when all rows before offset `end` are on the medium."""
-        if self.durability == "none":
+        """Returns when all rows before offset `end` are on the medium, with any durability; at once in memory."""
+        if not self.durable_folder:
             return
         while True:
             with self._changed:

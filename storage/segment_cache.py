@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import google_crc32c
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from .errors import CorruptionError, OperationalError
 from .files import (
+    DISK_FULL,
     File,
     file_size,
     list_folder,
@@ -54,7 +55,7 @@ class SegmentCache:
                 self._sizes[name] = file_size(folder / name)
 
     def fetch(self, entry: SegmentEntry) -> pa.Buffer:
-        """All bytes of a segment's file, mapped, not copied.
+        """All bytes of a segment's file, mapped, not copied; in memory, and not kept, where the disk has no room.
 
         Raises: OperationalError if it cannot be fetched, CorruptionError if it is not what was put there; nothing of
         it is kept then.
@@ -75,12 +76,14 @@ class SegmentCache:
             self._fetching.add(name)
         try:
             found = _mapped(path, entry.size_bytes) if name in self._sizes else None
+            kept = True
             if found is None or google_crc32c.value(found) != entry.crc32c:
-                found = self._fetch(path, entry)
-            with self._changed:
-                self._sizes[name] = entry.size_bytes
-                self._sizes.move_to_end(name)
-                self._verified.add(name)
+                found, kept = self._fetch(path, entry)
+            if kept:
+                with self._changed:
+                    self._sizes[name] = entry.size_bytes
+                    self._sizes.move_to_end(name)
+                    self._verified.add(name)
             return found
         finally:
             with self._changed:
@@ -97,41 +100,57 @@ class SegmentCache:
         """A temporary folder is gone; what has been read from it stays readable."""
         self._cleanup()
 
-    def _fetch(self, path: Path, entry: SegmentEntry) -> pa.Buffer:
+    def _fetch(self, path: Path, entry: SegmentEntry) -> tuple[pa.Buffer, bool]:
+        """The bytes, and whether they are in the cache now."""
         assert entry.size_bytes is not None
         self._make_room(path.name, entry.size_bytes)
+        full = False
         for attempt in range(REMOTE_ATTEMPTS):
-            if attempt:
+            if attempt and not full:
                 time.sleep(REMOTE_PAUSE_S * 4 ** (attempt - 1))
             try:
+                if full:
+                    return pa.py_buffer(b"".join(self._pieces(entry))), False
                 self._download(path, entry)
-                return map_file(path, entry.size_bytes)
+                return map_file(path, entry.size_bytes), True
             except OperationalError as error:
                 failure = error
-        with self._changed:
-            self._sizes.pop(path.name, None)
+                full = full or error.sqlstate == DISK_FULL
+                with self._changed:
+                    self._sizes.pop(path.name, None)
         raise _could_not_fetch(entry, failure) from failure
 
     def _download(self, path: Path, entry: SegmentEntry) -> None:
-        assert entry.remote is not None
+        make_folder(path.parent, durable=False)
         draft = path.with_name(path.name + ".tmp")
         file = File(draft, create=True)
-        size = checksum = 0
+        size = 0
         try:
-            for piece in self.remote.read(entry.remote):
+            for piece in self._pieces(entry):
                 file.write([piece], len(piece), size)
-                checksum = google_crc32c.extend(checksum, piece)
                 size += len(piece)
-            if size != entry.size_bytes:
-                raise CorruptionError(f"it has {size} bytes where its manifest says {entry.size_bytes}")
-            if checksum != entry.crc32c:
-                raise CorruptionError("it does not match its checksum")
             rename_file(draft, path)
         except BaseException:
             remove_file(draft)
             raise
         finally:
             file.close()
+
+    def _pieces(self, entry: SegmentEntry) -> Iterator[bytes]:
+        """The file as it is elsewhere.
+
+        Raises: CorruptionError behind the last piece if it is not what was put there.
+        """
+        assert entry.remote is not None
+        size = checksum = 0
+        for piece in self.remote.read(entry.remote):
+            checksum = google_crc32c.extend(checksum, piece)
+            size += len(piece)
+            yield piece
+        if size != entry.size_bytes:
+            raise CorruptionError(f"it has {size} bytes where its manifest says {entry.size_bytes}")
+        if checksum != entry.crc32c:
+            raise CorruptionError("it does not match its checksum")
 
     def _make_room(self, name: str, size: int) -> None:
         with self._changed:
@@ -151,7 +170,6 @@ class SegmentCache:
         if self._folder is None:
             self._folder = make_temporary_folder()
             self._cleanup = weakref.finalize(self, remove_folder, self._folder)
-        make_folder(self._folder, durable=False)
         return self._folder
 
 

@@ -98,7 +98,7 @@ def _move(
         found = google_crc32c.extend(found, piece)
     if found != checksum:
         raise OperationalError(f'could not move "{segment.path}": what "{uri_shown(uri)}" gives back is not the same')
-    segment.index.save(segment.path.with_suffix(".idx"), durable=partition.durability != "none")
+    segment.index.save(segment.path.with_suffix(".idx"), durable=partition.durable_folder)
     moved = replace(
         entry,
         crc32c=checksum,

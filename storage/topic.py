@@ -47,6 +47,11 @@ class Surroundings:
     discarded: Discarded
     tend: Callable[[], None]  # there may be something to do for maintenance
 
+    @property
+    def durable(self) -> bool:
+        """Whether anything is ever synced: a topic of durability 'none' syncs its files, but for its last rows."""
+        return self.durability != "none"
+
 
 @dataclass(frozen=True)
 class Appended:
@@ -88,7 +93,7 @@ class Topic(ReadableTopic):
                 durability=durability,
                 segment_bytes=options.segment_bytes,
                 compression=options.compression,
-                durable_folder=durability != "none",
+                durable_folder=surroundings.durable,
                 published=not surroundings.temporary,
                 committed=surroundings.transactions.committed,
                 grown=self.notify,
@@ -125,7 +130,7 @@ class Topic(ReadableTopic):
             created=time.time_ns() // 1000,
             surroundings=surroundings,
         )
-        make_folder(folder, durable=topic.durability != "none")
+        make_folder(folder, durable=surroundings.durable)
         topic._save(topic._schemas, topic.key, options)
         return topic
 
@@ -228,7 +233,6 @@ class Topic(ReadableTopic):
             for partition in self.partitions:
                 partition.configure(
                     durability=self.durability,
-                    durable_folder=self.durability != "none",
                     segment_bytes=options.segment_bytes,
                     compression=options.compression,
                 )
@@ -266,7 +270,7 @@ class Topic(ReadableTopic):
             "partitions": len(self.partitions),
             "options": asdict(options),
         }
-        save_document(self.folder / _FILE, content, durable=self.durability != "none")
+        save_document(self.folder / _FILE, content, durable=self._around.durable)
 
     def _placed(self, batch: pa.RecordBatch, partition: Placing) -> Sequence[tuple[int, pa.RecordBatch]]:
         count = len(self.partitions)

@@ -146,7 +146,7 @@ class Transactions:
         try:
             for part, (_, end) in zip(parts, written, strict=True):
                 part.partition.flush(end)
-            self._commit(number, durable=any(part.partition.durability != "none" for part in parts))
+            self._commit(number)
             with self.visibility:
                 self._show()
                 with ExitStack() as decisions:  # each is taken, also when another could not be told to the disk
@@ -225,7 +225,7 @@ class Transactions:
             self._open.add(number)
             return number
 
-    def _commit(self, number: int, *, durable: bool) -> None:
+    def _commit(self, number: int) -> None:
         """The transaction counts from now on; one thread syncs for all that arrived meanwhile."""
         with self._changed:
             self._check()
@@ -241,7 +241,7 @@ class Transactions:
             self._open.discard(number)
             self._written += 1
             mine = self._written
-        while durable and self._durable:
+        while self._durable:
             with self._changed:
                 while self._syncing and self._synced < mine:
                     self._changed.wait()

@@ -13,6 +13,7 @@ from .document import load_document
 from .errors import NotSupportedError, OperationalError, ProgrammingError
 from .files import exists, file_size, list_folder, read_file
 from .findings import Checked, Finding, Place
+from .group_offsets import damaged_offsets
 from .limits import TAIL_BUSY_S, VERIFY_RETRIES
 from .manifest import Manifest, load_manifest
 from .naming import original_name
@@ -67,6 +68,9 @@ def _check_shared(place: Place, checked: Checked) -> set[str]:
         elif damaged is not None:
             found.append(place.found(path, "an atomic append's number does not match its checksum", position=damaged))
     _load(place, root / "discarded.json", found)
+    for path, position, last in damaged_offsets(root):
+        rest = "no other is left" if last is None else f"by the other its group is at offset {last.offset}"
+        found.append(place.found(path, f"a record does not match its checksum; {rest}", position=position))
     path = root / "ctl"
     if exists(path) and file_size(path) and not sequence_in(read_file(path)):
         found.append(place.found(path, "it is no control file"))

@@ -76,10 +76,19 @@ class Ledger:
         self.last += count
         return list(range(self.last - count + 1, self.last + 1))
 
-    def at(self, calls: int) -> Ledger:
-        """What was begun, and what was told, when the disk had had so many calls."""
+    def at(self, calls: int, *, powered: bool = True) -> Ledger:
+        """What was begun, and what was told, when the disk had had so many calls.
+
+        Unless it is `powered`, what was told of `lazy` since the folder was last closed was promised to nobody.
+        """
         known = [fact for fact in self.facts if fact.begun < calls]
-        facts = [fact if fact.acked <= calls else replace(fact, places=(), acked=FOR_EVER) for fact in known]
+        closed = max((fact.begun for fact in known if fact.kind == "closed" and fact.acked <= calls), default=0)
+        facts = [
+            fact
+            if fact.acked <= calls and (powered or fact.kind != "rows" or fact.subject != "lazy" or fact.begun < closed)
+            else replace(fact, places=(), acked=FOR_EVER)
+            for fact in known
+        ]
         return Ledger(facts=facts, last=self.last)
 
     def copy(self) -> Ledger:

@@ -14,13 +14,15 @@ from headrace.storage.consumer import Consumer, Wanted
 from headrace.storage.errors import OperationalError
 from headrace.storage.files import faults
 from headrace.storage.folder import Folder
+from headrace.storage.tail import TailFolder
 
 from .disk_recording import Image, read_image, write_image
-from .invariants import check_after_crash, check_open
+from .invariants import check_after_crash, check_open, numbers_at
 from .ledger import SCHEMA, Ledger, rows
 from .sweep import Sweep, quick_folder
-from .workload import CHAPTERS, Chapter
+from .workload import CHAPTERS, Chapter, open_folder
 
+READS = {"open", "read", "map", "stat", "list"}
 TAKES_ROOM = {"write", "allocate", "create", "rename", "make folder"}
 
 
@@ -72,11 +74,56 @@ def test_any_call_may_fail(code: int, full: bool, sweep: Sweep) -> None:
                 first += sweep.every(37)
             write_image(image, root)
             ledger.errors.clear()
-            with closing(Folder.open(root / "db")) as folder:
+            with closing(open_folder(root)) as folder:
                 chapter(folder, ledger)
             assert ledger.errors == []
             image = read_image(root)
     sweep.count(f"calls refused by {'a full disk' if full else errno.errorcode[code]}", tried, least=40)
+
+
+@pytest.mark.usefixtures("no_rounds")
+def test_reads_go_on_while_nothing_can_be_written() -> None:
+    """In a folder that was open, of segments mapped before and not; and in one opened then for reading only."""
+    ledger = Ledger()
+    refused = 0
+
+    def broken(operation: str, path: Path) -> None:
+        nonlocal refused
+        if operation not in READS:
+            refused += 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with quick_folder() as root:
+        for chapter in CHAPTERS:
+            with closing(open_folder(root)) as folder:
+                chapter(folder, ledger)
+        with closing(open_folder(root)) as folder:
+            found = check_open(folder, ledger)
+        folder = open_folder(root)
+        with faults(broken):
+            assert check_open(folder, ledger) == found  # nothing was mapped yet
+            assert refused == 0
+            for chapter in (one for one in CHAPTERS[1:] if one.__name__ != "changing"):  # which has been done
+                before = len(ledger.told("rows")), len(ledger.told("done")), len(ledger.errors)
+                chapter(folder, ledger)
+                assert (len(ledger.told("rows")), len(ledger.told("done"))) == before[:2]
+                assert len(ledger.errors) - before[2] > 5
+                assert check_open(folder, ledger) == found
+            with closing(Consumer(folder, {name: Wanted() for name in found})) as consumer:
+                seen = 0
+                while (records := consumer.poll(0)) is not None:
+                    seen += len(records)
+                assert seen == sum(len(numbers) for logs in found.values() for numbers in logs)
+            with closing(TailFolder(root / "db")) as reading:
+                for name in found.keys() - {"cold"}:  # of which it would have to keep what it fetches
+                    topic = reading.topic(name)
+                    again = [numbers_at(log, "extra" in topic.schema.names, ledger) for log in topic.partitions]
+                    assert again == found[name]
+            with ledger.trying("closed"):
+                folder.close()
+        assert all(error.headline.startswith("could not") for error in ledger.errors)
+        assert refused > 0
+        check_after_crash(root, ledger)
 
 
 def test_who_could_not_begin_holds_nothing(tmp_path: Path) -> None:
@@ -118,7 +165,7 @@ def run(root: Path, ledger: Ledger, chapter: Chapter, failing: Failing) -> bool:
     try:
         folder = None
         with faults(disk), ledger.trying("open"):
-            folder = Folder.open(root / "db")
+            folder = open_folder(root)
         if folder is not None:
             with faults(disk):
                 chapter(folder, ledger)
@@ -133,7 +180,7 @@ def run(root: Path, ledger: Ledger, chapter: Chapter, failing: Failing) -> bool:
             first = ledger.errors[0]
             assert os.strerror(failing.code).lower() in first.headline
             assert first.sqlstate == failing.sqlstate or first.headline.startswith("could not tend")  # a notice
-        check_after_crash(root / "db", ledger)
+        check_after_crash(root, ledger)
     except BaseException as error:
         error.add_note(f"{chapter.__name__}: {failing}; {[one.report() for one in ledger.errors]}")
         raise

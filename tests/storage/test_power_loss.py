@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from headrace.storage.files import faults
-from headrace.storage.folder import Folder
 
 from .disk_recording import SECTOR_BYTES, Loss, Recording, write_image
 from .invariants import check_after_crash
 from .ledger import Ledger
 from .sweep import Sweep, quick_folder
-from .workload import CHAPTERS
+from .workload import CHAPTERS, open_folder
 
 NOTHING_LOST = Loss(1.0)
 LOSSES = (Loss(0.0), Loss(0.5), Loss(0.9), Loss(0.5, SECTOR_BYTES), Loss(0.1), Loss(0.9, SECTOR_BYTES))
@@ -34,8 +32,10 @@ def record(root: Path) -> tuple[Recording, Ledger]:
     ledger = Ledger(calls=lambda: recording.calls)
     with faults(recording):
         for chapter in CHAPTERS:
-            with closing(Folder.open(root / "db")) as folder:
-                chapter(folder, ledger)
+            folder = open_folder(root)
+            chapter(folder, ledger)
+            with ledger.trying("closed"):
+                folder.close()
     recording.finish()
     assert ledger.errors == []
     return recording, ledger
@@ -44,7 +44,7 @@ def record(root: Path) -> tuple[Recording, Ledger]:
 def test_a_process_that_dies_after_any_call(recorded: tuple[Recording, Ledger], sweep: Sweep) -> None:
     """Nothing that was written is lost, as the kernel has it; but what comes next was never done."""
     recording, ledger = recorded
-    tried = try_all(recording, ledger, [Loss(1.0)], sweep.every(19))
+    tried = try_all(recording, ledger, [NOTHING_LOST], sweep.every(19))
     sweep.count("crash points, of a process that dies", tried, least=60)
 
 
@@ -66,7 +66,7 @@ def try_all(recording: Recording, ledger: Ledger, losses: Sequence[Loss], every:
                     continue
                 write_image(disk.after(loss, random.Random(call)), root)
                 try:
-                    check_after_crash(root / "db", ledger.at(call))
+                    check_after_crash(root, ledger.at(call, powered=loss == NOTHING_LOST))
                 except BaseException as error:
                     error.add_note(f"after call {call}, {recording.operations[call - 1]}, with {loss}")
                     raise

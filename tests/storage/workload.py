@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
+from pyarrow import fs
 
 from headrace.storage.catalog import CatalogEntry
 from headrace.storage.consumer import Consumer, Wanted
 from headrace.storage.errors import OperationalError
 from headrace.storage.folder import Folder
 from headrace.storage.producer import Producer
+from headrace.storage.remote_files import RemoteFiles
 from headrace.storage.schema import AddColumn
 from headrace.storage.topic import TopicOptions
 
@@ -26,10 +29,20 @@ TOPICS = {
     "right": TopicOptions(segment_bytes=2500),
     "prices": TopicOptions(cleanup="compact", segment_bytes=2000),
     "clicks": TopicOptions(retention_ms=DAY_MS, segment_bytes=2000),
+    "lazy": TopicOptions(durability="none", segment_bytes=2500),
+    "cold": TopicOptions(segment_bytes=1500, tier="cold:///"),
 }
 PARTITIONS = {"left": 2}
 EXTRA = pa.field("extra", pa.int64())
 Chapter = Callable[[Folder, Ledger], None]
+
+
+def open_folder(root: Path) -> Folder:
+    """The database in `root`, beside which is the place where the segments of `cold` go."""
+    elsewhere = root / "elsewhere"
+    elsewhere.mkdir(parents=True, exist_ok=True)
+    place = fs.SubTreeFileSystem(str(elsewhere), fs.LocalFileSystem())
+    return Folder.open(root / "db", remote=RemoteFiles({"cold": place}))
 
 
 def create(folder: Folder, ledger: Ledger, names: Iterator[str] | list[str]) -> None:
@@ -47,9 +60,10 @@ def append(folder: Folder, ledger: Ledger, name: str, count: int) -> None:
 
 
 def append_both(folder: Folder, ledger: Ledger, count: int) -> None:
-    if not {"left", "right"} <= folder.topics.keys():
+    names = ("left", "right", "lazy")
+    if not set(names) <= folder.topics.keys():
         return
-    numbers = {name: ledger.fresh(count) for name in ("left", "right")}
+    numbers = {name: ledger.fresh(count) for name in names}
     with ledger.trying("rows", "atomic", numbers=numbers):
         folder.append_atomic([(folder.topic(name), rows(numbers[name]), None) for name in numbers])
 
@@ -98,18 +112,18 @@ def load(folder: Folder, ledger: Ledger, count: int) -> None:
                 return  # what comes after a gap would hide it
 
 
-def consume(folder: Folder, ledger: Ledger, polls: int) -> None:
-    """Reads some rows of `log` as one of a group, and commits after each poll."""
-    if "log" not in folder.topics:
+def consume(folder: Folder, ledger: Ledger, polls: int, name: str = "log") -> None:
+    """Reads some rows of a topic as one of a group, and commits after each poll."""
+    if name not in folder.topics:
         return
     with ledger.trying("consumer"):
-        consumer = Consumer(folder, {"log": Wanted()}, group="mailer", auto_commit=False, max_rows=7)
+        consumer = Consumer(folder, {name: Wanted()}, group="mailer", auto_commit=False, max_rows=7)
         try:
             for _ in range(polls):
                 records = consumer.poll(0)
                 if records is None:
                     return
-                with ledger.trying("done", "log", value=records.end_offset):
+                with ledger.trying("done", name, value=records.end_offset):
                     consumer.commit()
         finally:
             consumer.close()
@@ -134,6 +148,8 @@ def beginning(folder: Folder, ledger: Ledger) -> None:
         append_both(folder, ledger, count)
         append(folder, ledger, "prices", 3 * count)
         append(folder, ledger, "clicks", count)
+        append(folder, ledger, "cold", 4 * count)
+        append(folder, ledger, "lazy", 5 * count)
     append(folder, ledger, "left", 4)
 
 
@@ -146,7 +162,11 @@ def everyday(folder: Folder, ledger: Ledger) -> None:
         append(folder, ledger, "prices", 14)
     append(folder, ledger, "clicks", 30)
     append(folder, ledger, "clicks", 2)
+    append(folder, ledger, "cold", 11)
     load(folder, ledger, 2)
+    for count in (20, 8):
+        append(folder, ledger, "lazy", count)
+    consume(folder, ledger, 4, "lazy")
     append(folder, ledger, "right", 5)
 
 
@@ -161,6 +181,11 @@ def cleaning(folder: Folder, ledger: Ledger) -> None:
     append(folder, ledger, "log", 5)
     maintain(folder, ledger, later_days=2)
     append(folder, ledger, "clicks", 3)
+    append(folder, ledger, "lazy", 6)
+    append(folder, ledger, "cold", 6)
+    if "cold" in folder.topics:
+        with ledger.trying("start", "cold", value=5):
+            folder.topic("cold").delete_before(0, 5)
 
 
 def changing(folder: Folder, ledger: Ledger) -> None:
