@@ -25,11 +25,11 @@ from ..storage.topic import Durability, TopicOptions
 from . import plan as p
 from .declaration import declared, declared_relation, log_schema, refuse_cleaning, spelled, topic_options
 from .dialect import parse_script
-from .explain import unbounded
 from .late_rows import LateLog
 from .lower import Surroundings, lower
 from .outputs import PROGRESS
 from .plan_keys import key_of
+from .plan_properties import monotonic, unbounded
 from .planner import ViewProperties
 from .queries import Queries
 from .relations import Relation, Relations, schema_of
@@ -232,7 +232,9 @@ class Database:
         settled = any(isinstance(node, p.WindowAggregate | p.Session) for node in p.walk(plan))
         times = p.time_columns(plan) if settled else frozenset()
         closing = tuple(p.closing(plan).items()) if settled else ()
-        self._properties[name.lower()] = ViewProperties(p.append_only(plan), times, key_of(plan), closing)
+        self._properties[name.lower()] = ViewProperties(
+            p.append_only(plan), times, key_of(plan), closing, tuple(monotonic(plan).items())
+        )
         self.plans[name.lower()] = planned
         self.view_ids[name.lower()] = view_id
         self.engine.add_view(name, dataflow, schema_of(planned.columns))

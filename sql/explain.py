@@ -13,12 +13,13 @@ from . import plan as p
 from .dialect import twin_sql
 from .lower import lower_map
 from .plan import Plan
+from .plan_properties import summary, unbounded
 from .window_twin import interval
 
 
 def explain(plan: Plan) -> list[str]:
-    """Two lines per operator, result first: what it does, then `state:` what it keeps and what bounds that."""
-    return _tree(plan, 0, lambda node: f"state: {_describe(node)[1]}")
+    """What is known of the result, then two lines per operator: what it does, and `state:` what it keeps."""
+    return [f"result: {summary(plan)}", *_tree(plan, 0, lambda node: f"state: {_describe(node)[1]}")]
 
 
 def explain_state(plan: Plan, view: ViewState | None) -> list[str]:
@@ -29,7 +30,7 @@ def explain_state(plan: Plan, view: ViewState | None) -> list[str]:
         taken = "" if nodes is None else _bytes(next(nodes))
         return f"state: {_describe(node)[1]}{taken}"
 
-    lines = _tree(plan, 0, told)
+    lines = [f"result: {summary(plan)}", *_tree(plan, 0, told)]
     if view is not None:
         total = sum(node.state_bytes for node in view.nodes) + view.kept_bytes
         beside = f", {view.kept_bytes:,} of them the rows of the result" if view.kept_bytes else ""
@@ -59,24 +60,6 @@ def explain_analyze(plan: Plan, view: ViewState) -> list[str]:
 def operator_names(plan: Plan) -> list[str]:
     """What each node of the plan does, in the order of the dataflow's nodes: inputs before what reads them."""
     return [_describe(node)[0] for node in p.walk(plan)]
-
-
-def unbounded(plan: Plan) -> list[str]:
-    """A sentence per operator whose state nothing bounds but the number of rows or groups that ever come."""
-    notes = []
-    for node in p.walk(plan):
-        match node:
-            case p.Recompute() if any(p.append_only(below) for below in node.inputs):
-                notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
-            case p.Join() if any(p.append_only(below) for below in p.inputs_of(node)):
-                notes.append("join keeps every row of its inputs")
-            case p.Over() if p.append_only(node.input):
-                notes.append("over keeps every row of its input")
-            case p.WindowAggregate() | p.Session() if not p.closes(node):
-                notes.append(f'no watermark speaks of "{node.time}", so no window is ever closed')
-            case _:
-                pass
-    return list(dict.fromkeys(notes))
 
 
 def _tree(plan: Plan, depth: int, tell: Callable[[Plan], str]) -> list[str]:

@@ -16,6 +16,8 @@ from ..engine.sort_keys import SortKey
 from ..engine.windows import WINDOW_TIME_US, Cumulate, Given, Hop, Rule, Window
 from .relations import Column
 
+Motion = Literal["rises", "falls", "stays"]  # of a column's value when a row gives way to the next of its key
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -36,6 +38,7 @@ class ViewScan:
     time_columns: frozenset[str]
     key: tuple[str, ...] | None
     closing: tuple[tuple[str, int], ...] = ()
+    motions: tuple[tuple[str, Motion], ...] = ()  # how columns move, as `monotonic` says
     table: bool = False
 
 

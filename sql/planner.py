@@ -13,7 +13,7 @@ from .blocks import Scope, Unplannable, substitute_aliases
 from .dialect import WindowFunction, twin_sql
 from .joins import plan_joins
 from .lateness import when_closed, with_late
-from .plan import Plan
+from .plan import Motion, Plan
 from .ranking import first_of_each, plan_limit, plan_windows, split_aggregates
 from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
@@ -33,6 +33,7 @@ class ViewProperties:
     time_columns: frozenset[str]
     key: tuple[str, ...] | None
     closing: tuple[tuple[str, int], ...]
+    motions: tuple[tuple[str, Motion], ...]
 
 
 class Planner:

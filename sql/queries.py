@@ -12,9 +12,9 @@ from ..storage.catalog import CatalogEntry
 from ..storage.errors import ProgrammingError
 from .declaration import refuse_cleaning, spelled, topic_options
 from .derived import Derived, derive, insert_derived, refuse_cycle
-from .explain import unbounded
 from .outputs import TopicOutput, written_progress
 from .plan import Plan
+from .plan_properties import unbounded
 from .relations import Relation, Relations
 from .statements import CreateDerived, Insert
 from .twin import named_tables, table_name

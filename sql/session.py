@@ -268,7 +268,8 @@ class Session:
         if derived is not None and statement.mode in ("PLAN", "STATE"):
             target = derived.writes
             lines = [f"write to {target.kind.lower()} {target.name}", "    state: none; its progress is on disk"]
-            return [*lines, *(f"  {line}" for line in explain(derived.planned.plan))]
+            result, *operators = explain(derived.planned.plan)
+            return [result, *lines, *(f"  {line}" for line in operators)]
         if relation is not None and relation.query is not None:
             query = relation.query
             planned = self.database.plans.get(relation.name.lower())
