@@ -17,6 +17,7 @@ from .topic import Topic
 
 Rows: TypeAlias = "pa.RecordBatch | pa.Table | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 Header: TypeAlias = "tuple[str, bytes | str | None]"
+FLAT = frozenset({int, float, bool, type(None)})  # types of values that a row's own bytes have room for
 Headers: TypeAlias = "Mapping[str, bytes | str | None] | Sequence[Header]"
 
 
@@ -37,11 +38,14 @@ class Sent:
         self.headers = None if headers is None else checked_headers(headers)
         self.sequence = 0
         self.delivery = delivery
-        if isinstance(rows, (pa.RecordBatch, pa.Table)):
+        if type(rows) is dict:  # by far the most frequent, and quicker asked than below
+            self.rows = rows.copy()  # the caller may put the next row into it
+            self.size = _size(rows)
+        elif isinstance(rows, (pa.RecordBatch, pa.Table)):
             held = rows.get_total_buffer_size()  # quick, and more than it is where rows are a slice of others
             self.size = held if held <= PRODUCER_SLICE_BYTES else rows.nbytes
         elif isinstance(rows, Mapping):
-            self.rows = dict(rows)  # the caller may put the next row into it
+            self.rows = dict(rows)
             self.size = _size(rows)
         elif isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):
             self.rows = [dict(row) for row in rows]
@@ -172,12 +176,23 @@ def check_sequence(sequence: int | None, name: str | None) -> None:
         raise ProgrammingError(f"cannot number rows {sequence!r}", hint="A sequence is a whole number from 1 on.")
 
 
-def _size(value: Any) -> int:
-    """About how much memory a row takes, or a value in it."""
+def _size(row: Mapping[Any, Any]) -> int:
+    """About how much memory a row takes."""
+    size = PRODUCER_ROW_BYTES
+    for value in row.values():
+        kind = type(value)
+        if kind is str or kind is bytes:
+            size += len(value)
+        elif kind not in FLAT:
+            size += _nested_size(value)
+    return size
+
+
+def _nested_size(value: Any) -> int:
     if isinstance(value, str | bytes | bytearray):
         return len(value)
     if isinstance(value, Mapping):
-        return PRODUCER_ROW_BYTES + sum(map(_size, value.values()))
+        return _size(value)
     if isinstance(value, list | tuple):
-        return sum(map(_size, value), 8 * len(value))
+        return sum(map(_nested_size, value), 8 * len(value))
     return int(getattr(value, "nbytes", 0))
