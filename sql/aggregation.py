@@ -37,7 +37,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
     assign = scope.below if isinstance(scope.below, p.AssignWindow) else None
     windowed = [key.name for key in keys if isinstance(key, exp.Column) and key.name in WINDOW_COLUMNS]
     plain = [key for key in keys if not (isinstance(key, exp.Column) and key.name in WINDOW_COLUMNS)]
-    calls_in = [call for part in (*items, condition) if part is not None for call in _calls(part)]
+    calls_in = [call for part in (*items, condition) if part is not None for call in aggregate_calls(part)]
     inputs = [*plain, *calls_in, *([scope.resolve(where.this)] if where is not None else [])]
     if (
         assign is not None
@@ -165,11 +165,11 @@ class Before:
         return self._source.map([exp.alias_(item, name, quoted=True) for name, item in self._items.items()], where)
 
 
-def _calls(node: exp.Expr) -> list[exp.Expr]:
+def aggregate_calls(node: exp.Expr) -> list[exp.Expr]:
     """The outermost aggregate calls in `node`, each with its FILTER."""
     if isinstance(node, exp.Filter | exp.WithinGroup) or is_aggregate(node):
         return [node]
-    return [call for child in node.iter_expressions() for call in _calls(child)]
+    return [call for child in node.iter_expressions() for call in aggregate_calls(child)]
 
 
 def _spellings(name: str) -> Iterator[str]:

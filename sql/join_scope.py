@@ -18,10 +18,11 @@ from .types import Binder, quote
 
 @dataclass(frozen=True)
 class JoinedSource:
-    """One item of FROM: what it may be qualified with, and its columns."""
+    """One item of FROM: what it may be qualified with, and its columns; those `aside` go by that alone."""
 
     alias: str
     columns: tuple[Column, ...]
+    aside: bool = False
 
     def column(self, name: str) -> Column | None:
         """The column of that name, whatever its case."""
@@ -77,7 +78,7 @@ class JoinNames:
         found = [
             inner_column(source.inner(column.name))
             for place, source in enumerate(self.sources[:count])
-            if place not in self.hidden and (column := source.column(name)) is not None
+            if place not in self.hidden and not source.aside and (column := source.column(name)) is not None
         ]
         if len(found) != 1:
             raise Unplannable(f'name "{name}"')
@@ -124,7 +125,7 @@ class JoinNames:
         """The names and columns that `*` or `table.*` stands for."""
         found: list[tuple[str, exp.Expr]] = []
         for place, source in enumerate(self.sources):
-            if place in self.hidden or (table and source.alias.lower() != table.lower()):
+            if place in self.hidden or source.aside or (table and source.alias.lower() != table.lower()):
                 continue
             for column in source.columns:
                 inner = source.inner(column.name)
@@ -146,7 +147,7 @@ class JoinScope(Scope):
         self._names = names
 
     def has(self, name: str) -> bool:
-        return any(source.column(name) is not None for source in self._names.sources)
+        return any(source.column(name) is not None for source in self._names.sources if not source.aside)
 
     def resolve(self, expression: exp.Expr) -> exp.Expr:
         return self._names.resolve(expression)

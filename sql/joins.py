@@ -62,7 +62,7 @@ def plan_joins(select: exp.Select, source: SourcePlanner, binder: Binder) -> tup
             raise Unplannable("LATERAL")
         below, alias = source(item)
         joined.append(_Joined(below, "inner" if join is None else _kind(join)))
-        names.add(JoinedSource(alias, below.columns))
+        names.add(JoinedSource(alias, below.columns, aside=join is not None and bool(join.args.get("aside"))))
         if join is not None:
             _place_on(join, names, joined)
         if joined[-1].kind in ("semi", "anti"):

@@ -18,6 +18,7 @@ from .ranking import first_of_each, plan_limit, plan_windows, split_aggregates
 from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
 from .sets import is_constant, plan_constant, plan_set
+from .subqueries import without_subqueries
 from .temporal import refuse_clock
 from .ties import has_own_aggregate, has_own_window
 from .twin import bind, bind_over, named_tables, twin
@@ -105,6 +106,7 @@ class Planner:
                 raise Unplannable(reason)
         if select.args.get("distinct"):
             return self._distinct(select)
+        select = without_subqueries(select, self._bound, self._query)
         source = select.args.get("from_")
         if source is None:
             raise Unplannable("no FROM")
@@ -152,6 +154,13 @@ class Planner:
         columns = bind(twin(query), self._relations, self._binder)
         return plan_set(query, self._query(query.this), self._query(query.expression), columns, self._binder)
 
+    def _bound(self, query: exp.Query) -> tuple[Column, ...]:
+        """The columns that a query returns, those of a relation as it declares them."""
+        source = query.args["from_"].this if query.is_star and query.args.get("from_") is not None else None
+        if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier) and not _renames(source):
+            return self._relations.require(source.name).columns
+        return bind(twin(query), self._relations, self._binder)
+
     # -- sources --------------------------------------------------------------------------------------------------
 
     def _source(self, source: exp.Expr, select: exp.Select) -> tuple[Plan, str]:
@@ -183,6 +192,9 @@ class Planner:
         columns = tuple(replace(column, name=name) for column, name in zip(below.columns, names, strict=True))
         if columns == below.columns:
             return below
+        if isinstance(below, p.Map):
+            items = tuple((c.name, item) for c, (_, item) in zip(columns, below.items, strict=True))
+            return replace(below, items=items, columns=columns)
         return p.Map(
             below, tuple((c.name, _column(b.name)) for c, b in zip(columns, below.columns, strict=True)), None, columns
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
+from ..storage.errors import Error
 from .blocks import function_name
 
 _IN_ORDER = {"list", "array_agg", "string_agg", "listagg", "group_concat", "any_value", "arbitrary", "mode"}
@@ -29,7 +30,7 @@ def settle_aggregates(query: exp.Query, names: Callable[[exp.Query], list[str]])
             if settled == item:
                 continue
             if not isinstance(item, exp.Alias) and select is not query:
-                before = before if before is not None else names(select)
+                before = before if before is not None else _names(select, names)
                 settled = exp.alias_(settled, before[place], quoted=True) if len(before) > place else settled
             item.replace(settled)
         having = select.args.get("having")
@@ -39,6 +40,14 @@ def settle_aggregates(query: exp.Query, names: Callable[[exp.Query], list[str]])
         if order is not None:
             select.set("order", _settled(order.copy()))
     return query
+
+
+def _names(select: exp.Select, names: Callable[[exp.Query], list[str]]) -> list[str]:
+    """The names of a block's columns; none where it is correlated, and so a value, whose name says nothing."""
+    try:
+        return names(select)
+    except Error:
+        return []
 
 
 def _settled(node: exp.Expr) -> exp.Expr:

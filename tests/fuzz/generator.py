@@ -235,14 +235,25 @@ class Writer:
         left, right = pairs[0]
         plain_right = Block((self._named(right, "int"),), inner, self._conditions(more))
         correlated = Block((self._named("1", "int"),), inner, (f"{left} = {right}", *self._conditions(more)))
+        more_than_equal = replace(correlated, where=(condition(self._chance, [*columns, *more]),))
+        numbers = [column.text for column in more if column.kind == "int"] or ["1"]
+        of_group = self._chance.choice(["count(*)", f"count({right})", f"sum({self._chance.choice(numbers)})"])
         scalar = Block((self._named(f"max({right})", "int"),), inner, self._conditions(more))
-        text = self._chance.choice(
-            [
-                f"{left} IN ({sql(plain_right)})",
-                f"{left} NOT IN ({sql(plain_right)})",
-                f"EXISTS ({sql(correlated)})",
-                f"NOT EXISTS ({sql(correlated)})",
-                f"{left} < ({sql(scalar)})",
-            ]
-        )
-        return Block(self._items(columns), source, (text, *self._conditions(columns, 0.2)))
+        tests = [
+            f"{left} IN ({sql(plain_right)})",
+            f"{left} NOT IN ({sql(plain_right)})",
+            f"EXISTS ({sql(correlated)})",
+            f"NOT EXISTS ({sql(correlated)})",
+            f"EXISTS ({sql(more_than_equal)})",
+            f"NOT EXISTS ({sql(more_than_equal)})",
+            f"{left} < ({sql(scalar)})",
+            f"{left} >= ALL ({sql(plain_right)})",
+            f"({sql(replace(correlated, items=(self._named(of_group, 'int'),)))}) > 1",
+        ]
+        where = self._chance.choice(tests)
+        items = self._items(columns)
+        if self._chance.random() < 0.3:
+            items = (*items, self._named(self._chance.choice(tests), "bool"))
+        if self._chance.random() < 0.2:
+            where = f"({where}) OR {condition(self._chance, columns)}"
+        return Block(items, source, (where, *self._conditions(columns, 0.2)))

@@ -1,0 +1,393 @@
+"""Correlation: which names in a subquery are the outer block's, and the subquery as a query that stands by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from sqlglot import exp
+
+from ..storage.errors import Error
+from .blocks import Unplannable, is_aggregate
+from .dialect import WindowFunction, twin_sql
+from .relations import Column
+from .ties import own_nodes
+
+Bind = Callable[[exp.Query], tuple[Column, ...]]  # the columns that a query returns
+_OUTER = "outer row"  # the source that stands for the outer block's values
+_ONE_ROW = ("limit", "offset")
+
+
+@dataclass
+class Names:
+    """What the names of a block can mean: per source (lower case) its columns, each with whether it may be NULL."""
+
+    sources: dict[str, dict[str, bool]] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Whether a source has a column of that name."""
+        return any(name.lower() in columns for columns in self.sources.values())
+
+    def knows(self, column: exp.Column) -> bool:
+        """Whether a column, qualified or not, is of this block."""
+        parts = [part.name.lower() for part in column.parts]
+        return (len(parts) > 1 and parts[0] in self.sources) or self.has(parts[0])
+
+    def never_null(self, value: exp.Expr) -> bool:
+        """Whether `value` is a literal, or a column that is declared NOT NULL."""
+        if isinstance(value, exp.Literal):
+            return True
+        if not isinstance(value, exp.Column):
+            return False
+        parts = [part.name.lower() for part in value.parts]
+        if len(parts) > 1 and parts[0] in self.sources:
+            return len(parts) == 2 and not self.sources[parts[0]].get(parts[1], True)
+        found = [columns[parts[0]] for columns in self.sources.values() if parts[0] in columns]
+        return len(parts) == 1 and found == [False]
+
+
+def block_names(select: exp.Select, bind: Bind) -> Names:
+    """The names that the sources of a block have.
+
+    Raises: Unplannable where DuckDB does not say, as for a source that is itself correlated.
+    """
+    names = Names()
+    source = select.args.get("from_")
+    items = [] if source is None else [source.this]
+    joins = select.args.get("joins") or []
+    outer = any((join.side or join.kind).upper() in ("LEFT", "RIGHT", "FULL", "OUTER") for join in joins)
+    for item in [*items, *(join.this for join in joins)]:
+        alias = item.alias_or_name
+        if isinstance(item, exp.Table) and isinstance(item.this, WindowFunction):
+            alias = item.alias or item.this.this.alias_or_name
+        if item.args.get("joins"):
+            raise Unplannable("join")
+        if alias.lower() in names.sources:
+            raise Unplannable(f'two sources named "{alias}"')
+        plain = isinstance(item, exp.Table | exp.Subquery | exp.Values)
+        columns = _bound(exp.select(exp.Star()).from_(item.copy()), bind) if plain else None
+        if columns is None:  # it sees the sources before it
+            star = exp.select(exp.Column(this=exp.Star(), table=exp.to_identifier(alias, quoted=True)))
+            star.set("from_", source and source.copy())
+            star.set("joins", [join.copy() for join in joins])
+            columns = _bound(star, bind)
+        if columns is None:
+            raise Unplannable("a correlated source")
+        names.sources[alias.lower()] = {c.name.lower(): c.nullable or outer for c in columns}
+    return names
+
+
+def _bound(query: exp.Query, bind: Bind) -> tuple[Column, ...] | None:
+    try:
+        return bind(query)
+    except Error:
+        return None
+
+
+def stands_alone(query: exp.Query, bind: Bind) -> bool:
+    """Whether a subquery means the same without the block around it."""
+    return _bound(query, bind) is not None
+
+
+def outer_columns(query: exp.Query, outer: Names, bind: Bind) -> list[exp.Column]:
+    """The nodes in `query` that are columns of the block around it."""
+    found = []
+    for column, named in _unresolved(query, bind):
+        if outer.knows(column):
+            if named:
+                raise Unplannable(f'"{column.name}", which is an item and a column of the outer query')
+            found.append(column)
+    return found
+
+
+def _unresolved(query: exp.Expr, bind: Bind) -> Iterator[tuple[exp.Column, bool]]:
+    """Columns that no source within has, each with whether an item of its block is called so."""
+    match query:
+        case exp.Select():
+            if query.args.get("with_"):
+                raise Unplannable("recursive CTE")
+            names = block_names(query, bind)
+            items = {item.alias.lower() for item in query.expressions if isinstance(item, exp.Alias)}
+            for node in query.walk(prune=lambda node: isinstance(node, exp.Query) and node is not query):
+                if isinstance(node, exp.Query) and node is not query:
+                    for column, named in _unresolved(node, bind):
+                        if not names.knows(column):
+                            yield column, named
+                elif isinstance(node, exp.Column) and not isinstance(node.this, exp.Star) and not names.knows(node):
+                    yield node, not node.table and node.name.lower() in items
+        case exp.Subquery():
+            yield from _unresolved(query.this, bind)
+        case exp.SetOperation():
+            yield from _unresolved(query.this, bind)
+            yield from _unresolved(query.expression, bind)
+        case _:
+            raise Unplannable("a correlated subquery that is no SELECT")
+
+
+@dataclass
+class Apart:
+    """A subquery that stands by itself, as a source called `alias` with the columns `values`, and then `keys`.
+
+    Its rows belong to the outer rows for which all `conditions` hold, which speak of both.
+    """
+
+    query: exp.Query
+    alias: str
+    values: list[str]
+    keys: list[str] = field(default_factory=list)
+    conditions: list[exp.Expr] = field(default_factory=list)
+
+    def column(self, name: str) -> exp.Expr:
+        """A column of the source, as the outer block writes it."""
+        return exp.column(exp.to_identifier(name, quoted=True), table=exp.to_identifier(self.alias, quoted=True))
+
+    def source(self, query: exp.Query | None = None, columns: Sequence[str] | None = None) -> exp.Subquery:
+        """The source in FROM; or `query` in its place, with these columns."""
+        names = [*self.values, *self.keys] if columns is None else columns
+        alias = exp.TableAlias(
+            this=exp.to_identifier(self.alias, quoted=True),
+            columns=[exp.to_identifier(name, quoted=True) for name in names],
+        )
+        return exp.Subquery(this=(query or self.query).copy(), alias=alias)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """The block around subqueries: its sources, and what they are called."""
+
+    select: exp.Select
+    names: Names
+    bind: Bind
+
+    def apart(
+        self,
+        query: exp.Query,
+        alias: str,
+        *,
+        any_condition: bool = False,
+        one_group: bool = False,
+        no_rows: bool = False,
+    ) -> Apart:
+        """`query` as one that stands by itself.
+
+        `any_condition`: the conditions may say more than that keys are equal. `one_group`: an outer row belongs to
+        the rows of one group of keys at most. `no_rows`: an aggregate of no rows, which is a row, may be left out.
+        Raises: Unplannable where there is no such query, or none that is known to be right.
+        """
+        query = plain(query)
+        width = len(self.bind(query)) if stands_alone(query, self.bind) else len(query.selects)
+        apart = Apart(query, alias, [f"value {place}" for place in range(1, width + 1)])
+        if stands_alone(query, self.bind):
+            return apart
+        if not isinstance(query, exp.Select) or query.is_star or query.args.get("from_") is None:
+            raise Unplannable("a correlated subquery that is no plain SELECT")
+        if any(query.args.get(clause) for clause in ("windows", "sample", "pivots", "laterals")):
+            raise Unplannable("a correlated subquery that is no plain SELECT")
+        whole = has_own_aggregates(query) and not query.args.get("group")
+        if whole and not no_rows:
+            raise Unplannable("a correlated subquery that aggregates no rows, too")
+        free = outer_columns(query, self.names, self.bind)
+        simple = not any(query.args.get(clause) for clause in ("group", "having", "qualify", "distinct", *_ONE_ROW))
+        simple = simple and not whole and not _windows(query)
+        split = self._split(query, free, residual=any_condition and simple)
+        pairs: list[tuple[exp.Expr, exp.Expr]]
+        residual: list[exp.Expr]
+        if split is None or (one_group and not all(self._same_types(query, *pair) for pair in split[0])):
+            pairs, residual = self._beside_outer(query, free), []
+        else:
+            pairs, residual = split
+        kind = exp.EQ if split is not None and pairs is split[0] else exp.NullSafeEQ
+        for inner, outside in pairs:
+            name = f"key {len(apart.keys) + 1}"
+            apart.keys.append(name)
+            query.append("expressions", exp.alias_(inner.copy(), name, quoted=True))
+            apart.conditions.append(kind(this=outside.copy(), expression=apart.column(name)))
+        inside = {id(column) for column in free}
+        for condition in residual:
+            apart.conditions.append(self._exported(condition, inside, apart))
+        _by_keys(query, [inner for inner, _ in pairs], whole=whole)
+        return apart
+
+    def _split(
+        self, query: exp.Select, free: Sequence[exp.Column], *, residual: bool
+    ) -> tuple[list[tuple[exp.Expr, exp.Expr]], list[exp.Expr]] | None:
+        """Take the conditions that name the outer block out of WHERE: equalities as (inner, outer), and others.
+
+        None, and nothing is taken, if it is named elsewhere too.
+        """
+        where = query.args.get("where")
+        outside = {id(column) for column in free}
+        local, pairs, others, seen = [], [], [], 0
+        for part in own_conjuncts(where.this if where is not None else None):
+            count = sum(id(column) in outside for column in part.find_all(exp.Column))
+            if not count:
+                local.append(part)
+                continue
+            seen += count
+            pair = _sides(part, outside)
+            if pair is not None:
+                pairs.append(pair)
+            elif part.find(exp.Query) is None and residual:
+                others.append(part)
+            else:
+                return None
+        if seen < len(free):
+            return None
+        query.set("where", exp.Where(this=exp.and_(*local, copy=True)) if local else None)
+        return pairs, others
+
+    def _exported(self, condition: exp.Expr, outside: set[int], apart: Apart) -> exp.Expr:
+        """A condition over both, the columns of the subquery made columns of the source."""
+        assert isinstance(apart.query, exp.Select)
+        condition = exp.Paren(this=condition)
+        for node in list(condition.find_all(exp.Column)):
+            if id(node) not in outside:
+                name = f"key {len(apart.keys) + 1}"
+                apart.keys.append(name)
+                apart.query.append("expressions", exp.alias_(node.copy(), name, quoted=True))
+                node.replace(apart.column(name))
+        return condition.copy()
+
+    def _same_types(self, query: exp.Select, inner: exp.Expr, outside: exp.Expr) -> bool:
+        """Whether values of the two that differ within the subquery cannot both be equal to one outside."""
+        ours, theirs = self.type_of(outside), self.bind(_over(query, inner))[0]
+        return same_values(ours, theirs)
+
+    def type_of(self, value: exp.Expr) -> Column:
+        """The column that `value` makes over the outer block's sources."""
+        return self.bind(_over(self.select, value))[0]
+
+    def _beside_outer(self, query: exp.Select, free: Sequence[exp.Column]) -> list[tuple[exp.Expr, exp.Expr]]:
+        """Let `query` join all different values that the outer block has for it; the pairs that tell them apart."""
+        if any(isinstance(table.this, WindowFunction) for table in self.select.find_all(exp.Table)):
+            raise Unplannable("a correlated subquery over a window")
+        for call in (node for node in query.walk() if is_aggregate(node)):
+            columns = [id(column) for column in call.find_all(exp.Column)]
+            if columns and set(columns) <= {id(column) for column in free}:
+                raise Unplannable("an aggregate of the outer query in a subquery")
+        values = {twin_sql(column): column.copy() for column in free}
+        names = {text: f"outer {place}" for place, text in enumerate(values, 1)}
+        domain = _over(self.select, *(exp.alias_(value.copy(), names[t], quoted=True) for t, value in values.items()))
+        domain.set("distinct", exp.Distinct())
+        table = exp.to_identifier(_OUTER, quoted=True)
+        for column in free:
+            name = exp.to_identifier(names[twin_sql(column)], quoted=True)
+            column.replace(exp.column(name, table=table.copy()))
+        source = query.args["from_"].this
+        joins = query.args.get("joins") or []
+        if any(join.side.upper() in ("RIGHT", "FULL") for join in joins):
+            raise Unplannable("a correlated subquery with an outer join")
+        query.set("from_", exp.From(this=exp.Subquery(this=domain, alias=exp.TableAlias(this=table))))
+        query.set("joins", [exp.Join(this=source, kind="CROSS"), *joins])
+        return [
+            (exp.column(exp.to_identifier(names[text], quoted=True), table=table.copy()), value)
+            for text, value in values.items()
+        ]
+
+
+def plain(query: exp.Expr) -> exp.Query:
+    """A copy of a subquery without its parentheses."""
+    while isinstance(query, exp.Subquery) and not query.args.get("joins"):
+        query = query.this
+    if not isinstance(query, exp.Query):
+        raise Unplannable("a subquery that is no SELECT")
+    return query.copy()
+
+
+def has_own_aggregates(query: exp.Select) -> bool:
+    """Whether a block without GROUP BY is one row for all, by an aggregate in it."""
+    nodes = [*query.expressions, *([query.args["having"]] if query.args.get("having") else [])]
+    return any(is_aggregate(node) and not _nested(node, query) for part in nodes for node in part.walk())
+
+
+def same_values(left: Column, right: Column) -> bool:
+    """Whether values of two types are compared as what they are, so that different ones stay different."""
+    integers = pa.types.is_integer(left.arrow) and pa.types.is_integer(right.arrow)
+    return left.type == right.type or bool(integers)
+
+
+def _nested(node: exp.Expr, query: exp.Select) -> bool:
+    above = node.parent
+    while above is not None and above is not query:
+        if isinstance(above, exp.Query):
+            return True
+        above = above.parent
+    return False
+
+
+def _windows(query: exp.Select) -> list[exp.Window]:
+    return [node for node in own_nodes(query) if isinstance(node, exp.Window)]
+
+
+def _over(select: exp.Select, *values: exp.Expr) -> exp.Select:
+    """A block that computes `values` over the sources of `select`."""
+    block = exp.select(*(value.copy() for value in values))
+    block.set("from_", select.args["from_"].copy())
+    block.set("joins", [join.copy() for join in select.args.get("joins") or ()])
+    return block
+
+
+def own_conjuncts(condition: exp.Expr | None) -> Iterator[exp.Expr]:
+    """The conditions that all must hold, as nodes of the tree."""
+    if isinstance(condition, exp.Paren):
+        yield from own_conjuncts(condition.this)
+    elif isinstance(condition, exp.And):
+        yield from own_conjuncts(condition.this)
+        yield from own_conjuncts(condition.expression)
+    elif condition is not None:
+        yield condition
+
+
+def _sides(part: exp.Expr, outside: set[int]) -> tuple[exp.Expr, exp.Expr] | None:
+    """An equality's inner and its outer side."""
+    if not isinstance(part, exp.EQ) or part.find(exp.Query) is not None:
+        return None
+    sides = [{id(column) in outside for column in side.find_all(exp.Column)} for side in (part.this, part.expression)]
+    if sides == [{False}, {True}]:
+        return part.this, part.expression
+    if sides == [{True}, {False}]:
+        return part.expression, part.this
+    return None
+
+
+def _by_keys(query: exp.Select, keys: Sequence[exp.Expr], *, whole: bool) -> None:
+    """Let a block that groups, ranks or takes the first rows do so for each value of `keys`, which it selects."""
+    group = query.args.get("group")
+    windows = _windows(query)
+    if whole and (windows or query.args.get("distinct")):
+        raise Unplannable("a correlated subquery with OVER beside an aggregate")
+    if group is not None:
+        sets = (exp.Rollup, exp.Cube, exp.GroupingSets)
+        if any(group.args.get(name) for name in ("rollup", "cube", "grouping_sets")) or group.find(*sets):
+            raise Unplannable("a correlated subquery with grouping sets")
+        if not group.args.get("all"):
+            group.set("expressions", [*group.expressions, *(key.copy() for key in keys)])
+    elif whole:
+        query.set("group", exp.Group(expressions=[key.copy() for key in keys]))
+    for window in windows:
+        window.set("partition_by", [*(window.args.get("partition_by") or ()), *(key.copy() for key in keys)])
+    if any(query.args.get(clause) for clause in _ONE_ROW):
+        _first_of_each(query, keys)
+
+
+def _first_of_each(query: exp.Select, keys: Sequence[exp.Expr]) -> None:
+    """ORDER BY ... LIMIT n as row_number() <= n in each partition."""
+    clauses = ("group", "having", "qualify", "distinct", "offset")
+    if any(query.args.get(clause) for clause in clauses) or _windows(query):
+        raise Unplannable("a correlated subquery with LIMIT beside other clauses")
+    limit = query.args["limit"].expression
+    if not (isinstance(limit, exp.Literal) and limit.is_int and int(limit.name) > 0):
+        raise Unplannable("a correlated subquery with LIMIT that is no positive number")
+    order = query.args["order"]
+    if any(isinstance(key.this, exp.Var | exp.Star) for key in order.expressions):
+        raise Unplannable("a correlated subquery with ORDER BY ALL")
+    for key in order.expressions:
+        if isinstance(key.this, exp.Literal) and key.this.is_int:
+            key.set("this", query.expressions[int(key.this.name) - 1].unalias().copy())
+    number = exp.Window(
+        this=exp.Anonymous(this="row_number"), partition_by=[key.copy() for key in keys], order=order, over="OVER"
+    )
+    for clause in ("order", "limit"):
+        query.set(clause, None)
+    query.set("qualify", exp.Qualify(this=exp.LTE(this=number, expression=limit.copy())))
