@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from numbers import Integral
 from typing import Any, TypeAlias, get_args
 
@@ -17,7 +19,7 @@ from .topic import Topic
 
 Rows: TypeAlias = "pa.RecordBatch | pa.Table | Mapping[str, Any] | Sequence[Mapping[str, Any]]"
 Header: TypeAlias = "tuple[str, bytes | str | None]"
-FLAT = frozenset({int, float, bool, type(None)})  # types of values that a row's own bytes have room for
+FLAT = frozenset({int, float, bool, type(None), datetime, date, Decimal})  # which a row's own bytes have room for
 Headers: TypeAlias = "Mapping[str, bytes | str | None] | Sequence[Header]"
 
 
