@@ -3,7 +3,8 @@
     python benchmarks/engine.py [--rows 2000000] [--repeat 3] [--epochs 1000,65536,1000000] [--only NAME]
 
 Prints a Markdown table: M rows/s that the view takes in, with the ratio to DuckDB's time for the same query in brackets
-(above 1 is faster), for each size of an epoch. One thread works on either side. Rows are counted over all streams read.
+(above 1 is faster), for each size of an epoch. `state` is what the operators hold in the end, in all and for each row of
+the result. One thread works on either side. Rows are counted over all streams read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -165,16 +167,26 @@ def load(folder: Path, tables: Mapping[str, pa.Table]) -> None:
                 con.append(name, batch, wait=False)
 
 
-def view_seconds(folder: Path, case: Case, epoch: int) -> float:
-    """From CREATE until the view has every row."""
+class Run(NamedTuple):
+    """From CREATE until the view has every row; what its operators hold then, and the rows of the result."""
+
+    seconds: float
+    state_bytes: int
+    result_rows: int
+
+
+def view_run(folder: Path, case: Case, epoch: int) -> Run:
+    """The view, made and dropped again."""
     with headrace.connect(folder, rows_per_epoch=epoch) as con:
         con.flush()
         start = time.perf_counter()
         con.execute(f"CREATE MATERIALIZED VIEW measured AS {case.query}")
         con.flush()
         seconds = time.perf_counter() - start
+        held = con.execute("SELECT sum(state_bytes) FROM system.operators WHERE view = 'measured'").fetchone()
+        size = con.execute("SELECT count(*) FROM measured").fetchone()
         con.execute("DROP MATERIALIZED VIEW measured")
-    return seconds
+    return Run(seconds, int((held or (0,))[0] or 0), int((size or (0,))[0]))
 
 
 def operator_of(folder: Path, case: Case) -> str:
@@ -196,8 +208,8 @@ def main() -> None:
     tables = rows_of(options.rows, options.keys)
     folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
     print(f"{options.rows:,} bids, {options.keys:,} auctions, median of {options.repeat}; M rows/s (ratio to DuckDB)\n")
-    print(f"| query | plan | DuckDB | {' | '.join(f'epochs of {epoch:,}' for epoch in epochs)} |")
-    print("|---" * (3 + len(epochs)) + "|", flush=True)
+    print(f"| query | plan | DuckDB | {' | '.join(f'epochs of {epoch:,}' for epoch in epochs)} | state |")
+    print("|---" * (4 + len(epochs)) + "|", flush=True)
     try:
         load(folder, tables)
         for name, case in CASES.items():
@@ -205,16 +217,19 @@ def main() -> None:
                 continue
             rows = sum(tables[stream].num_rows for stream in case.reads)
             batch: list[float] = []
-            ours: dict[int, list[float]] = {epoch: [] for epoch in epochs}
+            ours: dict[int, list[Run]] = {epoch: [] for epoch in epochs}
             for _ in range(options.repeat):  # in turns, so that a noisy moment strikes all alike
                 batch.append(duckdb_seconds(tables, case))
                 for epoch in epochs:
-                    ours[epoch].append(view_seconds(folder, case, epoch))
+                    ours[epoch].append(view_run(folder, case, epoch))
             one = statistics.median(batch)
             cells = [name, operator_of(folder, case), f"{rows / one / 1e6:.1f}"]
             for epoch in epochs:
-                seconds = statistics.median(ours[epoch])
+                seconds = statistics.median(run.seconds for run in ours[epoch])
                 cells.append(f"{rows / seconds / 1e6:.1f} (**{one / seconds:.2f}**)")
+            last = ours[epochs[-1]][-1]
+            each = last.state_bytes / max(last.result_rows, 1)
+            cells.append(f"{last.state_bytes / 1e6:,.1f} MB, {each:,.0f} B a row")
             print(f"| {' | '.join(cells)} |", flush=True)
     finally:
         shutil.rmtree(folder)

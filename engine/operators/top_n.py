@@ -89,6 +89,7 @@ class TopN(ResultHolder):
 
     def rows(self) -> pa.Table:
         every = distinct(self._rows.slots_of(self._rows.rows()), self._rows.slots_end)
+        self._bounds.reserve(self._rows.slots_end)  # there are none yet for rows that were restored or renumbered
         return pa.Table.from_batches([self._output(self._top(every))])
 
     def snapshot(self) -> Snapshot:

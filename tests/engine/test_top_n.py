@@ -84,3 +84,11 @@ def test_a_row_that_goes_lets_the_next_one_up() -> None:
             (n + 2, 1),
         ]
     assert step(operator, delta_of(SCHEMA, [("b", 0.0, "x", 99)]), 20) is None
+
+
+def test_all_of_many_partitions_are_there_after_a_restore_and_before_any_change() -> None:
+    operator = TopN(["k"], [SortKey("i")], "row_number", 1, SCHEMA)
+    step(operator, delta_of(SCHEMA, [(f"k{n}", 0.0, "x", n) for n in range(5000)]), 1)
+    restored = TopN(["k"], [SortKey("i")], "row_number", 1, SCHEMA)
+    restored.restore(operator.snapshot())
+    assert sorted(restored.rows().column("i").to_pylist()) == list(range(5000))
