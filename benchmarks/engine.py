@@ -3,7 +3,7 @@
     python benchmarks/engine.py [--rows 2000000] [--repeat 3] [--epochs 1000,65536,1000000] [--only NAME]
 
 Prints a Markdown table: M rows/s that the view takes in, with the ratio to DuckDB's time for the same query in brackets
-(above 1 is faster), for each size of an epoch. `state` is what the operators hold in the end, in all and for each row of
+(above 1 is faster), for each size of an epoch. `state` is what the operators hold in the end, in all and per row of
 the result. One thread works on either side. Rows are counted over all streams read.
 """
 
