@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import assert_never
 
 from ..engine.aggregates import AggregateCall, keeps_rows
+from ..engine.calendar import ByDay, Calendar
 from ..engine.metrics import NodeState, ViewState
 from ..engine.over_functions import OverCall
 from ..engine.windows import Cumulate, Given, Hop, Rule, Sessions
 from . import plan as p
+from .calendar_twin import calendar_words
 from .dialect import twin_sql
 from .lower import lower_map
 from .plan import Plan
@@ -225,6 +227,8 @@ def _window(window: Rule) -> str:
     match window:
         case Sessions():
             return f"SESSION with a gap of {_length(window.gap)}"
+        case Calendar() | ByDay():
+            return calendar_words(window)
         case Hop() if not window.overlaps:
             return f"TUMBLE of {_length(window.size)}"
         case Hop():

@@ -8,7 +8,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import Error
-from .intervals import constant_us
+from .intervals import constant_length
 from .lexer import words
 from .parser_windows import SpottedError, WindowParser
 from .positions import position_of_token
@@ -75,7 +75,7 @@ class KsqlWindowParser(WindowParser):
 
     def _check_length(self, length: exp.Interval, amount: Token, name: str) -> None:
         try:
-            constant_us(length, position_of_token(amount), name or "the gap of SESSION")
+            constant_length(length, position_of_token(amount), name or "the gap of SESSION")
         except Error as error:
             raise SpottedError(error) from None
 

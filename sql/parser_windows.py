@@ -11,10 +11,11 @@ from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import Error, NotSupportedError, ProgrammingError
-from .intervals import constant_us
+from .intervals import Length, constant_length
 from .lexer import words
 from .positions import position_of_token
 from .window_function import ARGUMENTS, EXAMPLES, OPTIONAL, WindowFunction, build_window
+from .zones import zone
 
 
 class SpottedError(ParseError):
@@ -46,7 +47,8 @@ class Arguments:
     extent: tuple[int, int] = (0, 0)
     column: exp.Column | None = None
     partition: list[exp.Column] = field(default_factory=list)
-    lengths: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, Length] = field(default_factory=dict)
+    timezone: str | None = None
     tokens: dict[str, Token] = field(default_factory=dict)
 
     @property
@@ -121,11 +123,12 @@ class WindowParser(DuckDBParser):
                 kind,
                 found.source,
                 found.column,
-                size_us=found.lengths[size],
-                slide_us=found.lengths.get("SLIDE", found.lengths.get("STEP")),
-                offset_us=found.lengths.get("OFFSET"),
+                size=found.lengths[size],
+                slide=found.lengths.get("SLIDE", found.lengths.get("STEP")),
+                offset=found.lengths.get("OFFSET"),
                 position=position_of_token(found.tokens[size]),
                 partition=found.partition,
+                timezone=found.timezone,
             )
         except Error as error:
             raise SpottedError(error) from None
@@ -152,6 +155,8 @@ class WindowParser(DuckDBParser):
             found.source, found.extent = self._parse_window_source(found)
         elif name == "TIMECOL":
             found.column = self._parse_descriptor(found)
+        elif name == "TIMEZONE":
+            found.timezone = self._parse_timezone(found)
         else:
             found.lengths[name] = self._parse_length(found, name)
 
@@ -207,10 +212,20 @@ class WindowParser(DuckDBParser):
             self._require(TokenType.R_PAREN, ")")
         return column
 
-    def _parse_length(self, found: Arguments, name: str) -> int:
+    def _parse_timezone(self, found: Arguments) -> str:
+        start = self._curr
+        if not self._match(TokenType.STRING):
+            hint = "As in 'Europe/Berlin'."
+            raise self.refuse(f"the time zone of {found.kind} is a name in quotes", start, hint=hint)
+        try:
+            return zone(start.text, position_of_token(start)).name
+        except Error as error:
+            raise SpottedError(error) from None
+
+    def _parse_length(self, found: Arguments, name: str) -> Length:
         start = self._curr
         node = self._parse_bitwise()
         try:
-            return constant_us(node, position_of_token(start), f"the {name.lower()} of {found.kind}")
+            return constant_length(node, position_of_token(start), f"the {name.lower()} of {found.kind}")
         except Error as error:
             raise SpottedError(error) from None

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from ..storage import limits
 from ..storage.errors import DataError, Error, NotSupportedError, Position, ProgrammingError
-from .dialect import position_of
+from .positions import position_of
 from .relations import Column
 
 # Types whose Arrow form DuckDB would read back as another type: a scan casts these columns again.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..engine.windows import Cumulate, Hop, Sessions, Window
+from .calendar_twin import calendar_rule, calendar_sql
 from .types import quote
 from .window_function import WindowFunction
 
@@ -26,6 +27,8 @@ def interval(us: int) -> str:
 
 def window_rule(window: WindowFunction) -> Window:
     """The panes that a window function speaks of."""
+    if window.by_calendar:
+        return calendar_rule(window)
     size, offset = _us(window, "size_us"), _us(window, "offset_us")
     if window.args["kind"] == "CUMULATE":
         return Cumulate(size, _us(window, "slide_us"), offset)
@@ -44,7 +47,13 @@ def windowed_sql(window: WindowFunction, source: str, *, late: bool, closed: int
     """
     if window.args["kind"] == "SESSION":
         return _session_sql(window, source, late=late, closed=closed)
-    rule, column = window_rule(window), quote(window.args["column"].name)
+    column = quote(window.args["column"].name)
+    if window.by_calendar:
+        sql = calendar_sql(window, source)
+        if late:
+            sql = f"SELECT * EXCLUDE (_closed) FROM ({sql}) WHERE (_closed IS NULL OR window_end > _closed)"
+        return sql + (f" {'AND' if late else 'WHERE'} epoch_us(window_end) <= {closed}" if closed is not None else "")
+    rule = window_rule(window)
     match rule:
         case Hop():
             panes, every = -(-rule.size // rule.slide), rule.slide

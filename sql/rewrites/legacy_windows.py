@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from ...storage.errors import NotSupportedError, ProgrammingError
-from ..intervals import constant_us
+from ..intervals import constant_length, constant_us
 from ..positions import position_of
 from ..window_function import ARGUMENTS, EXAMPLES, OPTIONAL, WindowFunction, build_window
 
@@ -88,25 +88,25 @@ def _plain(table: exp.Table | exp.Subquery) -> bool:
 def _window(source: exp.Table | exp.Subquery, call: exp.Anonymous, partition: list[exp.Column]) -> WindowFunction:
     """The window that `call` makes of `source`."""
     kind, position = _name(call), position_of(call)
-    wanted = ARGUMENTS[kind][1:]
+    wanted = [name for name in ARGUMENTS[kind][1:] if name != "TIMEZONE"]
     needed = [name for name in wanted if name not in OPTIONAL]
     if not len(needed) <= len(call.expressions) <= len(wanted):
-        lengths = " and ".join(f"a {name.lower()}" for name in needed[1:])
-        raise ProgrammingError(f"{kind} in GROUP BY takes a time column and {lengths}", position=position)
+        said = " and ".join(f"a {name.lower()}" for name in needed[1:])
+        raise ProgrammingError(f"{kind} in GROUP BY takes a time column and {said}", position=position)
     column, *given = call.expressions
     if not isinstance(column, exp.Column) or not isinstance(column.this, exp.Identifier):
         raise ProgrammingError(f"{kind} takes one column as its time", position=position_of(column) or position)
-    lengths_us = {
-        name: constant_us(length, position_of(length) or position, f"the {name.lower()} of {kind}")
+    lengths = {
+        name: constant_length(length, position_of(length) or position, f"the {name.lower()} of {kind}")
         for name, length in zip(wanted[1:], given, strict=False)
     }
     window = build_window(
         kind,
         source,
         exp.Column(this=column.this.copy()),
-        size_us=lengths_us["GAP" if kind == "SESSION" else "SIZE"],
-        slide_us=lengths_us.get("SLIDE", lengths_us.get("STEP")),
-        offset_us=lengths_us.get("OFFSET"),
+        size=lengths["GAP" if kind == "SESSION" else "SIZE"],
+        slide=lengths.get("SLIDE", lengths.get("STEP")),
+        offset=lengths.get("OFFSET"),
         position=position,
         partition=partition,
     )

@@ -11,7 +11,7 @@ from sqlglot import exp
 from headrace.sql.aggregate_names import AGGREGATE_NAMES
 from headrace.sql.dialect import Headrace, WindowFunction, parse_script, position_of, twin_sql
 from headrace.sql.fidelity import Parsed, difference, parse
-from headrace.sql.intervals import constant_us, interval_sql
+from headrace.sql.intervals import constant_length, constant_us, interval_sql
 from headrace.sql.rewrites import rewrite
 from headrace.sql.statements import Select
 from headrace.storage.errors import NotSupportedError, Position, ProgrammingError
@@ -145,8 +145,12 @@ def test_intervals_are_as_long_as_duckdb_says(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["'1' MONTH", "'1 year'", "1 QUARTER", "'1 day 2 months'"])
 def test_calendar_intervals_have_no_fixed_length(text: str) -> None:
+    node = query(f"SELECT INTERVAL {text}").expressions[0]
     with pytest.raises(NotSupportedError):
-        parse_script(f"FROM TUMBLE(t, ts, INTERVAL {text})")
+        constant_us(node, None, "it")
+    months, us = constant_length(node, None, "it")
+    whole = duckdb.execute(f"SELECT INTERVAL {text} = to_months({months}) + to_microseconds({us})").fetchone()
+    assert whole == (True,)
 
 
 @pytest.mark.parametrize(
