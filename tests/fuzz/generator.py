@@ -15,6 +15,8 @@ _WINDOWS = (
     "TUMBLE(TABLE {name}, DESCRIPTOR({time}), INTERVAL '10' SECOND)",
     "HOP(TABLE {name}, DESCRIPTOR({time}), INTERVAL '5' SECOND, INTERVAL '15' SECOND)",
     "CUMULATE(TABLE {name}, DESCRIPTOR({time}), INTERVAL '5' SECOND, INTERVAL '20' SECOND)",
+    # months that begin, on the clocks of Berlin, among the times that rows have
+    "TUMBLE(TABLE {name}, DESCRIPTOR({time}), INTERVAL '1' MONTH, INTERVAL '11:00:20', 'Europe/Berlin')",
 )
 _SESSION = "SESSION(TABLE {name} PARTITION BY {key}, DESCRIPTOR({time}), INTERVAL '8' SECOND)"
 
