@@ -95,6 +95,18 @@ CASES: dict[str, Case] = {
         "AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '10' SECOND",
         reads=JOINED,
     ),
+    "interval left join": Case(
+        "SELECT a.id, b.price FROM auctions AS a LEFT JOIN bids AS b ON b.auction = a.id "
+        "AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '10' SECOND",
+        reads=JOINED,
+    ),
+    "window join": Case(
+        f"SELECT a.id, b.price FROM {TUMBLED.replace('bids', 'auctions')} AS a JOIN {TUMBLED} AS b "
+        "ON a.id = b.auction AND a.window_start = b.window_start AND a.window_end = b.window_end",
+        reads=JOINED,
+        batch="SELECT a.id, b.price FROM auctions AS a JOIN bids AS b ON a.id = b.auction "
+        "AND time_bucket(INTERVAL '10 seconds', a.ts) = time_bucket(INTERVAL '10 seconds', b.ts)",
+    ),
     "UNION ALL": Case("SELECT auction AS x FROM bids UNION ALL SELECT id FROM auctions", reads=JOINED),
     "EXCEPT": Case("SELECT auction FROM bids EXCEPT SELECT id FROM auctions", reads=JOINED),
     "top 3 per key": Case(

@@ -122,6 +122,10 @@ class SlottedRows:
         every = np.arange(self.end)
         return every if self.size == self.end else every[self._there(every)]
 
+    def present(self, rows: RowIds) -> RowIds:
+        """Those of `rows` that are there."""
+        return rows if self.size == self.end else rows[self._there(rows)]
+
     def remove(self, rows: RowIds) -> None:
         """Forget these rows, which are there and named once each, whatever their weights."""
         if not len(rows):

@@ -31,6 +31,18 @@ class Rule(ABC):
         """Which times are, nonetheless, in a window that is still open at `watermark`."""
 
 
+@dataclass(frozen=True)
+class Moments(Rule):
+    """Each moment is over when the watermark is past it: rows behind the watermark take no part at all."""
+
+    def overtaken(self, times: Times, watermark: int) -> Mask:
+        overtaken: Mask = times < watermark
+        return overtaken
+
+    def counted(self, times: Times, watermark: int) -> Mask:
+        return np.zeros(len(times), np.bool_)
+
+
 class Window(Rule):
     """Panes that are there before any row: numbered in the order of their ends, those of a time in succession."""
 

@@ -9,7 +9,7 @@ from ..engine.aggregates import AggregateCall, keeps_rows
 from ..engine.calendar import ByDay, Calendar
 from ..engine.metrics import NodeState, ViewState
 from ..engine.over_functions import OverCall
-from ..engine.windows import Cumulate, Given, Hop, Rule, Sessions
+from ..engine.windows import Cumulate, Given, Hop, Moments, Rule, Sessions
 from . import plan as p
 from .calendar_twin import calendar_words
 from .dialect import twin_sql
@@ -87,6 +87,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
             if plan.key:
                 return f"upsert: the last row by {', '.join(plan.key)}", "one row per key, as many as there are"
             return "weighted: rows as often as their weights say", "none here; the table keeps its rows"
+        case p.Late(window=Moments()):
+            return "late: rows behind the watermark go to system.late_rows", "the watermark"
         case p.Late():
             return f"late: rows whose {_window(plan.window)} has closed go to system.late_rows", "the watermark"
         case p.Map():
@@ -118,7 +120,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
         case p.Join():
             pairs = [f"{a} {'IS NOT DISTINCT FROM' if safe else '='} {b}" for a, b, safe in plan.keys]
             on = " AND ".join([*pairs, *([] if plan.residual is None else [twin_sql(plan.residual)])])
-            return f"join {plan.kind}: {on or 'every pair'}", "UNBOUNDED: all rows of both inputs"
+            mode = " [final: rows without a partner once, when none can come]" if plan.final else ""
+            return f"join {plan.kind}: {on or 'every pair'}{mode}", _joined_state(plan)
         case p.Recompute():
             by = ""
             if plan.partition:
@@ -148,6 +151,14 @@ def _describe(plan: Plan) -> tuple[str, str]:
             return kind, "each different row of its inputs, as many as there are"
         case _:
             assert_never(plan)
+
+
+def _joined_state(plan: p.Join) -> str:
+    if not plan.bounds:
+        return "UNBOUNDED: all rows of both inputs"
+    side = plan.bounds[0].kept
+    dropped = "dropped when the watermark has passed their time and that of all partners"
+    return f"rows of both inputs, {dropped}" + (f"; UNBOUNDED: all rows of the {side} input" if side else "")
 
 
 def _over(call: OverCall) -> str:

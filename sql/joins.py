@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 from sqlglot import exp
 
-from ..engine.operators.join import Kind
+from ..engine.time_bound import Kind
 from ..storage.errors import ProgrammingError
 from . import plan as p
 from .blocks import Unplannable
 from .dialect import twin_sql
 from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
+from .places import PLACE
 from .plan import Plan
 from .relations import Column
 from .temporal import has_clock
+from .time_bounds import bounded, ends
 from .twin import bind_over
 from .types import Binder
 
@@ -47,12 +49,15 @@ class _Joined:
 
     plan: Plan
     kind: Kind = "inner"
+    place: int | None = None  # of the join in the query's text, if that says its condition
     conditions: list[exp.Expr] = field(default_factory=list)  # of the join
     below: list[exp.Expr] = field(default_factory=list)  # filters on the source alone
     above: list[exp.Expr] = field(default_factory=list)  # filters on what the join gives
 
 
-def plan_joins(select: exp.Select, source: SourcePlanner, binder: Binder) -> tuple[JoinScope, exp.Select]:
+def plan_joins(
+    select: exp.Select, source: SourcePlanner, binder: Binder, *, final: bool, lateness: int
+) -> tuple[JoinScope, exp.Select]:
     """The scope of a block's joined sources, and the block without its joins and with what is left of its WHERE."""
     names = JoinNames()
     joined: list[_Joined] = []
@@ -61,7 +66,8 @@ def plan_joins(select: exp.Select, source: SourcePlanner, binder: Binder) -> tup
         if isinstance(item, exp.Lateral | exp.Unnest):
             raise Unplannable("LATERAL")
         below, alias = source(item)
-        joined.append(_Joined(below, "inner" if join is None else _kind(join)))
+        place = None if join is None or len(joined) > 1 or join.method else join.meta.get(PLACE)
+        joined.append(_Joined(below, "inner" if join is None else _kind(join), place))
         names.add(JoinedSource(alias, below.columns, aside=join is not None and bool(join.args.get("aside"))))
         if join is not None:
             _place_on(join, names, joined)
@@ -83,7 +89,8 @@ def plan_joins(select: exp.Select, source: SourcePlanner, binder: Binder) -> tup
     select.set("joins", None)
     select.set("where", exp.Where(this=exp.and_(*left_over, copy=True)) if left_over else None)
     needed = _needed(select, names)
-    return JoinScope(_Builder(names, joined, binder).plan(needed), names, binder), select
+    builder = _Builder(names, joined, binder, final=final, lateness=lateness)
+    return JoinScope(builder.plan(needed), names, binder), select
 
 
 def conjuncts(condition: exp.Expr | None) -> Iterator[exp.Expr]:
@@ -177,10 +184,12 @@ def _names_in(resolved: exp.Expr) -> set[str]:
 class _Builder:
     """Builds the tree of joins, left to right, each with only the columns that something above it reads."""
 
-    def __init__(self, names: JoinNames, joined: list[_Joined], binder: Binder) -> None:
+    def __init__(self, names: JoinNames, joined: list[_Joined], binder: Binder, *, final: bool, lateness: int) -> None:
         self._names = names
         self._joined = joined
         self._binder = binder
+        self._final = final
+        self._lateness = lateness
 
     def plan(self, needed: set[str]) -> Plan:
         wanted = [set(needed)]  # from the last join to the first: what stands above it reads
@@ -210,6 +219,7 @@ class _Builder:
         part = self._joined[place]
         above = above.union(*map(_names_in, part.above))
         right = self._source(place, below)
+        left, right, bounds = bounded(part.conditions, left, right, final=self._final, lateness=self._lateness)
         keys, residual = [], []
         for condition in part.conditions:
             key = self._key(condition, place, left, right)
@@ -217,7 +227,7 @@ class _Builder:
                 residual.append(condition)
             else:
                 keys.append(key)
-        kept = above.union(*map(_names_in, residual))
+        kept = above.union(*map(_names_in, residual), *({bound.left, bound.right} for bound in bounds))
         left, left_names = self._with_keys(left, [key.left for key in keys], kept)
         right, right_names = self._with_keys(right, [key.right for key in keys], kept)
         columns = [column for column in left.columns if column.name in above]
@@ -226,7 +236,9 @@ class _Builder:
         columns = columns or [left.columns[0]]  # something has to carry the rows
         pairs = tuple((a, b, key.null_safe) for a, b, key in zip(left_names, right_names, keys, strict=True))
         rest = exp.and_(*residual, copy=True) if residual else None
-        joined: Plan = p.Join(left, right, part.kind, pairs, rest, tuple(columns))
+        join = p.Join(left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place)
+        final = self._final and part.place is not None and ends(join)
+        joined: Plan = replace(join, final=True) if final else join
         if part.above:
             items = tuple((column.name, inner_column(column.name)) for column in joined.columns)
             joined = p.Map(joined, items, exp.and_(*part.above, copy=True), joined.columns)

@@ -74,7 +74,8 @@ class LateLog:
             count = len(late.offsets)
             null_time = late.closed == END_OF_TIME
             watermark = pa.array(late.closed, pa.int64(), mask=null_time).cast(pa.timestamp("us"))
-            reason = np.where(null_time, "event time is NULL", "its window had closed").astype(object)
+            behind = "behind the watermark" if late.moments else "its window had closed"
+            reason = np.where(null_time, "event time is NULL", behind).astype(object)
             reason[late.counted] = "behind the watermark, counted where a window was still open"
             columns = [
                 pa.array([view] * count, pa.string()),

@@ -10,12 +10,13 @@ import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.dataflow import Dataflow, Node, Source
+from ..engine.join_side import JoinInput
 from ..engine.operator import Operator
 from ..engine.operators.aggregate import Aggregate
 from ..engine.operators.assign_window import AssignWindow
 from ..engine.operators.constant import Constant
 from ..engine.operators.expand import Expand
-from ..engine.operators.join import Join, JoinInput
+from ..engine.operators.join import Join
 from ..engine.operators.late import Late, LateRows
 from ..engine.operators.map import Map
 from ..engine.operators.over import Over
@@ -78,7 +79,9 @@ def _join(plan: p.Join) -> Join:
         item = (reads[0].name, exp.column(exp.to_identifier(reads[0].name, quoted=True)))
         types = [column.type for column in reads]
         residual = compile_map([item], plan.residual, schema_of(reads), schema_of(reads[:1]), input_types=types)
-    return Join(plan.kind, sides[0], sides[1], schema_of(plan.columns), residual, schema_of(reads))
+    bound = plan.bounds[0] if plan.bounds else None
+    schema, read = schema_of(plan.columns), schema_of(reads)
+    return Join(plan.kind, sides[0], sides[1], schema, residual, read, bound, final=plan.final)
 
 
 def _lower(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Plan, int], *, root: bool) -> int:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
-from ..engine.operators.join import Kind
 from ..engine.operators.top_n import Ranking
 from ..engine.over_functions import OverCall
 from ..engine.sort_keys import SortKey
-from ..engine.windows import WINDOW_TIME_US, Cumulate, Given, Hop, Rule, Window
+from ..engine.time_bound import Kind, TimeBound, settled
+from ..engine.windows import WINDOW_TIME_US, Cumulate, Given, Hop, Moments, Rule, Window
 from .relations import Column
 
 Motion = Literal["rises", "falls", "stays"]  # of a column's value when a row gives way to the next of its key
@@ -21,11 +21,15 @@ Motion = Literal["rises", "falls", "stays"]  # of a column's value when a row gi
 
 @dataclass(frozen=True)
 class Scan:
-    """All rows of a stream in log order, as they are appended; only `columns` are read."""
+    """All rows of a stream in log order, as they are appended; only `columns` are read.
+
+    `place` is the number of the table in the query's text.
+    """
 
     stream: str
     columns: tuple[Column, ...]
     event_time: str | None
+    place: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,8 @@ class Join:
     """Pairs of rows of both inputs whose `keys` are equal (left, right, NULL equals NULL) and which `residual` passes.
 
     Outer kinds also have rows without a partner; semi and anti only rows of the left. No column name is on both sides.
+    `bounds` say how far apart in time the rows of a pair are, the most useful first; final: rows without a partner come
+    once, when none can come any more. `place` is the number of the join in the query's text.
     """
 
     left: Plan
@@ -169,6 +175,9 @@ class Join:
     keys: tuple[tuple[str, str, bool], ...]
     residual: exp.Expr | None
     columns: tuple[Column, ...]
+    bounds: tuple[TimeBound, ...] = ()
+    final: bool = False
+    place: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -307,7 +316,8 @@ def append_only(plan: Plan) -> bool:
         case WindowAggregate():
             return plan.final
         case Join():
-            return plan.kind in ("inner", "semi") and append_only(plan.left) and append_only(plan.right)
+            grows = plan.final or plan.kind in ("inner", "semi")
+            return grows and append_only(plan.left) and append_only(plan.right)
         case Aggregate():  # DISTINCT
             return bool(plan.keys) and not plan.calls and append_only(plan.input)
         case Changelog() | Recompute() | Over() | TopN():
@@ -331,7 +341,9 @@ def time_columns(plan: Plan) -> frozenset[str]:
         case WindowAggregate() | Session():
             names = {column.name for column in plan.columns}
             return frozenset({"window_time"} & names) if closes(plan) and not plan.lateness else frozenset()
-        case Changelog() | TemporalFilter() | AssignWindow() | Aggregate() | Join() | Recompute():
+        case Join():
+            return frozenset(name for name, after in closing(plan).items() if after <= 1)
+        case Changelog() | TemporalFilter() | AssignWindow() | Aggregate() | Recompute():
             return frozenset()
         case Constant() | UnionAll() | SetOperation() | Over() | TopN():
             return frozenset()
@@ -354,6 +366,11 @@ def closing(plan: Plan) -> dict[str, int]:
             return dict(plan.closing)
         case TemporalFilter(event_time=True):
             return closing(plan.input)
+        case Late(window=Moments()):
+            return {plan.time: 1 + plan.lateness}
+        case Join():
+            names = {column.name for column in plan.columns}
+            return {name: after for name, after in settled(plan.bounds, plan.kind).items() if name in names}
         case Map():
             below = closing(plan.input)
             items = ((name, item.name) for name, item in plan.items if isinstance(item, exp.Column))

@@ -40,8 +40,10 @@ def unbounded(plan: Plan) -> list[str]:
         match node:
             case p.Recompute() if any(p.append_only(below) for below in node.inputs):
                 notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
-            case p.Join() if any(p.append_only(below) for below in p.inputs_of(node)):
+            case p.Join(bounds=()) if any(p.append_only(below) for below in p.inputs_of(node)):
                 notes.append("join keeps every row of its inputs")
+            case p.Join() if node.bounds and node.bounds[0].kept is not None:
+                notes.append(f"join keeps every row of its {node.bounds[0].kept} input")
             case p.Over() if p.append_only(node.input):
                 notes.append("over keeps every row of its input")
             case p.WindowAggregate() | p.Session() if not p.closes(node):
@@ -99,6 +101,8 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
         case p.Scan() | p.ViewScan() | p.Map() | p.AssignWindow() | p.Expand() | p.Constant() | p.UnionAll():
             return "nothing"
         case p.Late() | p.WindowAggregate() | p.Session() | p.TemporalFilter():
+            return "some"
+        case p.Join() if node.bounds:
             return "some"
         case p.Aggregate():
             whole = any(keeps_rows(call, append_only=p.append_only(node.input)) for call in node.calls)

@@ -13,6 +13,7 @@ from .blocks import Scope, Unplannable, substitute_aliases
 from .dialect import WindowFunction, twin_sql
 from .joins import plan_joins
 from .lateness import when_closed, with_late
+from .places import PLACE
 from .plan import Motion, Plan
 from .ranking import first_of_each, plan_limit, plan_windows, split_aggregates
 from .recompute import partition_columns, used_columns
@@ -113,7 +114,13 @@ class Planner:
         scope: Scope
         if select.args.get("joins"):
             block = select
-            scope, select = plan_joins(block, lambda item: self._source(item, block), self._binder)
+            scope, select = plan_joins(
+                block,
+                lambda item: self._source(item, block),
+                self._binder,
+                final=self._final,
+                lateness=self._lateness,
+            )
         else:
             below, alias = self._source(source.this, select)
             scope = Scope(below, alias, self._binder)
@@ -207,9 +214,8 @@ class Planner:
             return p.ViewScan(relation.name, relation.columns, **vars(known), table=relation.kind == "TABLE")
         if not columns:  # count(*) needs the rows, if none of their values: read the narrowest column
             columns = (min(relation.columns, key=lambda c: c.arrow.bit_width if _fixed(c) else 1 << 20),)
-        return p.Scan(
-            relation.name, columns, relation.event_time if any(c.name == relation.event_time for c in columns) else None
-        )
+        event_time = relation.event_time if any(c.name == relation.event_time for c in columns) else None
+        return p.Scan(relation.name, columns, event_time, table.meta.get(PLACE))
 
     def _window(self, window: WindowFunction, select: exp.Select) -> Plan:
         used = used_columns(select)

@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from ..storage.errors import NotSupportedError, ProgrammingError
 from .dialect import WindowFunction, position_of, twin_sql
+from .join_twin import LATE_SUFFIX, end_joins, leave_out_late
 from .relations import Column, Relation, Relations
 from .rewrites.ksql_windows import EVENT_TIME
 from .types import Binder, quote, typed_empty
@@ -19,7 +20,6 @@ from .window_function import EXAMPLES
 from .window_twin import windowed_sql
 
 _RELATION = "relation"  # marks in a tree what is no CTE, wherever it is moved
-LATE_SUFFIX = "+closed"  # a stream's rows with, per row, `_closed`: windows ending up to then do not count it
 
 
 def table_name(table: exp.Table) -> str:
@@ -179,10 +179,11 @@ def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, i
     """The batch twin of `query` (views already expanded): no WindowFunction is left.
 
     `late` names (lower case) streams some of whose rows came too late for a window of this query; they are then
-    read inside windows from the relation `<stream>+closed`. `closed` gives watermarks per relation (lower case): only
-    windows that have closed by then come out, as EMIT FINAL has it.
+    read inside windows, and where a join is bound in time, from the relation `<stream>+closed`. `closed` gives
+    watermarks per relation (lower case): only windows that have closed by then come out, as EMIT FINAL has it.
     """
     query = query.copy()
+    leave_out_late(query, late)
     # Innermost first, so that a window over a subquery with a window finds that one already rewritten.
     for table in reversed([t for t in query.find_all(exp.Table, bfs=True) if isinstance(t.this, WindowFunction)]):
         window = table.this
@@ -206,6 +207,8 @@ def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, i
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(_default_alias(window)))
         replacement = exp.Subquery(this=inner, alias=alias.copy(), joins=table.args.get("joins"))
         table.replace(replacement)
+    if closed is not None:
+        end_joins(query, closed)
     return query
 
 

@@ -17,11 +17,12 @@ from . import plan as p
 from .database import Database
 from .declaration import log_schema
 from .dialect import twin_sql
+from .join_twin import LATE_SUFFIX
 from .plan_keys import key_of
 from .reading import narrowed, register, relation_rows, relations_of
 from .relations import Column, Relation
 from .temporal import at_clock
-from .twin import LATE_SUFFIX, twin
+from .twin import twin
 from .types import connect, quote
 
 FLOAT_TOLERANCE = 1e-9  # sums of floats depend on their order; relative, and absolute near zero

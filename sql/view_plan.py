@@ -14,6 +14,7 @@ from ..storage.last_rows import WEIGHT_COLUMN
 from . import plan as p
 from .blocks import volatile_names
 from .dialect import WindowFunction, position_of
+from .places import forget_places, mark_places, number_places, told_apart
 from .plan import Plan
 from .planner import Planner, ViewProperties
 from .relations import Column, Relation, Relations
@@ -107,7 +108,12 @@ class ViewPlanner:
         )
         lateness_us = _lateness(expanded, lateness_us)
         planner = Planner(self.relations, self.properties, self.binder, final=final, lateness_us=lateness_us)
+        number_places(expanded)
         plan = planner.plan(expanded, columns)
+        if not told_apart(plan):
+            forget_places(expanded)
+            plan = planner.plan(expanded, columns)
+        mark_places(expanded, plan)
         if (final or lateness_us) and not any(_closes(node) for node in p.walk(plan)):
             raise ProgrammingError(
                 f"cannot {'EMIT FINAL' if final else 'ALLOW LATENESS'} without a window that closes",
@@ -135,6 +141,8 @@ def _closes(node: p.Plan) -> bool:
     """Whether a watermark closes windows here, and so decides what comes out."""
     if isinstance(node, p.WindowAggregate) and isinstance(node.window, Given):
         return not any(isinstance(below, p.ViewScan) for below in p.walk(node))
+    if isinstance(node, p.Join):
+        return bool(node.bounds)
     return isinstance(node, p.WindowAggregate | p.Session) and p.closes(node)
 
 

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ..delta import Delta, Weights, concat
+from ..join_side import JoinInput, JoinSide
 from ..key_index import KeyIndex
-from ..operator import Operator, Snapshot
+from ..operator import NO_WATERMARK, Operator, Snapshot, Time
 from ..row_lists import RowIds
-from ..slot_array import SlotArray, Slots, distinct, where
-from ..slotted_rows import SlottedRows
+from ..slot_array import Slots, distinct, where
+from ..time_bound import Kind, TimeBound
 from .map import Map
 
-Kind = Literal["inner", "left", "right", "full", "semi", "anti"]
-
 _PAIRS_MAX = 1 << 20  # that the residual condition looks at together
-
-
-@dataclass(frozen=True)
-class JoinInput:
-    """One side: its rows, which columns must be equal to the other's, and which come out.
-
-    `null_safe` says per key whether NULL equals NULL; a row with a NULL in another key has no partner.
-    """
-
-    schema: pa.Schema
-    keys: tuple[str, ...]
-    null_safe: tuple[bool, ...]
-    output: tuple[str, ...]
 
 
 class Join(Operator):
@@ -41,29 +24,64 @@ class Join(Operator):
 
     A left row without a partner comes out beside NULLs in a left and full join, alone in an anti join; one with a
     partner comes out alone, and once, in a semi join; a right row without a partner beside NULLs in a right and full
-    join. Partners that come and go retract what was said before. Keys are equal as in KeyIndex.
+    join. Partners that come and go retract what was said before. With `final` nothing is ever retracted: a row without
+    a partner comes out when the watermark says that none will come. Keys are equal as in KeyIndex.
 
     Shape: the outputs of the left input, then those of the right one; of the left alone for semi and anti.
     State: all rows of both inputs but those with NULL keys, as SlottedRows, and an index entry a key. With a residual
-    condition, 8 bytes more a row of each side that comes out without a partner.
+    condition, 8 bytes more a row of each side that comes out without a partner. With a time bound, 16 bytes more a row,
+    and a row is forgotten when the watermark says that neither it nor its pairs will change any more.
     From: Budiu et al., "DBSP" (VLDB 2023), section 4: d(A x B) = dA x B + (A + dA) x dB.
     """
 
     def __init__(
-        self, kind: Kind, left: JoinInput, right: JoinInput, schema: pa.Schema, residual: Map | None, reads: pa.Schema
+        self,
+        kind: Kind,
+        left: JoinInput,
+        right: JoinInput,
+        schema: pa.Schema,
+        residual: Map | None,
+        reads: pa.Schema,
+        bound: TimeBound | None = None,
+        *,
+        final: bool = False,
     ) -> None:
-        """`residual` filters rows of the columns `reads`, which come from both sides."""
+        """`residual` filters rows of the columns `reads`, which come from both sides.
+
+        Keys and `residual` together imply `bound`. `final` needs one, and inputs that retract nothing.
+        """
+        assert bound is not None or not final, "without a bound a partner may always come"
         self.schema = schema
         self._pairs = kind not in ("semi", "anti")
         self._residual = residual
         self._reads = reads
+        self._final = final
+        self._watermark = NO_WATERMARK
         counts = residual is not None
         self._sides = (
-            _Side(left, alone=kind in ("left", "full", "anti"), matched=kind == "semi", counts=counts),
-            _Side(right, alone=kind in ("right", "full"), matched=False, counts=counts),
+            JoinSide(
+                left,
+                alone=kind in ("left", "full", "anti"),
+                matched=kind == "semi",
+                counts=counts,
+                time=None if bound is None else bound.left,
+                needed=None if bound is None else bound.left_needed,
+            ),
+            JoinSide(
+                right,
+                alone=kind in ("right", "full"),
+                matched=False,
+                counts=counts,
+                time=None if bound is None else bound.right,
+                needed=None if bound is None else bound.right_needed,
+            ),
         )
         kinds = [left.schema.field(name).type for name in left.keys]
         assert kinds == [right.schema.field(name).type for name in right.keys], "keys compare in one type"
+        assert residual is not None or bound is None or bound.low == bound.high, "keys say no more than that"
+        self._band = None if bound is None or residual is None else bound.band
+        if self._band is not None:
+            kinds.append(pa.int64())  # a bucket of time
         self._index = KeyIndex(pa.schema([(str(place), kind) for place, kind in enumerate(kinds)]))
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
@@ -71,7 +89,10 @@ class Join(Operator):
         output: list[Delta] = []
         delta, lonely = own.split(_plain(delta))
         if lonely is not None and own.alone:
-            output.append(self._beside_nulls(port, lonely.batch, lonely.weights))
+            if self._final:
+                own.wait(lonely)
+            else:
+                output.append(self._beside_nulls(port, lonely.batch, lonely.weights))
         if delta.rows:
             self._renumber(own, delta)
             slots = self._slots(own, delta.batch)
@@ -79,6 +100,19 @@ class Join(Operator):
                 self._by_key(port, delta, slots, output)
             else:
                 self._by_row(port, delta, slots, output)
+        return concat(output) if output else None
+
+    def advance(self, time: Time) -> Delta | None:
+        if time.watermark <= self._watermark:
+            return None
+        self._watermark = time.watermark
+        output: list[Delta] = []
+        expired = [side.expired(time.watermark) for side in self._sides]
+        for port, rows in enumerate(expired):
+            if self._final and self._sides[port].alone:
+                self._emit_expired(port, rows, output)
+        for side, rows in zip(self._sides, expired, strict=True):
+            side.rows.remove(rows)
         return concat(output) if output else None
 
     def _by_key(self, port: int, delta: Delta, slots: Slots, output: list[Delta]) -> None:
@@ -91,11 +125,11 @@ class Join(Operator):
             lone = other.rows.counts(slots) == 0
             self._emit_own(port, delta, where(lone if own.alone else ~lone), output)
         if not (other.alone or other.matched):
-            own.rows.insert(slots, delta)
+            own.note(own.rows.insert(slots, delta).came)
             return
         touched = distinct(slots, self._slots_end)
         before = own.rows.counts(touched) > 0
-        own.rows.insert(slots, delta)
+        own.note(own.rows.insert(slots, delta).came)
         after = own.rows.counts(touched) > 0
         self._turn(1 - port, other.rows.find(touched[where(~before & after)])[1], True, output)
         self._turn(1 - port, other.rows.find(touched[where(before & ~after)])[1], False, output)
@@ -120,6 +154,7 @@ class Join(Operator):
         if own.alone or own.matched:
             self._emit_own(port, delta, where(found == 0 if own.alone else found > 0), output)
         inserted = own.rows.insert(slots, delta)
+        own.note(inserted.came)
         if own.matches is not None:
             own.matches.reserve(own.rows.end)
             own.matches.values[inserted.rows] = found
@@ -128,6 +163,9 @@ class Join(Operator):
         """Pairs of a place in `batch` and a row of the other side that the residual condition lets pass, in pieces."""
         other = self._sides[1 - port]
         assert self._residual is not None
+        places = None
+        if self._band is not None:
+            places, slots = self._probes(port, batch)
         ends = np.cumsum(other.rows.counts(slots))
         start = 0
         while start < len(slots) and other.rows.size:
@@ -138,6 +176,8 @@ class Join(Operator):
             start = end
             if not len(rows):
                 continue
+            if places is not None:
+                queries = places[queries]
             mine = [name for name in self._reads.names if name in batch.schema.names]
             theirs = [name for name in self._reads.names if name not in mine]
             columns = dict(zip(mine, _taken(batch, queries, mine), strict=True))
@@ -164,14 +204,26 @@ class Join(Operator):
 
     def _emit_own(self, port: int, delta: Delta, places: RowIds, output: list[Delta]) -> None:
         """The rows at `places` of a delta, without a partner."""
-        if len(places):
+        if len(places) and not (self._final and self._sides[port].alone):
             part = delta if len(places) == delta.rows else delta.take(places)
             output.append(self._beside_nulls(port, part.batch, part.weights))
+
+    def _emit_expired(self, port: int, rows: RowIds, output: list[Delta]) -> None:
+        """Of the rows of a side whose partners would all be here by now, those that have none."""
+        side, other = self._sides[port], self._sides[1 - port]
+        found = other.rows.counts(side.rows.slots_of(rows)) if side.matches is None else side.matches.values[rows]
+        rows = rows[where(found == 0)]
+        if len(rows):
+            batch = side.rows.take(rows, side.input.output)
+            output.append(self._beside_nulls(port, batch, side.rows.weights(rows)))
+        waited = side.waited(self._watermark)
+        if waited is not None:
+            output.append(self._beside_nulls(port, waited.batch, waited.weights))
 
     def _turn(self, port: int, rows: RowIds, partnered: bool, output: list[Delta]) -> None:
         """Rows of a side that got their first partner, or lost their last."""
         side = self._sides[port]
-        if not len(rows):
+        if not len(rows) or (self._final and side.alone):
             return
         weights = side.rows.weights(rows)
         weights = np.ones(len(rows), np.int64) if weights is None else weights
@@ -193,10 +245,12 @@ class Join(Operator):
     def _slots_end(self) -> int:
         return self._index.slots if len(self._index.schema) else 1
 
-    def _slots(self, side: _Side, batch: pa.RecordBatch) -> Slots:
+    def _slots(self, side: JoinSide, batch: pa.RecordBatch) -> Slots:
         """The slot of each row's key; without keys there is one."""
         if len(self._index.schema):
             keys = [batch.column(name) for name in side.input.keys]
+            if self._band is not None:
+                keys.append(pa.array(self._band.buckets(side.times(batch), self._sides.index(side))))
             slots, _ = self._index.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self._index.schema))
         else:
             slots = np.zeros(batch.num_rows, np.int64)
@@ -204,7 +258,18 @@ class Join(Operator):
             each.rows.reserve(self._slots_end)
         return slots
 
-    def _renumber(self, own: _Side, delta: Delta) -> None:
+    def _probes(self, port: int, batch: pa.RecordBatch) -> tuple[RowIds, Slots]:
+        """The rows of `batch`, once per bucket in which partners may be, and the slots of these."""
+        side = self._sides[port]
+        assert self._band is not None
+        places, buckets = self._band.opposite(side.times(batch), port)
+        taken = pa.array(places)
+        keys = [*(batch.column(name).take(taken) for name in side.input.keys), pa.array(buckets)]
+        slots = self._index.lookup(pa.RecordBatch.from_arrays(keys, schema=self._index.schema))
+        there = where(slots >= 0)
+        return places[there], slots[there]
+
+    def _renumber(self, own: JoinSide, delta: Delta) -> None:
         """Make ready for `delta`."""
         if any(side.rows.wasteful for side in self._sides):
             self._compact()
@@ -225,57 +290,23 @@ class Join(Operator):
 
     def snapshot(self) -> Snapshot:
         self._compact()
-        tables: dict[str, pa.Table] = {}
-        for port, side in enumerate(self._sides):
-            tables |= {f"{port}/{name}": table for name, table in side.rows.snapshot().items()}
-            if side.matches is not None:
-                tables[f"{port}/matches"] = pa.table({"matches": side.matches.values[: side.rows.end]})
-        return tables
+        tables = {
+            f"{port}/{name}": table for port, side in enumerate(self._sides) for name, table in side.snapshot().items()
+        }
+        return {**tables, "time": pa.table({"watermark": pa.array([self._watermark], pa.int64())})}
 
     def restore(self, snapshot: Snapshot) -> None:
+        self._watermark = snapshot["time"]["watermark"][0].as_py()
         for port, side in enumerate(self._sides):
-            part = {n.removeprefix(f"{port}/"): t for n, t in snapshot.items() if n.startswith(f"{port}/")}
-            side.rows.restore(part)
-            if side.matches is not None:
-                side.matches.load(part["matches"]["matches"].to_numpy())
-            slots = self._slots(side, side.rows.take(side.rows.rows()))
-            side.rows.place(slots)
+            side.restore({n.removeprefix(f"{port}/"): t for n, t in snapshot.items() if n.startswith(f"{port}/")})
+            side.rows.place(self._slots(side, side.rows.take(side.rows.rows())))
         for side in self._sides:
             side.rows.reserve(self._slots_end)
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._index.bytes + sum(side.rows.bytes for side in self._sides)
-
-
-class _Side:
-    """What one input has brought, and whether its rows come out on their own."""
-
-    def __init__(self, input: JoinInput, *, alone: bool, matched: bool, counts: bool) -> None:
-        self.input = input
-        self.alone = alone
-        self.matched = matched
-        self.rows = SlottedRows(input.schema)
-        self.matches = SlotArray(np.int64) if counts and (alone or matched) else None  # by row: its partners
-
-    def split(self, delta: Delta) -> tuple[Delta, Delta | None]:
-        """The rows of `delta` that can have partners, and those that cannot."""
-        null: npt.NDArray[np.bool_] | None = None
-        for name, safe in zip(self.input.keys, self.input.null_safe, strict=True):
-            column = delta.batch.column(name)
-            if column.null_count and not safe:
-                mask = column.is_null().to_numpy(zero_copy_only=False)
-                null = mask if null is None else null | mask
-        if null is None:
-            return delta, None
-        return delta.take(where(~null)), delta.take(where(null))
-
-    def moved(self, old: RowIds | None) -> None:
-        """Take note that row `old[i]` is now row i."""
-        if old is not None and self.matches is not None:
-            self.matches.reserve(int(old.max(initial=-1)) + 1)
-            self.matches.keep(old)
+        return self._index.bytes + sum(side.bytes for side in self._sides)
 
 
 def _plain(delta: Delta) -> Delta:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ..delta import Delta
 from ..operator import END_OF_TIME, NO_WATERMARK, Operator, Snapshot, Time
-from ..windows import Rule
+from ..windows import Moments, Rule
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,14 @@ class LateRows:
     """Rows found late in one epoch, by where they are in the log. Shape: one value per row in each array.
 
     Units: `closed` in microseconds, the watermark that the row came after; END_OF_TIME where the time is NULL.
-    `counted` says which are in other windows that are still open.
+    `counted` says which are in other windows that are still open; `moments`, that they were in none but their moment.
     """
 
     partitions: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     closed: npt.NDArray[np.int64]
     counted: npt.NDArray[np.bool_]
+    moments: bool = False
 
 
 class Late(Operator):
@@ -34,7 +35,8 @@ class Late(Operator):
 
     A row is late when at least one window that holds it, or might have, ended at or before the watermark less
     `lateness`; it then counts only in the windows still open. Rows already found late before a restart (`known`) are
-    late again, to the same degree, whatever the watermark says now: what readers saw stays true.
+    late again, to the same degree, whatever the watermark says now: what readers saw stays true. Where each moment is
+    a window of its own, late rows are left out.
     Holds: nothing but its watermark, less the lateness.
     State: O(1), and the offsets of known late rows until they have been passed again.
     From: Akidau et al., "The Dataflow Model" (VLDB 2015), section 2.3, on watermarks and lateness.
@@ -79,11 +81,14 @@ class Late(Operator):
         marked = closed > NO_WATERMARK
         if not marked.any():
             return delta
+        moments = isinstance(self._window, Moments)
         fresh = np.flatnonzero(marked & ~known)
         if len(fresh):
             partitions, offsets = _places(delta)
             counted = self._window.counted(values[fresh], self.watermark) & (closed[fresh] < END_OF_TIME)
-            self._report(LateRows(partitions[fresh], offsets[fresh], closed[fresh], counted))
+            self._report(LateRows(partitions[fresh], offsets[fresh], closed[fresh], counted, moments))
+        if moments:
+            return delta.take(np.flatnonzero(values >= closed))
         return Delta(delta.batch, delta.weights, closed, delta.origin)
 
     def advance(self, time: Time) -> Delta | None:

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from headrace.engine import row_lists, slotted_rows
 from headrace.engine.delta import Delta, concat
+from headrace.engine.join_side import JoinInput
 from headrace.engine.operator import Time
 from headrace.engine.operators import join
-from headrace.engine.operators.join import Join, JoinInput, Kind
+from headrace.engine.operators.join import Join
+from headrace.engine.time_bound import Kind
 from headrace.sql.expressions import compile_map
 from tests.laws import add, batch_rows, changes, delta_of, nonzero, show, table_rows, total
 

@@ -60,6 +60,7 @@ class Writer:
             (4, self._projection),
             (6, self._aggregation),
             (4, self._join),
+            (2, self._bounded_join),
             (3, self._window),
             (2, self._distinct),
             (2, self._combination),
@@ -164,12 +165,43 @@ class Writer:
             if not on and kind != "JOIN":
                 kind = "JOIN"
             if self._chance.random() < 0.3:
-                on.append(condition(self._chance, [*columns, *more]))
+                on.append(condition(self._chance, _timeless([*columns, *more])))
             source = Joined(kind, source, right, tuple(on) or ("1 = 1",))
             columns = columns if kind in ("SEMI JOIN", "ANTI JOIN") else [*columns, *more]
         if self._chance.random() < 0.4:
-            return self._grouped(source, columns, ())
-        return Block(self._items(columns, 2), source, self._conditions(columns))
+            return self._grouped(source, _timeless(columns), ())
+        return Block(self._items(columns, 2), source, self._conditions(_timeless(columns)))
+
+    def _bounded_join(self, depth: int) -> Query:
+        timed = [relation for relation in self._relations if relation.time is not None]
+        sides, columns, times = [], [], []
+        windowed = self._chance.random() < 0.3
+        for _ in range(2):
+            relation, alias = self._chance.choice(timed), f"r{next(self._numbers)}"
+            text = _WINDOWS[0].format(name=relation.name, time=relation.time) if windowed else relation.name
+            sides.append(Named(text, alias))
+            columns.append([Column(f"{alias}.{name}", kind) for name, kind in relation.columns])
+            times.append(f"{alias}.window_end" if windowed else f"{alias}.{relation.time}")
+        self._plain, self._windowed = False, True
+        one, other = times
+        seconds = f"INTERVAL '{self._chance.randrange(0, 30)}' SECOND"
+        bounds = (
+            f"{one} BETWEEN {other} - {seconds} AND {other} + {seconds}",
+            f"{one} - {other} <= {seconds} AND {one} > {other}",
+            f"{other} - {seconds} < {one} AND {one} <= {other} - INTERVAL '2' SECOND",
+            f"{one} < {other}",
+            f"{one} = {other}",
+        )
+        on = [self._chance.choice(bounds) if not windowed else f"{one} = {other}"]
+        on += [f"{left} = {right}" for left, right in self._pairs(*columns)][: self._chance.choice([0, 1, 1, 2])]
+        if self._chance.random() < 0.2:
+            on.append(condition(self._chance, [*columns[0], *columns[1]]))
+        kind = self._chance.choice(_JOINS)
+        source = Joined(kind, *sides, tuple(on))
+        seen = columns[0] if kind in ("SEMI JOIN", "ANTI JOIN") else [*columns[0], *columns[1]]
+        if self._chance.random() < 0.3:
+            return self._grouped(source, seen, ())
+        return Block(self._items(seen, 2), source, self._conditions(seen))
 
     def _pairs(self, left: Sequence[Column], right: Sequence[Column]) -> list[tuple[str, str]]:
         """Columns to join on: few values, so that many rows match."""
@@ -259,3 +291,8 @@ class Writer:
         if self._chance.random() < 0.2:
             where = f"({where}) OR {condition(self._chance, columns)}"
         return Block(items, source, (where, *self._conditions(columns, 0.2)))
+
+
+def _timeless(columns: Sequence[Column]) -> list[Column]:
+    """Those that are no times: a condition between two times may bind them, and then late rows take no part."""
+    return [column for column in columns if column.kind != "ts"]

@@ -1,0 +1,143 @@
+"""One side of a join: its rows by the slot of their key, how many partners each has, and how long it is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .deadlines import Deadlines
+from .delta import Delta
+from .operator import Snapshot
+from .row_lists import RowIds
+from .slot_array import SlotArray, distinct, where
+from .slotted_rows import SlottedRows
+from .timed_rows import TimedRows
+from .windows import Times
+
+
+@dataclass(frozen=True)
+class JoinInput:
+    """One input: its rows, which columns must be equal to the other's, and which come out.
+
+    `null_safe` says per key whether NULL equals NULL; a row with a NULL in another key has no partner.
+    """
+
+    schema: pa.Schema
+    keys: tuple[str, ...]
+    null_safe: tuple[bool, ...]
+    output: tuple[str, ...]
+
+
+class JoinSide:
+    """What one input has brought, and whether its rows come out on their own.
+
+    With a `time` rows are needed until the watermark is `needed` after it (None: always), and a row without one has no
+    partner.
+    State: the rows, as SlottedRows; 8 bytes a row for the count of its partners, where that is asked for; 16 bytes a
+    row for the order in which they expire. Rows that wait, as TimedRows.
+    """
+
+    def __init__(
+        self,
+        input: JoinInput,
+        *,
+        alone: bool,
+        matched: bool,
+        counts: bool,
+        time: str | None = None,
+        needed: int | None = None,
+    ) -> None:
+        self.input = input
+        self.alone = alone
+        self.matched = matched
+        self.time = time
+        self.rows = SlottedRows(input.schema)
+        self.matches = SlotArray(np.int64) if counts and (alone or matched) else None  # by row: its partners
+        self._needed = needed
+        self._due = Deadlines()
+        self._waiting = TimedRows(input.schema)
+
+    def split(self, delta: Delta) -> tuple[Delta, Delta | None]:
+        """The rows of `delta` that can have partners, and those that cannot."""
+        null: npt.NDArray[np.bool_] | None = None
+        keys = list(zip(self.input.keys, self.input.null_safe, strict=True))
+        for name, safe in keys if self.time is None else [*keys, (self.time, False)]:
+            column = delta.batch.column(name)
+            if column.null_count and not safe:
+                mask = column.is_null().to_numpy(zero_copy_only=False)
+                null = mask if null is None else null | mask
+        if null is None:
+            return delta, None
+        return delta.take(where(~null)), delta.take(where(null))
+
+    def times(self, batch: pa.RecordBatch) -> Times:
+        """The times of rows that have one. Units: microseconds since 1970-01-01 UTC."""
+        times: Times = batch.column(self.time).view(pa.int64()).to_numpy()
+        return times
+
+    def note(self, rows: RowIds) -> None:
+        """Note until when `rows`, which are new, are needed."""
+        if self._needed is not None and len(rows):
+            assert self.time is not None
+            self._due.add(self.times(self.rows.take(rows, [self.time])) + self._needed, rows)
+
+    def expired(self, watermark: int) -> RowIds:
+        """The rows that are no longer needed at `watermark`, each once."""
+        if self._needed is None:
+            return np.zeros(0, np.int64)
+        due = self._due.cut(watermark)
+        return self.rows.present(distinct(due, self.rows.end)) if len(due) else due
+
+    def wait(self, lonely: Delta) -> None:
+        """Keep rows that can have no partner until partners could not come any more."""
+        assert self.time is not None
+        assert self._needed is not None
+        self._waiting.add(self.times(lonely.batch) + self._needed, lonely)
+
+    def waited(self, watermark: int) -> Delta | None:
+        """Those that have waited long enough."""
+        found = self._waiting.cut(watermark)
+        return None if found is None else found[1]
+
+    def moved(self, old: RowIds | None) -> None:
+        """Take note that row `old[i]` is now row i."""
+        if old is None:
+            return
+        if self.matches is not None:
+            self.matches.reserve(int(old.max(initial=-1)) + 1)
+            self.matches.keep(old)
+        self._note_all()
+
+    def snapshot(self) -> Snapshot:
+        """The rows, and how many partners each has. Renumbers the rows, if they are not numbered from 0 on."""
+        tables = dict(self.rows.snapshot())
+        tables |= {f"waiting/{name}": table for name, table in self._waiting.snapshot().items()}
+        if self.matches is not None:
+            tables["matches"] = pa.table({"matches": self.matches.values[: self.rows.end]})
+        return tables
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become what `snapshot` was taken of, with the same ids."""
+        self.rows.restore(snapshot)
+        waiting = {n.removeprefix("waiting/"): t for n, t in snapshot.items() if n.startswith("waiting/")}
+        self._waiting.restore(waiting)
+        if self.matches is not None:
+            self.matches.load(snapshot["matches"]["matches"].to_numpy())
+        self._note_all()
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return (
+            self.rows.bytes
+            + self._due.bytes
+            + self._waiting.bytes
+            + (0 if self.matches is None else self.matches.bytes)
+        )
+
+    def _note_all(self) -> None:
+        self._due.clear()
+        self.note(self.rows.rows())
