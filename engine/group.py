@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from .delta import Delta, Slice
 from .operator import NO_WATERMARK, Time
 from .output import Output, Progress
 from .subscription import Subscription
-from .watermark import PartitionTime, StreamTime
+from .watermark import Advance, PartitionTime, StreamTime
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Stream:
     topic: ReadableTopic
     event_time: str | None
     delay_us: int = 0
+    advance: Advance | None = None
 
 
 class UnreadError(Exception):
@@ -101,6 +102,7 @@ class Group:
         self.replay_ends: dict[str, list[int]] = {}
         self.times: dict[str, StreamTime] = {}
         self.ceilings: Mapping[str, int] = {}  # how far event time may come, by stream
+        self._said: dict[str, Advance] = {}  # and has come by what somebody says, to count when it is read so far
         self._idle_timeout_us = idle_timeout_us
         self._future_guard_us = future_guard_us
         self._rows_per_epoch = rows_per_epoch
@@ -112,10 +114,18 @@ class Group:
         self.replay_ends[stream.name] = replay_ends
         partitions = [PartitionTime() for _ in stream.topic.partitions]
         self.times[stream.name] = StreamTime(stream.delay_us, self._idle_timeout_us, self._future_guard_us, partitions)
+        if stream.advance is not None:
+            self._said[stream.name] = stream.advance
 
     def drop_stream(self, name: str) -> None:
-        for table in (self.streams, self.positions, self.replay_ends, self.times):
+        for table in (self.streams, self.positions, self.replay_ends, self.times, self._said):
             table.pop(name, None)
+
+    def say(self, name: str, advance: Advance) -> None:
+        """Let the event time of a stream, if it is followed, come as far as `advance` says."""
+        if name in self.streams:
+            self.streams[name] = replace(self.streams[name], advance=advance)
+            self._said[name] = advance
 
     def behind(self) -> int:
         """Rows appended and readable that no epoch has taken yet."""
@@ -136,6 +146,8 @@ class Group:
 
     def next_timeout(self) -> int | None:
         """When, on the engine's clock, time alone may move a watermark or change a view."""
+        if self._heard():
+            return NO_WATERMARK
         timeouts = [t for time in self.times.values() if (t := time.next_timeout()) is not None]
         wake = self.wake
         return min(timeouts if wake is None else [*timeouts, wake], default=None)
@@ -148,7 +160,11 @@ class Group:
     def due(self, clock: int) -> bool:
         """Whether by `clock` time has changed a view that does not know yet."""
         wake = self.wake
-        return wake is not None and wake <= clock
+        return bool(self._heard()) or (wake is not None and wake <= clock)
+
+    def _heard(self) -> list[str]:
+        """The streams of which somebody has said how far time has come, and which are read so far."""
+        return [name for name, advance in self._said.items() if self.reached({name: list(advance.ends)})]
 
     def step(self, epoch: int, clock: int, limits: Mapping[str, list[int]] | None = None) -> int:
         """Run one epoch over what has arrived (up to `limits`); the rows taken.
@@ -161,6 +177,8 @@ class Group:
             self._move_on(one, clock)
             if one.delta is not None:
                 deltas[(one.stream, False)] = one.delta
+        for name in self._heard():
+            self.times[name].say(self._said.pop(name).times, clock)
         for name, time in self.times.items():
             time.advance(clock, self._floors(name), self.ceilings.get(name))
         for view in self.views:

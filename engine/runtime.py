@@ -18,8 +18,10 @@ from .group import Group, Stream, UnreadError, View
 from .metrics import NodeState, ViewState
 from .operator import NO_WATERMARK
 from .output import Output
+from .reading import Reading
 from .slot_array import Mask
 from .subscription import Subscription
+from .watermark import Advance
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,6 @@ class Options:
     idle_timeout_s: float = limits.IDLE_TIMEOUT_S
     future_guard_s: float = limits.FUTURE_GUARD_S
     clock: Callable[[], int] = lambda: machine.time_ns() // 1000
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Views and streams as of one committed epoch: rows per view, end offsets per stream, watermarks of both.
-
-    Units: `clock` is the epoch's, in microseconds since 1970.
-    """
-
-    epoch: int
-    clock: int
-    views: Mapping[str, pa.Table]
-    streams: Mapping[str, list[int]]
-    watermarks: Mapping[str, int]
 
 
 class Engine:
@@ -149,6 +137,13 @@ class Engine:
             self._catching_up = [(other, group) for other, group in self._catching_up if other is not view]
             for subscription in view.subscriptions:
                 subscription.fail(OperationalError(f'view "{name}" was dropped'))
+
+    def advance_watermark(self, name: str, advance: Advance) -> None:
+        """Event time of a stream has come as far as `advance` says; whoever waits from now on sees what that closes."""
+        with self._locked():
+            for group in (self._main, *(group for _, group in self._catching_up)):
+                group.say(name, advance)
+        self._wake.set()
 
     def still(self) -> AbstractContextManager[None]:
         """Within the block no epoch runs."""

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .operator import NO_WATERMARK
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far event time has come by what a person says, by partition, once the log is read up to `ends`.
+
+    Units: microseconds; None where nothing is said of a partition.
+    """
+
+    times: tuple[int | None, ...]
+    ends: tuple[int, ...]
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """As a catalog keeps it."""
+        return {"advance": {"times": list(self.times), "ends": list(self.ends)}}
+
+    @classmethod
+    def of(cls, properties: Mapping[str, Any]) -> Advance | None:
+        """What a catalog has kept, if it has."""
+        kept = properties.get("advance")
+        return None if kept is None else cls(tuple(kept["times"]), tuple(kept["ends"]))
 
 
 @dataclass
@@ -42,6 +66,13 @@ class StreamTime:
         state.idle = False
         if highest is not None and highest <= clock + self.future_guard_us:
             state.highest = max(state.highest, highest)
+
+    def say(self, times: tuple[int | None, ...], clock: int) -> None:
+        """No row before `times[p]` is to come in partition p, as a person says: taken as if a row had shown it."""
+        self.began = clock if self.began is None else self.began
+        for state, time in zip(self.partitions, times, strict=True):
+            if time is not None:
+                state.highest = max(state.highest, time + self.delay_us)
 
     def advance(self, clock: int, floors: list[int | None], ceiling: int | None = None) -> int:
         """The watermark at `clock`; `floors[p]` is the least event time still to be replayed from partition p.

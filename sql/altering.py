@@ -10,14 +10,16 @@ from sqlglot import exp
 
 from ..storage import schema as log
 from ..storage.catalog import CatalogEntry
-from ..storage.errors import DataError, Error, NotSupportedError, OperationalError, ProgrammingError
+from ..storage.errors import Error, NotSupportedError, OperationalError, ProgrammingError
 from ..storage.topic import Topic
+from .advancing import advance_watermark, moment
 from .database import Database
 from .declaration import check_default, declared, option_defaults, spelled, topic_options
 from .dialect import parse_script
 from .relations import Column, Relation, Relations
 from .statements import (
     AddColumn,
+    AdvanceWatermark,
     AlterStream,
     AlterType,
     CreateDerived,
@@ -59,6 +61,8 @@ def alter(database: Database, statement: AlterStream) -> list[str]:
         try:
             if isinstance(change, SetOptions | ResetOptions):
                 return _set_options(database, stream, topic, change)
+            if isinstance(change, AdvanceWatermark):
+                return advance_watermark(database, stream, change)
             if isinstance(change, AddColumn) and change.if_not_exists and stream.column(change.column.name):
                 return [f'column "{change.column.name}" exists already; nothing was done']
             if isinstance(change, DropColumn) and change.if_exists and stream.column(change.name) is None:
@@ -75,7 +79,9 @@ def delete(database: Database, statement: Delete) -> tuple[int, list[str]]:
         stream = require_stream(database, statement.name, statement.position, "delete from")
         topic = database.folder.topic(stream.name)
         if statement.time is not None:
-            ends = [partition.offset_at(_microseconds(statement)) for partition in topic.partitions]
+            ends = [
+                partition.offset_at(moment(statement.time, statement.time_position)) for partition in topic.partitions
+            ]
         else:
             ends = _ends_at(stream, topic, statement)
         gone = 0
@@ -267,22 +273,6 @@ def _ends_at(stream: Relation, topic: Topic, statement: Delete) -> list[int]:
             f"there is no offset {offset}", detail=f"The partition ends at {end}.", position=statement.position
         )
     return [offset if number == partition else 0 for number in range(count)]
-
-
-def _microseconds(statement: Delete) -> int:
-    """The time of DELETE ... BEFORE TIMESTAMP, UTC where it names no time zone."""
-    connection = connect()
-    try:
-        (row,) = connection.execute("SELECT epoch_us(try_cast(? AS TIMESTAMPTZ))", [statement.time]).fetchall()
-    finally:
-        connection.close()
-    if row[0] is None:
-        raise DataError(
-            f"'{statement.time}' is not a time",
-            hint="Write it as in '2026-11-23 08:00:00+00'.",
-            position=statement.time_position,
-        )
-    return int(row[0])
 
 
 def _value(default: exp.Expr, column: Column) -> pa.Scalar:

@@ -14,6 +14,7 @@ from sqlglot import exp
 from ..engine.dataflow import Dataflow
 from ..engine.group import Stream
 from ..engine.runtime import Engine, Options
+from ..engine.watermark import Advance
 from ..storage import limits
 from ..storage.catalog import CatalogEntry
 from ..storage.errors import OperationalError, ProgrammingError
@@ -184,7 +185,9 @@ class Database:
             relation = replace(relation, sql=declared(relation, topic.key, topic.options, base))
         self.relations.add(relation)
         self._followed[relation.name] = topic
-        self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us))
+        entry = self.log.catalog.entries.get(relation.name)
+        advance = None if entry is None else Advance.of(entry.properties)
+        self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us, advance))
         if relation.kind == "TABLE":
             plan = table_plan(relation)
             planned = ViewPlan(exp.select("*").from_(quote(relation.name)), relation.columns, plan, final=False)
@@ -337,6 +340,9 @@ class Database:
         new = replace(declared_relation(self.binder, statement), partitions=old.partitions)
         lost = {column.name for column in old.columns if column not in new.columns}
         self.relations.add(new)
+        advance = Advance.of(entry.properties)
+        if advance is not None:
+            self.engine.advance_watermark(name, advance)
         self.engine.end_readers(name, lost, OperationalError(f'stream "{name}" was altered', hint="Start it again."))
         return True
 

@@ -9,6 +9,7 @@ from .parser_streams import column
 from .parser_tables import delete_rows
 from .statements import (
     AddColumn,
+    AdvanceWatermark,
     AlterStream,
     AlterType,
     Delete,
@@ -20,7 +21,7 @@ from .statements import (
     StreamChange,
 )
 
-_CHANGES = ("ADD COLUMN", "DROP COLUMN", "RENAME COLUMN", "ALTER COLUMN", "SET", "RESET")
+_CHANGES = ("ADD COLUMN", "DROP COLUMN", "RENAME COLUMN", "ALTER COLUMN", "SET", "RESET", "ADVANCE WATERMARK TO")
 
 
 def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream:
@@ -84,6 +85,11 @@ def _change(cursor: Cursor) -> StreamChange:
         if not (cursor.accept("TYPE") or cursor.accept("SET DATA TYPE")):
             cursor.not_yet("only the type of a column can be altered", hint="Say ALTER COLUMN name TYPE type.")
         return AlterType(name, cursor.type(), position)
+    if cursor.accept("ADVANCE WATERMARK TO"):
+        cursor.accept("TIMESTAMP") or cursor.accept("TIMESTAMPTZ")
+        time_position, time = cursor.position, cursor.string("a time")
+        partition = cursor.integer("a partition") if cursor.accept("PARTITION") else None
+        return AdvanceWatermark(time, partition, time_position, position)
     if cursor.accept("SET"):
         return SetOptions(cursor.options(bare=False), position)
     if cursor.accept("RESET"):

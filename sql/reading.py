@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from ..engine.runtime import Reading
+from ..engine.reading import Reading
 from ..storage.errors import OperationalError
 from .database import Database
 from .dialect import twin_sql

@@ -144,7 +144,17 @@ class ResetOptions:
     position: Position = field(compare=False)
 
 
-StreamChange = AddColumn | DropColumn | RenameColumn | AlterType | SetOptions | ResetOptions
+@dataclass(frozen=True)
+class AdvanceWatermark:
+    """ADVANCE WATERMARK TO `time` of one partition, or of all."""
+
+    time: str
+    partition: int | None
+    time_position: Position = field(compare=False)
+    position: Position = field(compare=False)
+
+
+StreamChange = AdvanceWatermark | AddColumn | DropColumn | RenameColumn | AlterType | SetOptions | ResetOptions
 
 
 @dataclass(frozen=True, kw_only=True)

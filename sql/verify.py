@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..engine.operator import NO_WATERMARK
-from ..engine.runtime import Reading
+from ..engine.reading import Reading
 from ..storage.last_rows import WEIGHT_COLUMN
 from ..storage.schema import OFFSET_COLUMN
 from . import plan as p

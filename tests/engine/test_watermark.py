@@ -64,3 +64,15 @@ def test_two_that_read_the_same_log_merge() -> None:
     right.advance(NOW, [None])
     left.merge(right)
     assert left.advance(NOW, [None]) == 45
+
+
+def test_what_is_said_counts_as_if_a_row_had_shown_it() -> None:
+    time = stream()
+    time.say((100, None), NOW)
+    assert time.advance(NOW, [None, None]) == NO_WATERMARK, "nothing was said of partition 1"
+    time.say((50, 90), NOW)
+    assert time.advance(NOW, [None, None]) == 90, "the delay is no part of it, and it never goes back"
+    time.observe(1, 200, NOW)
+    assert time.advance(NOW, [None, None]) == 100
+    time.say((300, 300), NOW)
+    assert time.advance(NOW, [None, 120]) == 120, "history is never late"
