@@ -67,3 +67,22 @@ def position(pattern: str) -> Kernel:
         return plus([find(arguments).cast(pa.int64()), pa.scalar(1, pa.int64())])
 
     return run
+
+
+def extract(pattern: str) -> Kernel:
+    """The part of each text that the one named group of the pattern matches; the empty text where it does not."""
+    match, fields, fill = (
+        arrow("extract_regex", pc.ExtractRegexOptions(pattern)),
+        arrow("struct_field", pc.StructFieldOptions([0])),
+        arrow("coalesce"),
+    )
+
+    def run(arguments: list[Datum]) -> Datum:
+        texts = as_array(arguments[0], 1)
+        found = fill([fields([match([texts])]), pa.scalar("")])
+        result = (
+            arrow("if_else")([texts.is_valid(), found, pa.scalar(None, pa.string())]) if texts.null_count else found
+        )
+        return result[0] if isinstance(arguments[0], pa.Scalar) else result
+
+    return run

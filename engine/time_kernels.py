@@ -85,6 +85,13 @@ def move_date(sign: int) -> Kernel:
     return on_values(move, pa.date32())
 
 
+def _month_end(days: Any) -> Any:
+    months = _within(days, _DATE_DAYS_MAX).astype("M8[D]").astype("M8[M]")
+    return ((months + 1).astype("M8[D]") - 1).astype(np.int32)
+
+
+month_end = on_values(_month_end, pa.date32())
+
 days_between = on_values(
     lambda end, start: np.subtract(_within(end, _DATE_DAYS_MAX), _within(start, _DATE_DAYS_MAX), dtype=np.int64),
     pa.int64(),

@@ -16,7 +16,7 @@ from ..engine.number_kernels import HUGE
 from ..engine.operators.map import Map
 from ..storage import limits
 from .casts import conversion
-from .functions import AS_IS, COMMON, FUNCTIONS, RESULT
+from .functions import AS_IS, COMMON, ELEMENT, FUNCTIONS, RESULT
 from .kinds import Argument, matches
 from .relations import Column
 from .terms import Call, ColumnTerm, Constant, NoKernel, Term, sql_text, term_of
@@ -192,7 +192,8 @@ class _Compiler:
         for row in FUNCTIONS:
             if row.name != call.name or len(values) < len(row.takes):
                 continue
-            targets = {RESULT: result, COMMON: self._bound.get(_common_text(call), "")}
+            targets = {RESULT: result, ELEMENT: result.removesuffix("[]")}
+            targets[COMMON] = self._bound.get(_common_text(call), "")
             try:
                 aligned = [
                     self._as(value, targets.get(policy, policy))

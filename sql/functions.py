@@ -15,13 +15,15 @@ from ..engine import text_kernels as text
 from ..engine import time_kernels as t
 from ..engine.kernels import arrow, chain
 from . import function_kernels as f
+from . import nested_function_kernels as fn
 from . import text_function_kernels as ft
-from .kinds import ANY, DISCRETE, MOMENT, NUMBER, VALUE
+from .kinds import ANY, DISCRETE, MOMENT, NESTED, NUMBER, VALUE
 
 # How arguments are brought to one type before `takes` is looked at; any other word is a DuckDB type to cast to.
 AS_IS = "as is"
 RESULT = "the result's type"
 COMMON = "the type DuckDB compares them in"
+ELEMENT = "the type of the result's elements"
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ _ARITHMETIC = (
     Function("tan", _FLOAT, ("DOUBLE",), f.always(arrow("tan_checked")), ("tan({0})",)),
     Function("atan", _FLOAT, ("DOUBLE",), f.always(arrow("atan")), ("atan({0})",)),
     Function("atan2", ("float", "float"), ("DOUBLE",), f.always(arrow("atan2")), ("atan2({0}, {1})",)),
+    Function("asin", _FLOAT, ("DOUBLE",), f.always(arrow("asin_checked")), ("asin({0})",)),
+    Function("acos", _FLOAT, ("DOUBLE",), f.always(arrow("acos_checked")), ("acos({0})",)),
     Function("degrees", _FLOAT, ("DOUBLE",), f.degrees, ("degrees({0})",)),
     Function("radians", _FLOAT, ("DOUBLE",), f.radians, ("radians({0})",)),
     Function("floor", ("decimal",), (AS_IS,), f.whole_decimal("floor"), ("floor({0})",)),
@@ -168,6 +172,9 @@ _TEXT = (
     Function("rtrim", ("text",), (AS_IS,), ft.trim("utf8_rtrim"), ("rtrim({0}, 'é')",)),
     Function("like", _TEXT2, (AS_IS,), ft.like, ("{0} LIKE 'a%'", "{0} NOT LIKE '%b'", "{0} LIKE '_%'", "{0} LIKE ''")),
     Function("contains", _TEXT2, (AS_IS,), ft.match("match_substring"), ("contains({0}, 'a')", "contains({0}, '')")),
+    Function("list_slice", ("text", "integer", "integer"), (AS_IS,), ft.between, ("{0}[2:3]", "{0}[-2:]", "{0}[:1]")),
+    Function("subscript", ("text", "integer"), (AS_IS,), ft.character, ("{0}[2]", "{0}[-1]")),
+    Function("regexp_extract", ("text", "text|integer"), (AS_IS,), ft.extract, ft.EXTRACTS),
     Function("starts_with", _TEXT2, (AS_IS,), ft.match("starts_with"), ("starts_with({0}, 'a')",)),
     Function("prefix", _TEXT2, (AS_IS,), ft.match("starts_with"), ("prefix({0}, '')",)),
     Function("suffix", _TEXT2, (AS_IS,), ft.match("ends_with"), ("suffix({0}, 'b')",)),
@@ -219,6 +226,7 @@ _TIME = (
     *(Function(part, _MOMENT, (AS_IS,), f.named_part(part), (f"{part}({{0}})",)) for part in f.PARTS),
     Function("epoch_ms", (MOMENT,), (AS_IS,), f.always(t.epoch_ms), ("epoch_ms({0})",)),
     Function("epoch_us", (MOMENT,), (AS_IS,), f.always(t.epoch_us), ("epoch_us({0})",)),
+    Function("last_day", ("date",), (AS_IS,), f.always(t.month_end), ("last_day({0})",)),
     Function("time_bucket", ("interval", MOMENT), (AS_IS,), f.bucket, ("time_bucket(INTERVAL '5' MINUTE, {1})",)),
     Function(
         "date_diff",
@@ -233,4 +241,31 @@ _TIME = (
     Function("strftime", (MOMENT, "text"), (AS_IS,), f.format_time, ("strftime({0}, '%Y-%m-%d %H:%M:%S.%f|%j %y%%')",)),
 )
 
-FUNCTIONS: tuple[Function, ...] = (*_ARITHMETIC, *_COMPARISON, *_LOGIC, *_TEXT, *_TIME)
+_HELD = f"{VALUE}|{NESTED}"
+_NESTED = (
+    Function("length", ("list",), (AS_IS,), fn.length, ("length({0})", "array_length({0})")),
+    Function("cardinality", ("list|map",), (AS_IS,), fn.length, ("cardinality({0})",)),
+    Function(
+        "subscript",
+        ("list", "integer"),
+        (AS_IS,),
+        fn.element,
+        ("{0}[1]", "coalesce({0}[0], {0}[1])", "{0}[-2]", "{0}[{1}]"),
+    ),
+    Function("subscript", ("map", VALUE), (AS_IS,), fn.lookup, ("{0}[{1}]", "map_extract_value({0}, 'a')")),
+    Function("subscript", ("struct", "text"), (AS_IS,), fn.field, ("{0}['a']", "struct_extract({0}, 'B')")),
+    Function("list_contains", ("list", VALUE), (AS_IS,), fn.contains, ("list_contains({0}, {1})", "{1} IN {0}")),
+    Function("contains", ("list", VALUE), (AS_IS,), fn.contains, ("contains({0}, {1})",)),
+    Function(
+        "list_position", ("list", VALUE), (AS_IS,), fn.position, ("list_position({0}, 1)", "list_indexof({0}, 'a')")
+    ),
+    Function("list_value", (_HELD,), (ELEMENT,), fn.listing, ("[{0}, {0}]", "list_value({0}, NULL)")),
+    Function("array_to_string", ("list", "text"), (AS_IS,), fn.joined, ("array_to_string({0}, '-')",)),
+    Function("string_split", ("text", "text"), (AS_IS,), fn.split, ("string_split({0}, 'b')",)),
+    Function("map_keys", ("map",), (AS_IS,), fn.halves("keys"), ("map_keys({0})",)),
+    Function("map_values", ("map",), (AS_IS,), fn.halves("items"), ("map_values({0})",)),
+    Function("map_contains", ("map", VALUE), (AS_IS,), fn.has_key, ("map_contains({0}, {1})",)),
+    Function("struct_pack", (_HELD,), (AS_IS,), fn.packed, ("{{'x': {0}, 'y': {0}}}", "struct_pack(x := {0})")),
+)
+
+FUNCTIONS: tuple[Function, ...] = (*_ARITHMETIC, *_COMPARISON, *_LOGIC, *_TEXT, *_TIME, *_NESTED)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from .types import arrow_type
+
 _TYPES: dict[str, tuple[str, pa.DataType]] = {
     "BOOLEAN": ("boolean", pa.bool_()),
     "TINYINT": ("integer", pa.int8()),
@@ -29,13 +31,15 @@ _TYPES: dict[str, tuple[str, pa.DataType]] = {
     "INTERVAL": ("interval", pa.month_day_nano_interval()),
 }
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_NESTED = {"STRUCT(": "struct", "MAP(": "map"}  # by how the type begins, unless it ends as a list does
 
 # Unions of kinds, for the tables.
 NUMBER = "integer|huge|float|decimal"
 MOMENT = "timestamp|instant"
 DISCRETE = f"boolean|integer|huge|decimal|text|blob|date|time|{MOMENT}"  # all that compare without NaN
 VALUE = f"{DISCRETE}|float"
-ANY = f"{VALUE}|interval|other"
+NESTED = "list|struct|map"
+ANY = f"{VALUE}|{NESTED}|interval|other"
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,26 @@ class Argument:
     @property
     def kind(self) -> str:
         """Its type's kind; "other" for types without kernels."""
+        if self.sql_type in _TYPES:
+            return _TYPES[self.sql_type][0]
+        if self.sql_type.endswith("[]"):
+            return "list"
         if _DECIMAL.fullmatch(self.sql_type):
             return "decimal"
-        return _TYPES[self.sql_type][0] if self.sql_type in _TYPES else "other"
+        return next((kind for start, kind in _NESTED.items() if self._begins(start)), "other")
 
     @property
     def type(self) -> pa.DataType:
         """Its type in Arrow; null for types without kernels."""
+        if self.sql_type in _TYPES:
+            return _TYPES[self.sql_type][1]
         decimal = _DECIMAL.fullmatch(self.sql_type)
         if decimal is not None:
             return pa.decimal128(int(decimal[1]), int(decimal[2]))
-        return _TYPES[self.sql_type][1] if self.sql_type in _TYPES else pa.null()
+        return arrow_type(self.sql_type) if self.kind in NESTED.split("|") else pa.null()
+
+    def _begins(self, start: str) -> bool:
+        return self.sql_type.startswith(start) and self.sql_type.endswith(")")
 
 
 def matches(argument: Argument, kinds: str) -> bool:

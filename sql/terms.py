@@ -70,6 +70,13 @@ _OPERATORS: dict[type[exp.Expr], str] = {
 # Other names of functions of the table, and of operators that can be written as calls.
 _SYNONYMS = {
     "add": "+",
+    "array_contains": "list_contains",
+    "array_extract": "subscript",
+    "array_has": "list_contains",
+    "array_indexof": "list_position",
+    "array_length": "length",
+    "array_position": "list_position",
+    "array_slice": "list_slice",
     "ceiling": "ceil",
     "char_length": "length",
     "character_length": "length",
@@ -83,12 +90,22 @@ _SYNONYMS = {
     "instr": "strpos",
     "lcase": "lower",
     "len": "length",
+    "list_element": "subscript",
+    "list_extract": "subscript",
+    "list_has": "list_contains",
+    "list_indexof": "list_position",
+    "list_pack": "list_value",
     "log": "log10",
+    "map_extract_value": "subscript",
     "mod": "%",
     "multiply": "*",
     "position": "strpos",
     "pow": "power",
     "regexp_like": "regexp_matches",
+    "split": "string_split",
+    "str_split": "string_split",
+    "string_to_array": "string_split",
+    "struct_extract": "subscript",
     "subtract": "-",
     "substr": "substring",
     "ucase": "upper",
@@ -153,6 +170,8 @@ def _between(node: exp.Expr, text: str) -> Term:
 
 
 def _in(node: exp.Expr, text: str) -> Term:
+    if isinstance(node.args.get("field"), exp.Column):
+        return Call("list_contains", (term_of(node.args["field"]), term_of(node.this)), text)
     if not node.expressions:
         raise NoKernel("in")
     value, *choices = _terms((node.this, *node.expressions))
@@ -227,6 +246,46 @@ def _from_number(node: exp.Expr, text: str) -> Term:
     return Call(name[1].lower(), (term_of(node.this),), text)
 
 
+def _bracket(node: exp.Expr, text: str) -> Term:
+    """x[i], of a list, a text, a map or a struct, and x[i:j]."""
+    if len(node.expressions) != 1:
+        raise NoKernel("[]")
+    value, inside = term_of(node.this), node.expressions[0]
+    if isinstance(inside, exp.Slice):
+        if inside.args.get("step") is not None:
+            raise NoKernel("[::]")
+        first, last = inside.this, inside.args.get("expression")
+        bounds = Constant("1") if first is None else term_of(first), Constant("-1") if last is None else term_of(last)
+        return Call("list_slice", (value, *bounds), text)
+    index = text[len(value.text) + 1 : -1]  # sqlglot counts from 0 what is a number, and not what is not
+    if text != f"{value.text}[{index}]":
+        raise NoKernel("[]")
+    if inside.find(exp.Column) is None:
+        return Call("subscript", (value, Constant(index)), text)
+    if sql_text(inside) != index:
+        raise NoKernel("[]")
+    return Call("subscript", (value, term_of(inside)), text)
+
+
+def _field(node: exp.Expr, text: str) -> Term:
+    if not isinstance(node.expression, exp.Identifier):
+        raise NoKernel(".")
+    return Call("subscript", (term_of(node.this), Constant("'" + node.name.replace("'", "''") + "'")), text)
+
+
+def _list(node: exp.Expr, text: str) -> Term:
+    return Call("list_value", _terms(node.expressions), text)
+
+
+def _struct(node: exp.Expr, text: str) -> Term:
+    """{'name': value}; struct_pack(name := value) arrives at the same call."""
+    return Call("struct_pack", _terms(node.expressions), text)
+
+
+def _named(node: exp.Expr, text: str) -> Term:
+    return term_of(node.expression)
+
+
 _FORMS: dict[type[exp.Expr], Callable[[exp.Expr, str], Term]] = {
     exp.Is: _is,
     exp.Cast: _cast,
@@ -242,4 +301,9 @@ _FORMS: dict[type[exp.Expr], Callable[[exp.Expr, str], Term]] = {
     exp.DateTrunc: _truncate,
     exp.DateDiff: _difference,
     exp.UnixToTime: _from_number,
+    exp.Bracket: _bracket,
+    exp.Dot: _field,
+    exp.Array: _list,
+    exp.Struct: _struct,
+    exp.PropertyEQ: _named,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -36,6 +37,19 @@ def substring(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | No
     if start < 0:
         return _slice(start, None if length is None or start + length >= 0 else start + length)
     return _slice(max(start - 1, 0), None if length is None else max(start - 1 + length, 0))
+
+
+def between(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """Characters between two constant indexes, both included and counted from 1, or from -1 backwards."""
+    start, stop = constant(arguments[1]), constant(arguments[2])
+    if start is None or stop is None or start == 0 or stop == 0 or len(arguments) > 3:
+        return None
+    return _slice(start - 1 if start > 0 else start, None if stop == -1 else stop if stop > 0 else stop + 1)
+
+
+def character(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """The character at a constant index."""
+    return between([*arguments, arguments[1]], result)
 
 
 def left(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
@@ -139,6 +153,30 @@ def replace_pattern(arguments: Sequence[Argument], result: pa.DataType) -> Kerne
     count = -1 if constants[2:] else 1
     options = pc.ReplaceSubstringOptions(constants[0], constants[1], max_replacements=count)
     return first(arrow("replace_substring_regex", options))
+
+
+EXTRACTS = ("regexp_extract({0}, 'a.?b')", "regexp_extract({0}, '(x)?(a+)b', 2)", "regexp_extract({0}, '[(]?(b)$', 1)")
+_GROUP = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)", re.DOTALL
+)  # what may hide a bracket, or a group's bracket
+
+
+def extract(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:
+    """The part of the text that a group of a constant pattern matches first; the empty text where none does."""
+    pattern, group = constant(arguments[1]), constant(arguments[2]) if len(arguments) > 2 else 0
+    if pattern is None or len(arguments) > 3 or not isinstance(group, int) or "(?P<" in pattern or "(?<" in pattern:
+        return None
+    count = 0
+
+    def named(found: re.Match[str]) -> str:
+        nonlocal count
+        count += found[0] == "("
+        return found[0] if found[0] != "(" else "(?P<wanted>" if count == group else "(?:"
+
+    only = _GROUP.sub(named, pattern)
+    if not 0 <= group <= count:
+        return None
+    return first(text.extract(only if group else f"(?P<wanted>{only})"))
 
 
 def replace(arguments: Sequence[Argument], result: pa.DataType) -> Kernel | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import duckdb
 import pyarrow as pa
@@ -47,6 +47,12 @@ def type_name(type: object) -> str:
     return "INTEGER" if str(type) == '"NULL"' else str(type)
 
 
+@lru_cache(limits.BOUND_QUERIES_MAX)
+def arrow_type(type: str) -> pa.DataType:
+    """How Arrow carries values of a DuckDB type."""
+    return connect().sql(f"SELECT NULL::{type}").to_arrow_table().schema.field(0).type
+
+
 def typed_empty(columns: Sequence[Column]) -> str:
     """SQL for a relation without rows that has these columns, to bind against."""
     return "(SELECT " + ", ".join(f"NULL::{c.type} AS {quote(c.name)}" for c in columns) + " WHERE false)"
@@ -67,7 +73,6 @@ class Binder:
     def __init__(self) -> None:
         self._connection = connect()
         self._lock = threading.Lock()
-        self._arrow: dict[str, pa.DataType] = {}  # by SQL type
         self._bound: dict[str, tuple[Column, ...]] = {}  # planning asks for the same text several times
 
     def bind(self, sql: str, node: exp.Expr | None = None) -> tuple[Column, ...]:
@@ -80,18 +85,13 @@ class Binder:
                 if relation is None:
                     raise ProgrammingError("the statement returns no rows")
                 types = [type_name(kind) for kind in relation.types]
-                columns = tuple(Column(n, t, self._arrow_type(t)) for n, t in zip(relation.columns, types, strict=True))
+                columns = tuple(Column(n, t, arrow_type(t)) for n, t in zip(relation.columns, types, strict=True))
             except duckdb.Error as error:
                 raise translate(error, node) from None
             if len(self._bound) >= limits.BOUND_QUERIES_MAX:
                 self._bound.clear()
             self._bound[sql] = columns
             return columns
-
-    def _arrow_type(self, type: str) -> pa.DataType:
-        if type not in self._arrow:
-            self._arrow[type] = self._connection.sql(f"SELECT NULL::{type}").to_arrow_table().schema.field(0).type
-        return self._arrow[type]
 
     def column(self, name: str, type: str, *, nullable: bool, position: Position | None) -> Column:
         """The column that a definition `name type` in CREATE STREAM means."""

@@ -100,6 +100,15 @@ VALUES: dict[str, list[str]] = {
     "TIME": ["00:00:00", "12:34:56.789", "23:59:59.999999"],
     "TIMESTAMP": TIMES,
     "TIMESTAMP WITH TIME ZONE": TIMES,
+    "BIGINT[]": ["[]", "[1]", "[1, 2, 3, 2]", "[NULL]", "[3, NULL, 1]", "[-7, 9223372036854775807, 3]", "[0, 7, 7]"],
+    "VARCHAR[]": ["[]", "['']", "[a, b, ab]", "[NULL, a]", "['a,b', é, 日本]", "[b, a, a]"],
+    "DOUBLE[]": ["[]", "[1.5, nan, -0.0]", "[0.0, NULL, 1.0]", "[inf, -7.5]"],
+    "BIGINT[][]": ["[]", "[[1], [], NULL]", "[[1, 2]]"],
+    "TINYINT[]": ["[]", "[127, 127]", "[-128, 1, 7]", "[0]", "[NULL, 7]"],
+    "STRUCT(a BIGINT, b VARCHAR)": ["{'a': 1, 'b': x}", "{'a': NULL, 'b': ''}", "{'a': -7, 'b': NULL}"],
+    'STRUCT("B" BIGINT[], a STRUCT(c DOUBLE))': ["{'B': [1, NULL], 'a': {'c': nan}}", "{'B': NULL, 'a': NULL}"],
+    "MAP(VARCHAR, BIGINT)": ["{}", "{a=1}", "{ab=2, a=NULL, b=3}", "{é=7}"],
+    "MAP(BIGINT, VARCHAR[])": ["{}", "{1=[a], -7=NULL}", "{3=[], 0=[NULL, b]}"],
 }
 KINDS: dict[str, list[str]] = {
     "boolean": ["BOOLEAN"],
@@ -113,6 +122,9 @@ KINDS: dict[str, list[str]] = {
     "time": ["TIME"],
     "timestamp": ["TIMESTAMP"],
     "instant": ["TIMESTAMP WITH TIME ZONE"],
+    "list": ["BIGINT[]", "VARCHAR[]", "DOUBLE[]", "BIGINT[][]", "TINYINT[]"],
+    "struct": ["STRUCT(a BIGINT, b VARCHAR)", 'STRUCT("B" BIGINT[], a STRUCT(c DOUBLE))'],
+    "map": ["MAP(VARCHAR, BIGINT)", "MAP(BIGINT, VARCHAR[])"],
 }
 
 
@@ -135,7 +147,7 @@ def _kernels_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def column_sql(type: str, texts: tuple[str, ...]) -> str:
     """A relation with one column of the texts as values of the type, and NULL."""
-    literals = ", ".join(f"'{text}'" for text in texts)
+    literals = ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
     return f"SELECT unnest([{literals}]::VARCHAR[])::{type} AS x UNION ALL SELECT NULL"
 
 
@@ -167,6 +179,13 @@ def comparable(array: pa.Array, sql: str) -> list[str]:
         array = pc.add(array, 0.0)  # which of two zeros DuckDB returns depends on where its vectors come from
     if pa.types.is_temporal(array.type) and not pa.types.is_interval(array.type):
         array = array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
+    if pa.types.is_list(array.type):
+        values, ends = comparable(array.values, sql), array.offsets.to_pylist()
+        parts = [str(values[start:end]) for start, end in itertools.pairwise(ends)]
+        return [part if there else "None" for part, there in zip(parts, array.is_valid().to_pylist(), strict=True)]
+    if pa.types.is_struct(array.type):
+        fields = [comparable(field, sql) for field in array.flatten()]
+        return [str(row) if array[i].is_valid else "None" for i, row in enumerate(zip(*fields, strict=True))]
     return [repr(value) for value in array.to_pylist()]
 
 
@@ -203,6 +222,7 @@ def plausible(types: tuple[str, ...]) -> bool:
         len(kinds) == 1
         or kinds <= {"integer", "huge", "float", "decimal"}
         or kinds in ({"date", "timestamp"}, {"date", "integer"})
+        or (not kinds.isdisjoint({"list", "map"}) and len(kinds) == 2)
     )
 
 
