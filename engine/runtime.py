@@ -41,9 +41,12 @@ class Engine:
     then join the main group at one epoch. After a restart all of them go through history together.
     """
 
-    def __init__(self, options: Options, after_epoch: Callable[[], None]) -> None:
+    def __init__(
+        self, options: Options, after_epoch: Callable[[], None], written: Mapping[str, list[int]] | None = None
+    ) -> None:
         self._options = options
         self._after_epoch = after_epoch
+        self._written = {} if written is None else written  # end offsets of what `after_epoch` writes, by stream
         self._main = self._group()
         self._catching_up: list[tuple[View, Group]] = []
         self._views: dict[str, View] = {}
@@ -179,8 +182,10 @@ class Engine:
                 if view.error is None
             )
             reached = not pending and self._main.reached(ends if written is None else written)
-            while reached and levels < len(self._outputs()):  # each may read what another has written
-                levels, written = levels + 1, {output.target: output.ends for output in self._outputs() if output.ends}
+            outputs = self._outputs()
+            while reached and levels < len(outputs) + len(self._written):  # each may read what another has written
+                written = {**self._written, **{output.target: output.ends for output in outputs if output.ends}}
+                levels += 1
                 reached = self._main.reached(written)
             reached = reached and not self._main.due(clock)
             if self._unread is not None and not reached:

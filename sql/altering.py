@@ -16,6 +16,7 @@ from .advancing import advance_watermark, moment
 from .database import Database
 from .declaration import check_default, declared, option_defaults, spelled, topic_options
 from .dialect import parse_script
+from .late_target import refuse_late_rows
 from .relations import Column, Relation, Relations
 from .statements import (
     AddColumn,
@@ -67,6 +68,7 @@ def alter(database: Database, statement: AlterStream) -> list[str]:
                 return [f'column "{change.column.name}" exists already; nothing was done']
             if isinstance(change, DropColumn) and change.if_exists and stream.column(change.name) is None:
                 return [f'column "{change.name}" does not exist; nothing was done']
+            refuse_late_rows(database, stream)
             return _evolve(database, stream, topic, change)
         except Error as error:
             error.position = error.position or change.position

@@ -77,7 +77,7 @@ class Database:
             self.late: LateLog = LateLog(self.log, self._owned)
             for system in system_relations(self.binder):
                 self.relations.add(system)
-            self.engine = Engine(options, self.late.flush)
+            self.engine = Engine(options, self.late.flush, self.late.ends)
             if self._owned is not None:
                 self._drop_orphans(self._owned)
             self._declare(self.log.catalog.entries)
@@ -252,7 +252,7 @@ class Database:
         around = Surroundings(
             {view.lower(): self.streams_of(view) for view in kept},
             self.late.known(view_id),
-            self.late.reporter(name, view_id),
+            self.late.reporter(name, view_id, planned.late_to),
         )
         return lower(planned.plan, around, keeps=keeps)
 
@@ -305,6 +305,7 @@ class Database:
             del self.plans[name], self._properties[name], self.view_ids[name]
         if relation.logged:
             self.engine.drop_stream(relation.name)
+            self.late.ends.pop(relation.name, None)
             del self._followed[relation.name]
             if self._owned is not None:
                 self._owned.drop_topic(relation.name)

@@ -10,6 +10,7 @@ from sqlglot import exp
 from ..storage.errors import Error, NotSupportedError, Position, ProgrammingError
 from . import plan as p
 from .declaration import spelled
+from .late_target import late_target
 from .plan import Plan
 from .plan_keys import key_of
 from .relations import Column, Relation
@@ -39,6 +40,7 @@ def derive(planner: ViewPlanner, statement: CreateDerived, plans: Mapping[str, P
     else:
         planned = _plan(planner, statement.query, bool(final), plans)
     refuse_duplicates(planned.columns, statement)
+    planned = replace(planned, late_to=late_target(planned.plan, statement.emit, planner.relations))
     times = sorted(p.time_columns(planned.plan)) if statement.kind == "STREAM" else []
     relation = Relation(
         statement.name,
@@ -49,7 +51,7 @@ def derive(planner: ViewPlanner, statement: CreateDerived, plans: Mapping[str, P
         times[0] if len(times) == 1 else None,
         _delay_us(planner, planned.plan) if len(times) == 1 else 0,
     )
-    relation = replace(relation, key=_key(relation, planned.plan, statement))
+    relation = replace(relation, key=_key(relation, planned.plan, statement), target=planned.late_to)
     for name in statement.partition_by:
         spelled(relation, name)
     return Derived(relation, planned, relation)

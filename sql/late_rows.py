@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import duckdb
 import numpy as np
@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from ..engine.operator import END_OF_TIME
 from ..engine.operators.late import LateRows
+from ..storage import limits
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder
 from ..storage.schema import OFFSET_COLUMN
-from ..storage.topic import TopicOptions
+from ..storage.topic import Topic, TopicOptions
 from .lower import KnownLate
 from .types import connect
 
@@ -42,6 +43,8 @@ class LateLog:
         self._log = log
         self._folder = folder  # to append to; None where another process does
         self._pending: list[pa.RecordBatch] = []
+        self._sent: list[tuple[str, pa.Table]] = []  # rows that go to a stream as well, by its name
+        self.ends: dict[str, list[int]] = {}  # of those streams, once something was sent
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
 
@@ -67,8 +70,8 @@ class LateLog:
             found.setdefault(stream, []).append((partition, offset, closed))
         return found
 
-    def reporter(self, view: str, view_id: int) -> Callable[[str, LateRows], None]:
-        """What a view's operators call with the late rows they meet."""
+    def reporter(self, view: str, view_id: int, target: str) -> Callable[[str, LateRows], None]:
+        """What a view's operators call with the late rows they meet; those in no open window go to `target` too."""
 
         def report(stream: str, late: LateRows) -> None:
             count = len(late.offsets)
@@ -77,6 +80,7 @@ class LateLog:
             behind = "behind the watermark" if late.moments else "its window had closed"
             reason = np.where(null_time, "event time is NULL", behind).astype(object)
             reason[late.counted] = "behind the watermark, counted where a window was still open"
+            rows = self._whole_rows(stream, late)
             columns = [
                 pa.array([view] * count, pa.string()),
                 pa.array([view_id] * count, pa.int64()),
@@ -85,10 +89,12 @@ class LateLog:
                 pa.array(late.offsets, pa.int64()),
                 pa.array(reason, pa.string()),
                 watermark,
-                self._json(self._whole_rows(stream, late)),
+                self._json(rows),
             ]
             with self._lock:
                 self._pending.append(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+                if target and self._folder is not None and not late.counted.all():
+                    self._sent.append((target, rows.filter(pa.array(~late.counted))))
 
         return report
 
@@ -103,12 +109,25 @@ class LateLog:
             if not self._pending:
                 return
             batch = pa.Table.from_batches(self._pending).combine_chunks().to_batches()[0]
-            self._pending = []
+            sent, self._pending, self._sent = self._sent, [], []
         if self.NAME not in self._folder.topics:
             self._folder.create_topic(
                 self.NAME, SCHEMA, options=TopicOptions(durability="none" if self._folder.temporary else "group")
             )
-        self._folder.topic(self.NAME).append(batch, wait=False)
+        if not sent:
+            self._folder.topic(self.NAME).append(batch, wait=False)
+            return
+        self._folder.append_atomic([(self._folder.topic(self.NAME), batch, None), *self._placed(self._folder, sent)])
+        for name, _ in sent:
+            self.ends[name] = [partition.end_offset for partition in self._folder.topic(name).partitions]
+
+    def _placed(self, folder: Folder, sent: list[tuple[str, pa.Table]]) -> Iterator[tuple[Topic, pa.RecordBatch, None]]:
+        """The rows as the streams have them that they go to. One that is not there any more gets none."""
+        for name, rows in sent:
+            topic = folder.topic(name)
+            taken = rows.select(topic.schema.names).cast(topic.schema).combine_chunks()
+            for batch in taken.to_batches(max_chunksize=limits.ROWS_PER_FRAME):
+                yield topic, batch, None
 
     def settle(self) -> None:
         """Returns when all late rows so far are durable."""

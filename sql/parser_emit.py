@@ -93,13 +93,13 @@ def _emit(cursor: Cursor) -> Emit:
             cursor.not_yet(f"EMIT {cursor.word} is not supported yet", hint="EMIT CHANGES and EMIT FINAL work.")
         cursor.choice("a way to EMIT", _MODES)
     lateness_us = _lateness(cursor) if cursor.accept("ALLOW LATENESS") else 0
-    place = cursor.position
+    late_to, place = None, None
     if cursor.accept("LATE TO"):
-        hint = "Late rows are kept in system.late_rows."
-        cursor.not_yet("LATE TO is not supported yet", position=place, hint=hint)
+        place = cursor.position
+        late_to = cursor.relation("the name of the stream that late rows go to")
     if cursor.token is not None:
         cursor.unexpected("EMIT comes last.")
-    return Emit(mode, position, lateness_us)
+    return Emit(mode, position, lateness_us, late_to, place)
 
 
 def _lateness(cursor: Cursor) -> int:

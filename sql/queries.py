@@ -12,6 +12,7 @@ from ..storage.catalog import CatalogEntry
 from ..storage.errors import ProgrammingError
 from .declaration import refuse_cleaning, spelled, topic_options
 from .derived import Derived, derive, insert_derived, refuse_cycle
+from .late_target import refuse_late_target
 from .outputs import TopicOutput, written_progress
 from .plan import Plan
 from .plan_properties import unbounded
@@ -64,6 +65,7 @@ class Queries:
         database = self._database
         names = (f"insert_into_{target.name}_{number}" for number in itertools.count(1))
         name = next(name for name in names if database.relations.get(name) is None)
+        refuse_late_target(statement.emit)
         derived = self.derive_insert(statement, name, target)
         query_id = time.time_ns()
         database.folder.catalog.put(CatalogEntry(name, "QUERY", statement.text, {"id": query_id}))

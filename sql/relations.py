@@ -34,7 +34,8 @@ def schema_of(columns: Iterable[Column]) -> pa.Schema:
 class Relation:
     """One named relation. `query` is set where rows follow from one, `event_time` and `delay_us` with a WATERMARK.
 
-    `key` has the columns of a table's PRIMARY KEY. A QUERY inserts into `target`, and has no rows of its own.
+    `key` has the columns of a table's PRIMARY KEY. A QUERY inserts into `target`, and has no rows of its own;
+    the late rows of what else follows from a query go there.
     """
 
     name: str

@@ -17,6 +17,7 @@ from .altering import alter, delete
 from .changing import delete_rows, update
 from .database import Database
 from .explain import explain, explain_analyze, explain_state
+from .late_target import refuse_late_target
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .show import show
@@ -89,6 +90,7 @@ class Session:
                 return Outcome(f"SELECT {rows.table.num_rows}", rows, rowcount=rows.table.num_rows)
             case Select():
                 assert statement.emit is not None
+                refuse_late_target(statement.emit)
                 final = statement.emit.mode == "FINAL"
                 weights = statement.emit.mode == "CHANGELOG"
                 lateness_us = statement.emit.lateness_us

@@ -53,6 +53,8 @@ class Emit:
     mode: EmitMode
     position: Position = field(compare=False)
     lateness_us: int = 0
+    late_to: str | None = None
+    late_position: Position | None = field(compare=False, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

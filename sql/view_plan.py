@@ -14,6 +14,7 @@ from ..storage.last_rows import WEIGHT_COLUMN
 from . import plan as p
 from .blocks import volatile_names
 from .dialect import WindowFunction, position_of
+from .late_target import late_target
 from .places import forget_places, mark_places, number_places, told_apart
 from .plan import Plan
 from .planner import Planner, ViewProperties
@@ -39,12 +40,16 @@ from .window_checks import check_windows
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """A planned continuous query: `query` with views expanded and ties settled, its columns and its plan."""
+    """A planned continuous query: `query` with views expanded and ties settled, its columns and its plan.
+
+    Its late rows go to the stream `late_to` too.
+    """
 
     query: exp.Query
     columns: tuple[Column, ...]
     plan: Plan
     final: bool
+    late_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class ViewPlanner:
             planned = self.plan(
                 statement.query, final=final, lateness_us=lateness_us, names=statement.columns, emit=statement
             )
+            planned = replace(planned, late_to=late_target(planned.plan, statement.emit, self.relations))
             columns = planned.columns
         else:
             if statement.emit is not None:
@@ -81,7 +87,8 @@ class ViewPlanner:
             )
         refuse_duplicates(columns, statement)
         kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
-        return Relation(statement.name, kind, columns, statement.text, statement.query), planned  # type: ignore[arg-type]
+        relation = Relation(statement.name, kind, columns, statement.text, statement.query)  # type: ignore[arg-type]
+        return replace(relation, target="" if planned is None else planned.late_to), planned
 
     def plan(
         self,
