@@ -59,7 +59,7 @@ def load_manifest(folder: Path) -> Manifest | None:
     current = folder / "CURRENT"
     if not exists(current):
         return None
-    name = read_file(current).decode(errors="replace").strip()
+    name = read_file(current).decode(errors="replace").removesuffix("\n")
     if not name.startswith("MANIFEST-") or not exists(folder / name):
         raise CorruptionError(
             f'cannot read "{current}": it names no manifest',

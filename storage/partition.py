@@ -62,8 +62,11 @@ class Partition(OwnedLog):
 
         One thread syncs for all that arrived meanwhile; with durability 'none' nobody waits.
         """
-        if self.durability == "none":
-            return
+        if self.durability != "none":
+            self.settle(end)
+
+    def settle(self, end: int | None = None) -> None:
+        """The same with any durability."""
         end = self._appended if end is None else end
         self.flush(end)
         with self._changed:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from .errors import Error, InterfaceError, OperationalError, ProgrammingError
 from .folder import Folder
 from .frame import NO_MARK, Mark
 from .limits import PRODUCER_BATCH_BYTES, PRODUCER_BUFFER_BYTES, PRODUCER_LINGER_S
+from .partition import Partition
 from .partitioners import Partitioner, check_partition, partitioner_of, partitions_by
 from .sending import Headers, Rows, Sent, alike, as_table, check_options, check_sequence, with_headers
 from .topic import Appended, Durability, Topic
@@ -76,6 +77,9 @@ class Producer:
         self._hurry = False
         self._appending = False  # somebody's turn to write
         self._underway = 0  # batches taken from the queue that are not durable yet
+        if name is not None:  # what was numbered counts once no crash can take it away
+            for partition in self._partitions():
+                partition.settle()
         self._last_sent = self.last_sequence
         self._failure: Error | None = None
         self._failed: Flush | None = None  # the first that nobody has been told of
@@ -89,9 +93,7 @@ class Producer:
     @property
     def last_sequence(self) -> int:
         """The greatest number under which this name has rows in its streams; 0 if none, or for no name."""
-        topics = [self._folder.topic(stream) for stream in self.streams]
-        partitions = [partition for topic in topics for partition in topic.partitions]
-        return max((partition.writers.get(self._mark.writer, 0) for partition in partitions), default=0)
+        return max((partition.writers.get(self._mark.writer, 0) for partition in self._partitions()), default=0)
 
     def send(
         self,
@@ -168,8 +170,9 @@ class Producer:
                 ]
                 batch = pa.concat_batches(batches)
                 appends.append((topic, batch, self._numbers(topic, batch, None)))
-            self._guard()
-            for topic, place in self._folder.append_atomic(appends, self._mark._replace(sequence=number)):
+            with self._turn():
+                placed = self._folder.append_atomic(appends, self._mark._replace(sequence=number))
+            for topic, place in placed:
                 self._noted(topic.name, (place,))
         finally:
             with self._changed:
@@ -250,9 +253,11 @@ class Producer:
         if failed is not None and failed.error is not None and not failed.told:
             raise failed.error
 
-    def _guard(self) -> None:
-        if self.name is not None:
-            self._folder.writers.check(self.name, self._mark)
+    def _partitions(self) -> list[Partition]:
+        return [partition for stream in self.streams for partition in self._folder.topic(stream).partitions]
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.name is None else self._folder.writers.appending(self.name, self._mark)
 
     # -- the thread's side --------------------------------------------------------------------------------------------
 
@@ -304,11 +309,11 @@ class Producer:
         try:
             if self._failure is not None:
                 raise self._failure
-            self._guard()
             streams = dict.fromkeys(sent.stream for sent in taken)
             sends = [[sent for sent in taken if sent.stream == stream] for stream in streams]
             flushes = [self._gather(stream, part) for stream, part in zip(streams, sends, strict=True)]
-            return self._write(flushes, sends, self._mark._replace(sequence=taken[-1].sequence))
+            with self._turn():
+                return self._write(flushes, sends, self._mark._replace(sequence=taken[-1].sequence))
         except Exception as caught:  # whatever it is, it belongs to who sent the rows
             if versions != [self._folder.topic(stream).version for stream in self.streams]:
                 return self._append(taken)  # the schema changed in the middle

@@ -250,8 +250,9 @@ class Segment:
             self._allocated = self.size
 
     def remove(self, *, keep_index: bool = False) -> None:
-        """The file is gone; who holds the segment can still read it."""
-        self.mapped(self.size)
+        """The file is gone; who holds the segment can still read all of it, its footer too."""
+        whole = None if self.entry is None else self.entry.size_bytes
+        self.mapped(self.size if whole is None else whole)
         remove_file(self.path)
         if not keep_index:
             remove_file(self.path.with_suffix(".idx"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .document import load_document, save_document
@@ -19,13 +21,14 @@ class Writers:
         self._path = path
         self._durable = durable
         self._lock = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}  # of each name, held while it appends or is taken up
         self._known: dict[str, tuple[int, int]] = {}
         if exists(path):
             self._known = {name: (entry[0], entry[1]) for name, entry in load_document(path)["writers"].items()}
 
     def open(self, name: str) -> Mark:
-        """The mark of this name from now on; whoever had it before can append no more."""
-        with self._lock:
+        """The mark of this name from now on; whoever had it before can append no more, and is not about to."""
+        with self._turn(name), self._lock:
             if name not in self._known and len(self._known) >= WRITERS_MAX:
                 raise ProgrammingError(
                     f'cannot name a producer "{name}": the database has {WRITERS_MAX} already',
@@ -39,12 +42,21 @@ class Writers:
             self._known = known
             return Mark(writer=number, epoch=epoch + 1)
 
-    def check(self, name: str, mark: Mark) -> None:
-        """Raises: OperationalError if somebody else has taken up the name since."""
-        if self._known.get(name) != (mark.writer, mark.epoch):
-            raise OperationalError(
-                f'could not append as "{name}": another producer has taken this name',
-                detail="Of the producers of one name only the latest may append, so that none appends twice.",
-                hint="Give each producer that runs at the same time a name of its own.",
-                sqlstate="55P03",
-            )
+    @contextmanager
+    def appending(self, name: str, mark: Mark) -> Iterator[None]:
+        """Within the block nobody else takes up the name.
+
+        Raises: OperationalError if somebody has.
+        """
+        with self._turn(name):
+            if self._known.get(name) != (mark.writer, mark.epoch):
+                raise OperationalError(
+                    f'could not append as "{name}": another producer has taken this name',
+                    detail="Of the producers of one name only the latest may append, so that none appends twice.",
+                    hint="Give each producer that runs at the same time a name of its own.",
+                    sqlstate="55P03",
+                )
+            yield
+
+    def _turn(self, name: str) -> threading.Lock:
+        return self._turns.setdefault(name, threading.Lock())

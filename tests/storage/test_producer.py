@@ -285,3 +285,36 @@ def test_a_schema_that_changes_in_the_middle(con: headrace.Connection) -> None:
         (partition,) = topic.partitions
         table = pa.Table.from_batches(partition.read(0, 2))
         assert table.column("more").to_pylist() == [None, 7]
+
+
+@pytest.mark.parametrize(("durability", "partitions"), [("group", 1), ("group", 2), ("none", 2)])
+def test_a_name_is_not_taken_up_while_nobody_knows_what_it_appended(
+    tmp_path: Path, durability: str, partitions: int
+) -> None:
+    """Or what was sent again would count as a repetition of rows that a restart takes away."""
+
+    def no_sync(operation: str, path: Path) -> None:
+        if operation == "sync" and path.suffix == ".arrow":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def create(con: headrace.Connection) -> None:
+        into = f"PARTITIONED BY (n) INTO {partitions} PARTITIONS" if partitions > 1 else ""
+        con.execute(f"CREATE STREAM events (n BIGINT) {into} WITH (durability = '{durability}')")
+
+    with headrace.connect(tmp_path) as con:
+        create(con)
+        with con.producer("events", name="loader") as producer:
+            producer.send([{"n": -n} for n in range(8)]).result()  # there are files in each partition now
+        producer = con.producer("events", name="loader")
+        with faults(no_sync):
+            with pytest.raises(OperationalError, match="could not sync"):
+                producer.send({"n": 2}).result()
+            with pytest.raises(OperationalError, match="could not"):
+                con.producer("events", name="loader")
+        with pytest.raises(OperationalError, match="an earlier sync went wrong"):
+            con.producer("events", name="loader")
+    with headrace.connect(tmp_path) as con:
+        with con.producer("events", name="loader") as producer:
+            for sequence in range(producer.last_sequence + 1, 4):
+                producer.send({"n": sequence}, sequence=sequence).result()
+        assert numbers(con, "events") == [*range(-7, 1), 2, 3]

@@ -207,6 +207,23 @@ def test_a_fault_at_every_call_is_told_and_loses_nothing(tmp_path: Path, side: s
     assert call > (6 if side == "remote" else 50)
 
 
+def test_what_is_deleted_while_it_is_about_to_move_can_still_be_read_whole(tmp_path: Path, here: Place) -> None:
+    with closing(open_folder(tmp_path, here)) as folder:
+        topic = folder.create_topic("Log", SCHEMA, options=TopicOptions(segment_bytes=1500))
+        for start in range(0, 60, 3):
+            topic.append(numbered(start, start + 3))
+    with closing(open_folder(tmp_path, here)) as folder:
+        topic = folder.topic("Log")
+        first = topic.partitions[0].segments[0]
+        assert first.entry is not None
+        assert first.entry.size_bytes is not None
+        topic.delete_before(0, 50)
+        assert not first.path.exists()
+        whole = first.mapped(first.entry.size_bytes)
+        assert first.entry.size_bytes > first.size
+        assert whole.slice(first.entry.size_bytes - 6, 6).to_pybytes() == b"ARROW1"
+
+
 def test_rows_are_appended_and_read_while_segments_move_and_go(tmp_path: Path, here: Place) -> None:
     folder = open_folder(tmp_path, here, cache_bytes=4000)
     topic = folder.create_topic("Log", SCHEMA, options=TopicOptions(segment_bytes=1500, tier=here.base))
