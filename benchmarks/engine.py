@@ -85,6 +85,19 @@ CASES: dict[str, Case] = {
     "semi join": Case(
         "SELECT auction, price FROM bids WHERE auction IN (SELECT id FROM auctions WHERE category < 3)", reads=JOINED
     ),
+    "NOT IN": Case(
+        "SELECT auction, price FROM bids WHERE auction NOT IN (SELECT id FROM auctions WHERE category < 3)",
+        reads=JOINED,
+    ),
+    "EXISTS in SELECT": Case(
+        "SELECT b.auction, EXISTS (SELECT 1 FROM auctions AS a WHERE a.id = b.auction AND a.category < 3) AS few "
+        "FROM bids AS b",
+        reads=JOINED,
+    ),
+    "correlated value": Case(
+        "SELECT a.id, (SELECT count(*) FROM bids AS b WHERE b.auction = a.id) AS n FROM auctions AS a", reads=JOINED
+    ),
+    "UNNEST": Case("SELECT auction, x FROM bids, UNNEST([price, bidder, auction]) AS u(x)"),
     "join, GROUP BY": Case(
         "SELECT a.category, count(*) AS n, avg(b.price) AS mean FROM bids AS b JOIN auctions AS a ON b.auction = a.id "
         "GROUP BY a.category",

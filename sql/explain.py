@@ -111,6 +111,10 @@ def _describe(plan: Plan) -> tuple[str, str]:
         case p.Expand():
             made = ("(" + ", ".join(plan.keys[place] for place in sorted(chosen)) + ")" for chosen in plan.sets)
             return f"expand: each row for the grouping sets {', '.join(made)}", "none"
+        case p.Unnest():
+            place = " and its place" if plan.numbered else ""
+            alone = "; a row without any once" if plan.outer else ""
+            return f"unnest: each row per element of {', '.join(plan.lists)}{place}{alone}", "none"
         case p.Aggregate():
             fast = "append-only input" if p.append_only(plan.input) else "retracting input"
             if not plan.keys:

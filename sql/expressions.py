@@ -88,14 +88,15 @@ def _projection(
 
 def _bind(terms: Sequence[Term], columns: tuple[Column, ...]) -> dict[str, str]:
     """The DuckDB type of each sub-expression, by its text; of comparisons also the type they compare in."""
-    texts = {text: None for term in terms for text in _texts(term)}
+    known = {quote(column.name): column.type for column in columns}
+    texts = {text: None for term in terms for text in _texts(term) if text not in known}
     if not texts:
-        return {}
+        return known
     try:
         relation = connect().sql(f"SELECT {', '.join(texts)} FROM {typed_empty(columns)}")
     except duckdb.Error as error:
         raise NoKernel(translate(error).headline) from None
-    return {text: str(type) for text, type in zip(texts, relation.types, strict=True)}
+    return known | {text: str(type) for text, type in zip(texts, relation.types, strict=True)}
 
 
 def _texts(term: Term) -> Iterator[str]:

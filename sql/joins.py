@@ -21,6 +21,7 @@ from .temporal import has_clock
 from .time_bounds import bounded, ends
 from .twin import bind_over
 from .types import Binder
+from .unnesting import Elements, elements_of
 
 SourcePlanner = Callable[[exp.Expr], tuple[Plan, str]]
 
@@ -47,9 +48,10 @@ _LEFT_STAYS = ("inner", "left", "semi", "anti")  # joins that say nothing of row
 class _Joined:
     """One source and how it is joined to those before it."""
 
-    plan: Plan
+    plan: Plan | None
     kind: Kind = "inner"
     place: int | None = None  # of the join in the query's text, if that says its condition
+    elements: Elements | None = None  # where it is UNNEST, and has no plan
     conditions: list[exp.Expr] = field(default_factory=list)  # of the join
     below: list[exp.Expr] = field(default_factory=list)  # filters on the source alone
     above: list[exp.Expr] = field(default_factory=list)  # filters on what the join gives
@@ -63,12 +65,19 @@ def plan_joins(
     joined: list[_Joined] = []
     for join in (None, *select.args["joins"]):
         item = select.args["from_"].this if join is None else join.this
-        if isinstance(item, exp.Lateral | exp.Unnest):
+        kind: Kind = "inner" if join is None else _kind(join)
+        elements = None if join is None else elements_of(item)
+        if elements is not None and join is not None:
+            joined.append(_unnest(elements, kind, join, names))
+            new = elements.source(names, binder)
+        elif isinstance(item, exp.Lateral):
             raise Unplannable("LATERAL")
-        below, alias = source(item)
-        place = None if join is None or len(joined) > 1 or join.method else join.meta.get(PLACE)
-        joined.append(_Joined(below, "inner" if join is None else _kind(join), place))
-        names.add(JoinedSource(alias, below.columns, aside=join is not None and bool(join.args.get("aside"))))
+        else:
+            below, alias = source(item)
+            place = None if join is None or len(joined) > 1 or join.method else join.meta.get(PLACE)
+            joined.append(_Joined(below, kind, place))
+            new = JoinedSource(alias, below.columns)
+        names.add(replace(new, aside=join is not None and bool(join.args.get("aside"))))
         if join is not None:
             _place_on(join, names, joined)
         if joined[-1].kind in ("semi", "anti"):
@@ -91,6 +100,16 @@ def plan_joins(
     needed = _needed(select, names)
     builder = _Builder(names, joined, binder, final=final, lateness=lateness)
     return JoinScope(builder.plan(needed), names, binder), select
+
+
+def _unnest(elements: Elements, kind: Kind, join: exp.Join, names: JoinNames) -> _Joined:
+    """UNNEST of what the sources before it have."""
+    on = join.args.get("on")
+    always = on is None or (isinstance(on, exp.Boolean) and on.this)
+    if not (kind == "inner" or (kind == "left" and always)) or join.args.get("using") or join.method:
+        raise Unplannable(f"UNNEST in a {kind} join")
+    resolved = tuple(names.resolve(value) for value in elements.lists)
+    return _Joined(None, kind, elements=replace(elements, lists=resolved))
 
 
 def conjuncts(condition: exp.Expr | None) -> Iterator[exp.Expr]:
@@ -148,7 +167,9 @@ def _place(condition: exp.Expr, names: JoinNames, joined: list[_Joined], at: int
         return
     while at > 0 and max(owners) < at and joined[at].kind in _LEFT_STAYS:
         at -= 1
-    if at == 0 or (owners == {at} and joined[at].kind in ("inner", "right")):
+    if joined[at].elements is not None:
+        joined[at].above.append(condition)
+    elif at == 0 or (owners == {at} and joined[at].kind in ("inner", "right")):
         joined[at].below.append(condition)
     elif joined[at].kind == "inner":
         joined[at].conditions.append(condition)
@@ -195,16 +216,21 @@ class _Builder:
         wanted = [set(needed)]  # from the last join to the first: what stands above it reads
         for part in reversed(self._joined[1:]):
             above = wanted[-1].union(*map(_names_in, part.above))
-            wanted.append(above.union(*map(_names_in, part.conditions)))
+            lists = () if part.elements is None else part.elements.lists
+            wanted.append(above.union(*map(_names_in, (*part.conditions, *lists))))
         wanted.reverse()
         left = self._source(0, wanted[0])
         for place in range(1, len(self._joined)):
-            left = self._join(place, left, wanted[place - 1], wanted[place])
+            if self._joined[place].elements is None:
+                left = self._join(place, left, wanted[place - 1], wanted[place])
+            else:
+                left = self._unnested(place, left, wanted[place])
         return left
 
     def _source(self, place: int, wanted: set[str]) -> Plan:
         """A source with the columns that are wanted, under their inner names."""
         source, part = self._names.sources[place], self._joined[place]
+        assert part.plan is not None
         kept = [column for column in source.columns if source.inner(column.name) in wanted] or [source.columns[0]]
         originals = {source.inner(column.name): column.name for column in source.columns}
         filters = [
@@ -239,10 +265,18 @@ class _Builder:
         join = p.Join(left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place)
         final = self._final and part.place is not None and ends(join)
         joined: Plan = replace(join, final=True) if final else join
-        if part.above:
-            items = tuple((column.name, inner_column(column.name)) for column in joined.columns)
-            joined = p.Map(joined, items, exp.and_(*part.above, copy=True), joined.columns)
-        return joined
+        return _filtered(joined, part.above)
+
+    def _unnested(self, place: int, left: Plan, above: set[str]) -> Plan:
+        """The sources so far with the elements of lists of theirs beside them."""
+        source, part = self._names.sources[place], self._joined[place]
+        assert part.elements is not None
+        above = above.union(*map(_names_in, part.above))
+        left, lists = self._with_keys(left, list(part.elements.lists), above)
+        columns = [column for column in left.columns if column.name in above]
+        columns += [Column(source.inner(column.name), column.type, column.arrow) for column in source.columns]
+        outer, numbered = part.kind == "left", part.elements.numbered
+        return _filtered(p.Unnest(left, tuple(lists), outer, numbered, tuple(columns)), part.above)
 
     def _key(self, condition: exp.Expr, place: int, left: Plan, right: Plan) -> _Key | None:
         """The two sides of an equality that an index can find partners by."""
@@ -298,6 +332,14 @@ class _Builder:
             ]
             return p.Map(below.input, tuple(items), below.where, tuple(columns)), found
         return p.Map(below, tuple(items), None, tuple(columns)), found
+
+
+def _filtered(plan: Plan, conditions: list[exp.Expr]) -> Plan:
+    """The rows of `plan` for which all `conditions` hold."""
+    if not conditions:
+        return plan
+    items = tuple((column.name, inner_column(column.name)) for column in plan.columns)
+    return p.Map(plan, items, exp.and_(*conditions, copy=True), plan.columns)
 
 
 @dataclass(frozen=True)

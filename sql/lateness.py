@@ -10,14 +10,14 @@ from .plan import Plan
 
 
 def with_late(plan: Plan, lateness: int, window: Rule | None = None) -> Plan:
-    """`plan` with late rows told apart right above its scan, if only maps and windows stand between.
+    """`plan` with late rows told apart right above its scan, if only maps, unnesting and windows stand between.
 
     A window above the scan says itself which rows are late for it; without one, and without `window`, none is.
     """
     match plan:
         case p.Scan() if window is not None and plan.event_time is not None:
             return p.Late(plan, window, plan.event_time, lateness)
-        case p.Map():
+        case p.Map() | p.Unnest():
             return replace(plan, input=with_late(plan.input, lateness, window))
         case p.AssignWindow() if plan.time in p.time_columns(plan.input):
             return replace(plan, input=with_late(plan.input, lateness, plan.window))

@@ -26,6 +26,7 @@ from ..engine.operators.set_operation import SetOperation
 from ..engine.operators.temporal_filter import TemporalFilter
 from ..engine.operators.top_n import TopN
 from ..engine.operators.union_all import UnionAll
+from ..engine.operators.unnest import Unnest
 from ..engine.operators.upsert import Upsert
 from ..engine.operators.weighted import Weighted
 from ..engine.operators.window_aggregate import WindowAggregate
@@ -147,6 +148,8 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
             )
         case p.Expand():
             operator = Expand(plan.keys, plan.sets, schema)
+        case p.Unnest():
+            operator = Unnest(plan.lists, schema, outer=plan.outer, numbered=plan.numbered)
         case p.Aggregate():
             operator = Aggregate(
                 plan.keys,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
 
 from sqlglot import exp
 
@@ -147,6 +147,17 @@ class Expand:
 
 
 @dataclass(frozen=True)
+class Unnest:
+    """Each row once per element of its `lists`, and their place if `numbered`; if `outer` those without any, too."""
+
+    input: Plan
+    lists: tuple[str, ...]
+    outer: bool
+    numbered: bool
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
 class Aggregate:
     """Per group, the aggregates of its rows so far, updated as rows come and go.
 
@@ -253,7 +264,7 @@ class TopN:
 _Sets = Constant | UnionAll | SetOperation
 _Ordered = Over | TopN
 _Grouped = WindowAggregate | Session | Aggregate | Expand
-_Filtered = Map | TemporalFilter
+_Filtered = Map | TemporalFilter | Unnest
 Plan = Scan | ViewScan | Changelog | Late | _Filtered | AssignWindow | _Grouped | Join | Recompute | _Sets | _Ordered
 
 
@@ -277,20 +288,6 @@ def walk(plan: Plan) -> Iterator[Plan]:
     yield plan
 
 
-def over_logs(plan: Plan, views: Mapping[str, Plan]) -> Plan:
-    """The same, with the plan of each materialized view and table (by name, lower case) in the place of its changes."""
-    if isinstance(plan, ViewScan):
-        return over_logs(views[plan.view.lower()], views)
-    changed: dict[str, Any] = {}
-    for part in fields(plan):
-        value = getattr(plan, part.name)
-        if isinstance(value, Plan):
-            changed[part.name] = over_logs(value, views)
-        elif isinstance(value, tuple) and value and all(isinstance(one, Plan) for one in value):
-            changed[part.name] = tuple(over_logs(one, views) for one in value)
-    return replace(plan, **changed) if changed else plan
-
-
 def stateless(plan: Plan) -> bool:
     """Whether `plan` is a stream seen through maps only."""
     return all(isinstance(node, Scan | Map) for node in walk(plan))
@@ -307,7 +304,7 @@ def append_only(plan: Plan) -> bool:
             return plan.kind == "intersect" and all(append_only(below) for below in plan.inputs)
         case ViewScan():
             return plan.append_only
-        case Map() | AssignWindow() | Expand():
+        case Map() | AssignWindow() | Expand() | Unnest():
             return append_only(plan.input)
         case TemporalFilter():
             return not plan.ends and append_only(plan.input)
@@ -333,6 +330,8 @@ def time_columns(plan: Plan) -> frozenset[str]:
             return plan.time_columns
         case Late() | Expand():
             return time_columns(plan.input)
+        case Unnest():
+            return time_columns(plan.input) & {column.name for column in plan.columns}
         case Map():
             below = time_columns(plan.input)
             return frozenset(name for name, item in plan.items if isinstance(item, exp.Column) and item.name in below)

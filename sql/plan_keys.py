@@ -43,7 +43,7 @@ def key_of(plan: Plan) -> tuple[str, ...] | None:
             return key_of(plan.input)
         case p.SetOperation():
             return None if plan.all_rows else tuple(column.name for column in plan.columns)
-        case p.Scan() | p.Late() | p.AssignWindow() | p.Expand() | p.Session():
+        case p.Scan() | p.Late() | p.AssignWindow() | p.Expand() | p.Unnest() | p.Session():
             return None
         case p.Recompute() | p.Constant() | p.UnionAll():
             return None

@@ -98,7 +98,9 @@ def _state(plan: Plan) -> str:
 def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
     """What grows with the different rows or keys there are, and what does not."""
     match node:
-        case p.Scan() | p.ViewScan() | p.Map() | p.AssignWindow() | p.Expand() | p.Constant() | p.UnionAll():
+        case p.Scan() | p.ViewScan() | p.Map() | p.AssignWindow() | p.Expand() | p.Unnest():
+            return "nothing"
+        case p.Constant() | p.UnionAll():
             return "nothing"
         case p.Late() | p.WindowAggregate() | p.Session() | p.TemporalFilter():
             return "some"

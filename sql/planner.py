@@ -24,6 +24,7 @@ from .temporal import refuse_clock
 from .ties import has_own_aggregate, has_own_window
 from .twin import bind, bind_over, named_tables, twin
 from .types import Binder
+from .unnesting import without_unnest
 from .window_twin import window_rule, window_sessions
 
 
@@ -107,6 +108,7 @@ class Planner:
                 raise Unplannable(reason)
         if select.args.get("distinct"):
             return self._distinct(select)
+        select = without_unnest(select, self._bound)
         select = without_subqueries(select, self._bound, self._query)
         source = select.args.get("from_")
         if source is None:
@@ -163,7 +165,8 @@ class Planner:
 
     def _bound(self, query: exp.Query) -> tuple[Column, ...]:
         """The columns that a query returns, those of a relation as it declares them."""
-        source = query.args["from_"].this if query.is_star and query.args.get("from_") is not None else None
+        only = isinstance(query, exp.Select) and query.expressions == [exp.Star()] and not query.args.get("joins")
+        source = query.args["from_"].this if only and query.args.get("from_") is not None else None
         if isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier) and not _renames(source):
             return self._relations.require(source.name).columns
         return bind(twin(query), self._relations, self._binder)

@@ -12,18 +12,9 @@ from collections.abc import Callable, Iterator
 from sqlglot import exp
 
 from .aggregation import aggregate_calls
+from .block_names import Bind, block_names, name_items, stands_alone
 from .blocks import Unplannable, function_name, has_aggregate, is_aggregate
-from .correlation import (
-    Apart,
-    Bind,
-    Outer,
-    block_names,
-    has_own_aggregates,
-    own_conjuncts,
-    plain,
-    same_values,
-    stands_alone,
-)
+from .correlation import Apart, Outer, has_own_aggregates, own_conjuncts, plain, same_values
 from .plan import Plan
 from .plan_keys import key_of
 from .subqueries_of_groups import split_groups
@@ -43,7 +34,7 @@ def without_subqueries(select: exp.Select, bind: Bind, plan: Callable[[exp.Expr]
     if not any(_queries(part) for part in _clauses(select)):
         return select
     select = select.copy()
-    _name_items(select, bind)
+    name_items(select, bind, _queries)
     aggregates = select.args.get("group") or select.args.get("having") or has_own_aggregates(select)
     if aggregates and any(_beside_aggregates(part) for part in _clauses(select) if not isinstance(part, exp.Where)):
         select = split_groups(select, bind)
@@ -68,19 +59,6 @@ def _beside_aggregates(part: exp.Expr) -> bool:
     """Whether a subquery stands in `part` other than within the argument of an aggregate."""
     nodes = part.walk(prune=lambda node: is_aggregate(node) or isinstance(node, exp.Query | exp.Filter))
     return any(isinstance(node, exp.Query) for node in nodes)
-
-
-def _name_items(select: exp.Select, bind: Bind) -> None:
-    """Give items with a subquery the name that they have by what is written."""
-    unnamed = [item for item in select.expressions if _queries(item) and not isinstance(item, exp.Alias)]
-    if not unnamed:
-        return
-    names = [column.name for column in bind(select)]
-    if len(names) != len(select.expressions):
-        raise Unplannable("a subquery without a name beside *")
-    for item, name in zip(list(select.expressions), names, strict=True):
-        if any(item is other for other in unnamed):
-            item.replace(exp.alias_(item.copy(), name, quoted=True))
 
 
 class _Block:

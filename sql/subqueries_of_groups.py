@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from .block_names import Bind, Names, block_names, outer_columns
 from .blocks import Unplannable, has_aggregate, is_aggregate
-from .correlation import Bind, Names, block_names, outer_columns
 from .ties import has_own_window
 
 _GROUPS = "_g"

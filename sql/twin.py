@@ -114,7 +114,7 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
 
 
 def simple_source(source: exp.Expr) -> exp.Table | None:
-    """The one table under `source`, if only projections and filters stand between: then event time passes through."""
+    """The one table under `source`, if only projections, filters and UNNEST stand between: event time passes them."""
     if isinstance(source, exp.Table):
         plain = (
             isinstance(source.this, exp.Identifier) and not source.args.get("joins") and not source.args.get("sample")
@@ -125,9 +125,10 @@ def simple_source(source: exp.Expr) -> exp.Table | None:
         return simple_source(select)
     if not isinstance(select, exp.Select) or select.args.get("from_") is None:
         return None
+    if not all(_unnests(join.this) for join in select.args.get("joins") or ()):
+        return None
     blocking = (
         "with_",
-        "joins",
         "laterals",
         "group",
         "having",
@@ -141,6 +142,13 @@ def simple_source(source: exp.Expr) -> exp.Table | None:
     if any(select.args.get(name) for name in blocking) or any(select.find_all(exp.AggFunc, exp.Window)):
         return None
     return simple_source(select.args["from_"].this)
+
+
+def _unnests(item: exp.Expr) -> bool:
+    """Whether an item of FROM has elements of what stands before it, and no rows of its own."""
+    if isinstance(item, exp.Table):
+        return isinstance(item.this, exp.Anonymous) and item.find(exp.Column) is not None
+    return isinstance(item.this if isinstance(item, exp.Lateral) else item, exp.Unnest)
 
 
 def name_event_times(query: exp.Query, relations: Relations) -> None:

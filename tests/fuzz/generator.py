@@ -68,6 +68,7 @@ class Writer:
             (2, self._over),
             (2, self._subquery),
             (1, self._grouping_sets),
+            (1, self._unnested),
         ]
         form = self._chance.choices([f for _, f in forms], [weight for weight, _ in forms])[0]
         return form(depth)
@@ -259,6 +260,17 @@ class Writer:
         items = [self._named(column.text, column.kind) for column in columns[:3]]
         items += [self._named(text, kind) for text, kind in self._chance.sample(calls, self._chance.randrange(1, 3))]
         return Block(tuple(items), source, self._conditions(columns))
+
+    def _unnested(self, depth: int) -> Query:
+        source, columns = self._source(depth)
+        alias, kind = f"r{next(self._numbers)}", self._chance.choice(KEYS)
+        values = [expression(self._chance, kind, columns) for _ in range(self._chance.randrange(1, 4))]
+        elements = Named(f"UNNEST([{', '.join(values)}])", f"{alias}(e)")
+        columns = [*columns, Column(f"{alias}.e", kind)]
+        joined = Joined("CROSS JOIN", source, elements, ())
+        if self._chance.random() < 0.4:
+            return self._grouped(joined, columns, ())
+        return Block(self._items(columns, 2), joined, self._conditions(columns))
 
     def _subquery(self, depth: int) -> Query:
         source, columns = self._source(depth)
