@@ -44,7 +44,7 @@ def run_statement(con: Connection, console: Console, statement: Statement, *, id
             with status_shown(con, console):
                 cursor = con.run(statement)
             for notice in cursor.notices:
-                console.say(notice)
+                console.say(f"Notice: {notice}")
             if cursor.live:
                 follow(con, cursor, console, idle=idle)
             elif cursor.description is not None:
