@@ -13,6 +13,7 @@ from .database import Database
 from .dialect import twin_sql
 from .reading import Parameters, prepare
 from .relations import Relation
+from .returning import Answer
 from .row_checks import check_nulls
 from .statements import DeleteRows, Update
 from .tables import Written, change_rows, ends_of
@@ -23,19 +24,12 @@ from .writing import Ends, require_table
 _ROWS = "target/rows"  # the table's rows with their numbers, as the statement's own name for it
 
 
-def update(database: Database, statement: Update, parameters: Parameters, ends: Ends) -> Written:
+def update(database: Database, statement: Update, parameters: Parameters, ends: Ends, answer: Answer) -> Written:
     """Every row that the condition holds for has the new values, or none has. Nobody else changes rows meanwhile."""
     target = require_table(database, statement.name, statement.position, "UPDATE")
     check_columns(target, statement.assignments)
     select = exp.select(*items(target, statement.assignments, statement.alias))
-    others = statement.others
-    if others is not None:
-        joined = [exp.Join(this=others.args["from_"].this.copy())]
-        select.set("joins", [*joined, *(join.copy() for join in others.args.get("joins") or ())])
-        select.set("laterals", [lateral.copy() for lateral in others.args.get("laterals") or ()])
-        select.set("where", others.args["where"].copy() if others.args.get("where") else None)
-    elif statement.where is not None:
-        select = select.where(statement.where.copy())
+    _restrict(select, statement)
     with database.turns.of(target):
         rows, values = _matching(database, target, statement.alias, select, parameters, ends)
         if len(np.unique(values.column(ROW).to_numpy())) < values.num_rows:
@@ -48,19 +42,36 @@ def update(database: Database, statement: Update, parameters: Parameters, ends: 
             )
         changed = with_values(target, rows, values)
         check_nulls(target, changed)
+        answer(changed)
         return changed.num_rows, change_rows(database, target, rows.take(values.column(ROW)), changed)
 
 
-def delete_rows(database: Database, statement: DeleteRows, parameters: Parameters, ends: Ends) -> Written:
+def delete_rows(
+    database: Database, statement: DeleteRows, parameters: Parameters, ends: Ends, answer: Answer
+) -> Written:
     """Every row that the condition holds for is gone, or none is. Nobody else changes rows meanwhile."""
     target = require_table(database, statement.name, statement.position, statement.word)
     select = exp.select(*items(target, (), statement.alias))
-    if statement.where is not None:
-        select = select.where(statement.where.copy())
+    if statement.others is not None:
+        select = select.distinct()
+    _restrict(select, statement)
     with database.turns.of(target):
         rows, values = _matching(database, target, statement.alias, select, parameters, ends)
         gone = rows.take(values.column(ROW))
+        answer(gone)
         return gone.num_rows, change_rows(database, target, gone, gone.slice(0, 0))
+
+
+def _restrict(select: exp.Select, statement: Update | DeleteRows) -> None:
+    """Add what other relations the rows are joined with, and the condition."""
+    others = statement.others
+    if others is not None:
+        joined = [exp.Join(this=others.args["from_"].this.copy())]
+        select.set("joins", [*joined, *(join.copy() for join in others.args.get("joins") or ())])
+        select.set("laterals", [lateral.copy() for lateral in others.args.get("laterals") or ()])
+        select.set("where", others.args["where"].copy() if others.args.get("where") else None)
+    elif statement.where is not None:
+        select.where(statement.where.copy(), copy=False)
 
 
 def _matching(

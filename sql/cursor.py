@@ -233,13 +233,13 @@ class Cursor:
             parts.append(self._name("the rest of the name"))
         return ".".join(parts)
 
-    def query(self, end: int | None = None) -> exp.Query:
-        """The query up to token `end`, or to the end."""
+    def query(self, end: int | None = None, *, first: TokenType | None = None) -> exp.Query:
+        """The query up to token `end`, or to the end; the word that begins it is read as if it were `first`."""
         tokens = self.tokens[self.index : end]
         if not tokens:
             self.unexpected("Here should be a query.")
         self.index += len(tokens)
-        return read_query(tokens, self.source)
+        return read_query(tokens, self.source, first)
 
     def expression(self, what: str) -> exp.Expr:
         """One scalar expression, as far as it reaches."""

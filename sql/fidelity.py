@@ -6,8 +6,8 @@ is where either becomes an error instead of another query than the one that was 
 
 from __future__ import annotations
 
+import difflib
 import json
-import re
 import threading
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -92,9 +92,10 @@ def type_complaint(text: str) -> Complaint | None:
     with lock:
         try:
             connection.execute(f"SELECT CAST(NULL AS {text})")
-        except duckdb.Error as error:
-            close = re.search(r'Did you mean "([^"]+)"', str(error))
-            return Complaint(f"Did you mean {close[1].upper()}?" if close else "", None)
+        except duckdb.Error:  # what it proposes depends on what it has loaded
+            rows = connection.execute("SELECT DISTINCT upper(type_name) FROM duckdb_types() WHERE internal").fetchall()
+            close = difflib.get_close_matches(text.upper(), sorted(name for (name,) in rows), n=1)
+            return Complaint(f"Did you mean {close[0]}?" if close else "", None)
     return None
 
 

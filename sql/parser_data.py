@@ -11,7 +11,7 @@ from .lexer import words
 from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
 from .parser_tables import find_conflict, on_conflict, or_action
 from .positions import position_of, position_of_token
-from .statements import Copy, CopyFormat, CreateView, Insert, Subscribe
+from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Subscribe
 
 _FORMATS: dict[str, CopyFormat] = {
     "csv": "csv",
@@ -69,7 +69,7 @@ def insert(cursor: Cursor, place: dict[str, Any]) -> Insert:
         if cursor.accept(clause):
             hint = "Name the columns: INSERT INTO bids (price, ts) VALUES (...)."
             cursor.not_yet(f"INSERT ... {clause} is not supported", position=at, hint=hint)
-    _refuse_returning(cursor)
+    _refuse_default(cursor)
     if not starts_query(cursor):
         cursor.unexpected("Here should be VALUES (...) or a query.")
     end = find_conflict(cursor)
@@ -87,26 +87,45 @@ def insert(cursor: Cursor, place: dict[str, Any]) -> Insert:
     return Insert(name=name, columns=columns, query=query, emit=emit, conflict=conflict, position=position, **place)
 
 
-def _refuse_returning(cursor: Cursor) -> None:
-    """Raise for RETURNING after the rows of an INSERT, and for DEFAULT among them."""
+def _refuse_default(cursor: Cursor) -> None:
+    """Raise for DEFAULT among the rows of an INSERT."""
     for index, token, depth in cursor.depths():
-        if depth == 0 and words(token) == ["RETURNING"]:
-            cursor.not_yet("RETURNING is not supported yet", position=position_of_token(token))
         before = cursor.tokens[index - 1].text
         if depth == 1 and words(token) == ["DEFAULT"] and cursor.word == "VALUES" and before in ("(", ","):
             hint = "Leave the column out of the list of columns."
             cursor.not_yet("DEFAULT among VALUES is not supported", position=position_of_token(token), hint=hint)
 
 
-def copy(cursor: Cursor, place: dict[str, Any]) -> Copy:
+def copy(cursor: Cursor, place: dict[str, Any]) -> Copy | CopyTo:
     """The rest of COPY."""
-    for _, token, depth in cursor.depths():
-        if depth == 0 and words(token) == ["TO"]:
-            hint = "Use the shell: headrace FOLDER -c 'SELECT ...' --format csv -o FILE."
-            cursor.not_yet("COPY ... TO is not supported yet", position=position_of_token(token), hint=hint)
+    to = next((index for index, token, depth in cursor.depths() if depth == 0 and words(token) == ["TO"]), None)
+    if to is not None:
+        return _copy_to(cursor, to, place)
     name = cursor.relation("the stream's name")
     columns = cursor.names("a column") if cursor.at_mark("(") else ()
     cursor.expect("FROM")
+    return Copy(name=name, columns=columns, **_file(cursor), **place)
+
+
+def _copy_to(cursor: Cursor, to: int, place: dict[str, Any]) -> CopyTo:
+    """The rest of COPY ... TO, whose TO is the token `to`: a relation, some columns of one, or a query in brackets."""
+    bracket = next((index for index, token, _ in cursor.depths() if token.text == "(" and index < to), to)
+    query, emit = name_or_query(
+        Cursor(cursor.source, cursor.tokens[: to if bracket == cursor.index else bracket], cursor.index)
+    )
+    if emit is not None:
+        cursor.wrong("COPY writes the rows of now", position=emit.position, hint="Leave EMIT out.")
+    if bracket not in (cursor.index, to):
+        cursor.index = bracket
+        columns = cursor.names("a column")
+        query.set("expressions", [exp.column(exp.to_identifier(column, quoted=True)) for column in columns])
+    cursor.index = to
+    cursor.expect("TO")
+    return CopyTo(query=query, **_file(cursor), **place)
+
+
+def _file(cursor: Cursor) -> dict[str, Any]:
+    """'path' [[WITH] (FORMAT format, option value, ...)]."""
     path = cursor.string("a file's path")
     with_ = cursor.accept("WITH")
     at = cursor.position
@@ -115,8 +134,8 @@ def copy(cursor: Cursor, place: dict[str, Any]) -> Copy:
     format = None if written is None else _FORMATS.get(str(written).lower())
     if written is not None and format is None:
         hint = "Use csv, json, parquet or arrow."
-        cursor.wrong(f'"{written}" is not a format that COPY reads', position=at, hint=hint)
-    return Copy(name=name, columns=columns, path=path, format=format, options=options, **place)
+        cursor.wrong(f'"{written}" is not a format that COPY knows', position=at, hint=hint)
+    return {"path": path, "format": format, "options": options}
 
 
 def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:

@@ -146,13 +146,18 @@ class Headrace(DuckDB):
             return super().join_sql(expression, join_op)
 
 
-def read_query(tokens: Sequence[Token], source: Source) -> exp.Query:
-    """The query that all of `tokens` are, legacy windows already in FROM.
+def read_query(tokens: Sequence[Token], source: Source, first: TokenType | None = None) -> exp.Query:
+    """The query that all of `tokens` are, legacy windows in FROM; the first token is read as `first`.
 
     Raises: ProgrammingError or NotSupportedError, at its place, for all that is not one.
     """
     parser = QueryParser(dialect=Headrace)
+    if first is not None:
+        word = tokens[0]
+        tokens = [Token(first, first.name, word.line, word.col, word.start, word.end), *tokens[1:]]
     tree, taken = parser.run(lambda self: self.parse_query(), tokens, source)
+    if first is not None:
+        parser.blanks[tokens[0].start] = (tokens[0].end + 1, first.name)
     written = _confirm(tokens, source, parser.blanks)
     if taken < len(tokens):
         raise unexpected(tokens[taken], tokens[-1])

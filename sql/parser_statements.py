@@ -9,6 +9,7 @@ from .cursor import Cursor
 from .parser_alter import alter, delete
 from .parser_data import copy, create_view, insert, subscribe
 from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
+from .parser_returning import returning
 from .parser_streams import create_stream
 from .parser_tables import create_table, truncate, update
 from .positions import position_of_token
@@ -178,17 +179,17 @@ STATEMENTS: dict[str, Callable[[Cursor, dict[str, Any]], Statement]] = {
     "ALTER": alter,
     "COPY": copy,
     "CREATE": _create,
-    "DELETE": delete,
+    "DELETE": returning(delete),
     "DESC": _describe,
     "DESCRIBE": _describe,
     "DROP": _drop,
     "EXPLAIN": _explain,
-    "INSERT": insert,
+    "INSERT": returning(insert),
     "RESET": _reset,
     "SET": _set,
     "SHOW": _show,
     "SUBSCRIBE": subscribe,
     "TRUNCATE": truncate,
-    "UPDATE": update,
+    "UPDATE": returning(update),
     "VERIFY": _verify,
 }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, cast
 
 from sqlglot import exp
+from sqlglot.tokenizer_core import TokenType
 
 from .cursor import Cursor
 from .lexer import words
 from .parser_streams import create_derived, read_clauses, read_columns
-from .positions import position_of, position_of_token
+from .positions import position_of
 from .statements import Assignment, Conflict, CreateDerived, CreateTable, DeleteRows, Update
 
 
@@ -39,11 +40,9 @@ def update(cursor: Cursor, place: dict[str, Any]) -> Update:
     position, name = cursor.position, cursor.relation("the table's name")
     alias = _alias(cursor, name, ("SET",))
     cursor.expect("SET")
-    from_, where, end = (_find(cursor, word) for word in ("FROM", "WHERE", "RETURNING"))
-    if end is not None:
-        _refuse_returning(cursor, end)
+    from_, where = (_find(cursor, word) for word in ("FROM", "WHERE"))
     assignments = _assignments(cursor, min(index for index in (from_, where, len(cursor.tokens)) if index is not None))
-    others = None if from_ is None else _others(cursor)
+    others = None if from_ is None else _others(cursor, "UPDATE ... FROM")
     condition = _where(cursor) if from_ is None else None
     return Update(
         name=name, alias=alias, assignments=assignments, others=others, where=condition, position=position, **place
@@ -52,13 +51,10 @@ def update(cursor: Cursor, place: dict[str, Any]) -> Update:
 
 def delete_rows(cursor: Cursor, name: str, place: dict[str, Any], **given: Any) -> DeleteRows:
     """The rest of DELETE FROM name, where it is not BEFORE a place in a stream."""
-    alias = _alias(cursor, name, ("WHERE", "USING", "RETURNING"))
-    end = _find(cursor, "RETURNING")
-    if end is not None:
-        _refuse_returning(cursor, end)
+    alias = _alias(cursor, name, ("WHERE", "USING"))
     if cursor.word == "USING":
-        hint = f"Say WHERE EXISTS (SELECT 1 FROM other WHERE other.id = {name}.id)."
-        cursor.not_yet("DELETE ... USING is not supported", hint=hint)
+        others = _others(cursor, "DELETE ... USING", TokenType.FROM)
+        return DeleteRows(name=name, alias=alias, others=others, **given, **place)
     return DeleteRows(name=name, alias=alias, where=_where(cursor), **given, **place)
 
 
@@ -125,10 +121,6 @@ def _find(cursor: Cursor, word: str) -> int | None:
     return None
 
 
-def _refuse_returning(cursor: Cursor, index: int) -> None:
-    cursor.not_yet("RETURNING is not supported yet", position=position_of_token(cursor.tokens[index]))
-
-
 def _assignments(cursor: Cursor, end: int) -> tuple[Assignment, ...]:
     """column = value, ... up to token `end`."""
     found: list[Assignment] = []
@@ -152,12 +144,12 @@ def _quoted(cursor: Cursor, index: int) -> bool:
     return not cursor.at_mark(",", index - cursor.index)
 
 
-def _others(cursor: Cursor) -> exp.Select:
-    """FROM ... [WHERE ...] as the query that it would be by itself."""
+def _others(cursor: Cursor, clause: str, first: TokenType | None = None) -> exp.Select:
+    """FROM or USING ... [WHERE ...] as the query that it would be by itself."""
     position = cursor.position
-    query = cursor.query()
+    query = cursor.query(first=first)
     if not isinstance(query, exp.Select) or set(_said(query)) - {"expressions", "from_", "joins", "where", "laterals"}:
-        cursor.wrong("UPDATE ... FROM takes relations and WHERE, and no more", position=position)
+        cursor.wrong(f"{clause} takes relations and WHERE, and no more", position=position)
     return query
 
 

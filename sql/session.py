@@ -20,10 +20,12 @@ from .explain import explain, explain_analyze, explain_state
 from .late_target import refuse_late_target
 from .reading import Parameters, Rows, select
 from .relations import Relation
+from .returning import Answer, Returning, ignore
 from .show import show
 from .statements import (
     AlterStream,
     Copy,
+    CopyTo,
     CreateDerived,
     CreateStream,
     CreateTable,
@@ -49,6 +51,7 @@ from .twin import expand_views, twin
 from .verify import verify
 from .view_plan import ViewPlan
 from .writing import copy, insert, require_stream, require_written
+from .writing_files import write_file
 
 
 @dataclass(frozen=True)
@@ -110,21 +113,28 @@ class Session:
                         target = require_written(self.database, statement.name, statement.position)
                     return Outcome("CREATE QUERY", notices=self.database.queries.insert(statement, target))
             case Insert():
-                count, appended = insert(self.database, statement, parameters, self._ends())
+                answer = self._answer(statement, statement.name.split(".")[-1])
+                count, appended = insert(self.database, statement, parameters, self._ends(), answer)
                 self.wrote(statement.name, appended)
-                return Outcome(f"INSERT 0 {count}", rowcount=count)
+                return Outcome(f"INSERT 0 {count}", _told(answer), rowcount=count)
+            case CopyTo():
+                rows = select(self.database, statement.query, None, self._ends())
+                write_file(rows, statement)
+                return Outcome(f"COPY {rows.table.num_rows}", rowcount=rows.table.num_rows)
             case Copy():
                 count, appended = copy(self.database, statement)
                 self.wrote(statement.name, appended)
                 return Outcome(f"COPY {count}", rowcount=count)
             case Update():
-                count, appended = update(self.database, statement, parameters, self._ends())
+                answer = self._answer(statement, statement.alias)
+                count, appended = update(self.database, statement, parameters, self._ends(), answer)
                 self.wrote(statement.name, appended)
-                return Outcome(f"UPDATE {count}", rowcount=count)
+                return Outcome(f"UPDATE {count}", _told(answer), rowcount=count)
             case DeleteRows():
-                count, appended = delete_rows(self.database, statement, parameters, self._ends())
+                answer = self._answer(statement, statement.alias)
+                count, appended = delete_rows(self.database, statement, parameters, self._ends(), answer)
                 self.wrote(statement.name, appended)
-                return Outcome(f"{statement.word} {count}", rowcount=count)
+                return Outcome(f"{statement.word} {count}", _told(answer), rowcount=count)
             case CreateStream():
                 kind = "TABLE" if isinstance(statement, CreateTable) else "STREAM"
                 return self._create(statement, lambda old: self.database.create_stream(statement, old), kind)
@@ -152,6 +162,13 @@ class Session:
                 return self._set(statement)
             case _:
                 raise AssertionError(f"no session code for {type(statement).__name__}")
+
+    def _answer(self, statement: Insert | Update | DeleteRows, alias: str) -> Answer:
+        """What looks at the rows that the statement changes."""
+        if statement.returning is None:
+            return ignore
+        target = self.database.relations.require(statement.name, statement.position)
+        return Returning(statement.returning, target, alias, self.database.binder)
 
     # -- what was written -----------------------------------------------------------------------------------------
 
@@ -371,6 +388,10 @@ def _with_dependents(database: Database, relation: Relation) -> list[str]:
 
     visit(relation.name)
     return order
+
+
+def _told(answer: Answer) -> Rows | None:
+    return answer.rows if isinstance(answer, Returning) else None
 
 
 def _text(lines: list[str], name: str) -> Rows:

@@ -226,28 +226,35 @@ class Insert(Statement):
     query: exp.Query
     emit: Emit | None = None
     conflict: Conflict | None = None
+    returning: exp.Select | None = None
     position: Position = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Update(Statement):
-    """UPDATE name AS `alias` SET. `others` is the rest as a query, FROM other relations WHERE a condition holds."""
+    """UPDATE name AS `alias` SET. `others` is the rest as a query, FROM other relations WHERE a condition holds.
+
+    `returning` selects from the changed rows, here and below.
+    """
 
     name: str
     alias: str
     assignments: tuple[Assignment, ...]
     others: exp.Select | None = None
     where: exp.Expr | None = None
+    returning: exp.Select | None = None
     position: Position = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteRows(Statement):
-    """DELETE FROM name AS `alias` WHERE, or TRUNCATE, as `word` says."""
+    """DELETE FROM name AS `alias` WHERE, or TRUNCATE, as `word` says; `others` as with UPDATE, from USING."""
 
     name: str
     alias: str
+    others: exp.Select | None = None
     where: exp.Expr | None = None
+    returning: exp.Select | None = None
     word: Literal["DELETE", "TRUNCATE"] = "DELETE"
     position: Position = field(compare=False)
 
@@ -258,6 +265,16 @@ class Copy(Statement):
 
     name: str
     columns: tuple[str, ...]
+    path: str
+    format: CopyFormat | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyTo(Statement):
+    """COPY of a query's rows, or of a relation's, TO a file. `format` and `options` as with Copy."""
+
+    query: exp.Query
     path: str
     format: CopyFormat | None = None
     options: Mapping[str, Option] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from ..storage.topic import Appended, Topic
 from .assignments import assigned, check_columns
 from .database import Database
 from .relations import Relation
+from .returning import Answer, ignore
 from .row_checks import batch_of, check_nulls
 from .statements import Conflict
 
@@ -52,17 +53,18 @@ def check_conflict(target: Relation, conflict: Conflict) -> None:
             )
 
 
-def insert_rows(database: Database, target: Relation, rows: pa.Table, conflict: Conflict | None) -> Written:
+def insert_rows(
+    database: Database, target: Relation, rows: pa.Table, conflict: Conflict | None, answer: Answer = ignore
+) -> Written:
     """Insert checked rows into a table, all of them or none; those that replace another or change it count too.
 
     Raises: IntegrityError that names the first key that is there already, unless `conflict` says what to do then.
     """
     with database.turns.of(target):
-        if not rows.num_rows:
+        kept = _kept(database, target, rows, conflict) if target.key and rows.num_rows else rows
+        answer(kept)
+        if not kept.num_rows:
             return 0, ()
-        if not target.key:
-            return rows.num_rows, write(database, target, rows)
-        kept = _kept(database, target, rows, conflict)
         return kept.num_rows, write(database, target, kept)
 
 

@@ -19,6 +19,7 @@ from .datasets import is_dataset, open_dataset
 from .dialect import twin_sql
 from .reading import Parameters, prepare
 from .relations import Relation
+from .returning import Answer, ignore
 from .row_checks import check_nulls
 from .statements import Conflict, Copy, Insert
 from .tables import check_conflict, insert_rows
@@ -93,7 +94,7 @@ _INSTEAD_OF_TABLE = {
 
 
 def insert(
-    database: Database, statement: Insert, parameters: Parameters, ends: Ends
+    database: Database, statement: Insert, parameters: Parameters, ends: Ends, answer: Answer = ignore
 ) -> tuple[int, tuple[Appended, ...]]:
     """Append the rows of VALUES or of a query, and how many; all of them are good, or none is kept."""
     target = require_written(database, statement.name, statement.position)
@@ -105,7 +106,7 @@ def insert(
         with database.turns.of(target):  # a query that reads the table itself reads what it then changes
             query = prepare(database, connection, statement.query, ends)
             table = _selected(connection, twin_sql(twin(query)), statement, target, names, parameters)
-            return append(database, target, table, statement.conflict)
+            return append(database, target, table, statement.conflict, answer)
     finally:
         connection.close()
 
@@ -157,14 +158,15 @@ def conform(
 
 
 def append(
-    database: Database, target: Relation, table: pa.Table, conflict: Conflict | None = None
+    database: Database, target: Relation, table: pa.Table, conflict: Conflict | None = None, answer: Answer = ignore
 ) -> tuple[int, tuple[Appended, ...]]:
     """Append checked rows, and return when all are durable; how many were kept.
 
     Raises: IntegrityError where a table has a row of the same key, unless `conflict` says what to do then.
     """
     if target.kind == "TABLE":
-        return insert_rows(database, target, table, conflict)
+        return insert_rows(database, target, table, conflict, answer)
+    answer(table)
     topic = database.folder.topic(target.name)
     appended: list[Appended] = []
     for batch in table.combine_chunks().to_batches(max_chunksize=limits.ROWS_PER_FRAME):
@@ -242,20 +244,26 @@ _CSV_OPTIONS = {
 }
 
 
+def format_of(path: str, position: Position) -> str:
+    """The format that the suffix of a file stands for. Raises: ProgrammingError where it stands for none."""
+    suffixes = [s.lower() for s in Path(path).suffixes if s.lower() not in (".gz", ".zst")]
+    format = _SUFFIXES.get(suffixes[-1] if suffixes else "")
+    if format is None:
+        raise ProgrammingError(
+            f'cannot tell the format of "{path}"',
+            hint="Say it: WITH (format = 'csv' | 'json' | 'parquet' | 'arrow').",
+            position=position,
+        )
+    return format
+
+
 def _open(connection: duckdb.DuckDBPyConnection, statement: Copy, types: Mapping[str, str] | None = None) -> str:
     """SQL for the rows of the file, its columns read as `types` where text leaves the type open."""
     if is_dataset(statement.path):
         connection.register("file_rows", open_dataset(statement.path).read_all())
         return "SELECT * FROM file_rows"
     path = Path(statement.path)
-    suffixes = [s.lower() for s in path.suffixes if s.lower() not in (".gz", ".zst")]
-    format = statement.format or _SUFFIXES.get(suffixes[-1] if suffixes else "")
-    if format is None:
-        raise ProgrammingError(
-            f'cannot tell the format of "{statement.path}"',
-            hint="Say it: WITH (format = 'csv' | 'json' | 'parquet' | 'arrow').",
-            position=statement.start,
-        )
+    format = statement.format or format_of(statement.path, statement.start)
     if not any(mark in statement.path for mark in "*?[") and not path.exists():
         raise OperationalError(
             f'there is no file "{statement.path}"', detail=f"Looked in {Path.cwd()}.", position=statement.start
