@@ -120,6 +120,18 @@ CASES: dict[str, Case] = {
         batch="SELECT a.id, b.price FROM auctions AS a JOIN bids AS b ON a.id = b.auction "
         "AND time_bucket(INTERVAL '10 seconds', a.ts) = time_bucket(INTERVAL '10 seconds', b.ts)",
     ),
+    "ASOF join": Case(
+        "SELECT b.auction, b.price, a.category FROM bids AS b ASOF JOIN auctions AS a "
+        "ON b.auction = a.id AND b.ts >= a.ts",
+        reads=JOINED,
+    ),
+    "temporal join": Case(
+        "SELECT b.auction, b.price, a.category FROM bids AS b JOIN auctions FOR SYSTEM_TIME AS OF b.ts AS a "
+        "ON b.auction = a.id",
+        reads=JOINED,
+        batch="SELECT b.auction, b.price, a.category FROM bids AS b ASOF JOIN auctions AS a "
+        "ON b.auction = a.id AND b.ts >= a.ts",
+    ),
     "UNION ALL": Case("SELECT auction AS x FROM bids UNION ALL SELECT id FROM auctions", reads=JOINED),
     "EXCEPT": Case("SELECT auction FROM bids EXCEPT SELECT id FROM auctions", reads=JOINED),
     "top 3 per key": Case(

@@ -126,6 +126,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
             on = " AND ".join([*pairs, *([] if plan.residual is None else [twin_sql(plan.residual)])])
             mode = " [final: rows without a partner once, when none can come]" if plan.final else ""
             return f"join {plan.kind}: {on or 'every pair'}{mode}", _joined_state(plan)
+        case p.AsofJoin():
+            return _asof(plan)
         case p.Recompute():
             by = ""
             if plan.partition:
@@ -163,6 +165,20 @@ def _joined_state(plan: p.Join) -> str:
     side = plan.bounds[0].kept
     dropped = "dropped when the watermark has passed their time and that of all partners"
     return f"rows of both inputs, {dropped}" + (f"; UNBOUNDED: all rows of the {side} input" if side else "")
+
+
+def _asof(plan: p.AsofJoin) -> tuple[str, str]:
+    sign = ("<" if plan.rule.backward else ">") + ("" if plan.rule.strict else "=")
+    pairs = [f"{a} {'IS NOT DISTINCT FROM' if safe else '='} {b}" for a, b, safe in plan.keys]
+    on = " AND ".join([*pairs, f"{plan.rule.left} {sign} {plan.rule.right}"])
+    mode = " [final: each row once, when its version is settled]" if plan.final else " [corrected]"
+    what = f"asof_join {'left' if plan.outer else 'inner'}: the nearest version with {on}{mode}"
+    if plan.rule.needed is None:
+        return what, "UNBOUNDED: all rows of both inputs"
+    return (
+        what,
+        "rows whose version is not settled by the watermark, and of each key the versions from the last settled on",
+    )
 
 
 def _over(call: OverCall) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlglot import exp
 
@@ -37,8 +37,7 @@ def end_joins(query: exp.Query, closed: Mapping[str, int]) -> None:
         assert isinstance(select, exp.Select)
         bound: TimeBound = join.meta[ENDING]
         sides = select.args["from_"].this, join.this
-        names = {table.name.lower().removesuffix(LATE_SUFFIX) for side in sides for table in side.find_all(exp.Table)}
-        watermark = min(mark for name, mark in closed.items() if name in names)
+        watermark = watermark_below(sides, closed)
         condition = _condition(join)
         outer = join.side.upper() or join.kind.upper()
         left, right = (
@@ -52,6 +51,13 @@ def end_joins(query: exp.Query, closed: Mapping[str, int]) -> None:
             sides[0].replace(left)
         if outer in ("RIGHT", "FULL", "OUTER"):
             sides[1].replace(right)
+
+
+def watermark_below(sides: Iterable[exp.Expr], closed: Mapping[str, int]) -> int:
+    """The least of the watermarks `closed` of the relations that are read in `sides`."""
+    tables = [table for side in sides for table in side.find_all(exp.Table)]
+    names = {table.name.lower().removesuffix(LATE_SUFFIX) for table in tables}
+    return min(mark for name, mark in closed.items() if name in names)
 
 
 def _ended(

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-import pyarrow as pa
 from sqlglot import exp
 
+from ..engine.operators.asof_join import AsofRule
 from ..engine.time_bound import Kind
-from ..storage.errors import ProgrammingError
 from . import plan as p
+from .asof import nearness, refuse_unordered, settled_after
 from .blocks import Unplannable
 from .dialect import twin_sql
+from .join_keys import JoinKeys
 from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
-from .places import PLACE
+from .places import PLACE, TEMPORAL
 from .plan import Plan
 from .relations import Column
 from .temporal import has_clock
 from .time_bounds import bounded, ends
-from .twin import bind_over
 from .types import Binder
 from .unnesting import Elements, elements_of
 
@@ -50,7 +50,11 @@ class _Joined:
 
     plan: Plan | None
     kind: Kind = "inner"
-    place: int | None = None  # of the join in the query's text, if that says its condition
+    place: int | None = None  # of the join in the query's text
+    first: bool = False  # whether that joins two sources, and says its own condition
+    asof: bool = False
+    outer: bool = False  # of an ASOF join, whose kind here is left: what it keeps out is left out above
+    temporal: bool = False
     elements: Elements | None = None  # where it is UNNEST, and has no plan
     conditions: list[exp.Expr] = field(default_factory=list)  # of the join
     below: list[exp.Expr] = field(default_factory=list)  # filters on the source alone
@@ -65,17 +69,15 @@ def plan_joins(
     joined: list[_Joined] = []
     for join in (None, *select.args["joins"]):
         item = select.args["from_"].this if join is None else join.this
-        kind: Kind = "inner" if join is None else _kind(join)
         elements = None if join is None else elements_of(item)
         if elements is not None and join is not None:
-            joined.append(_unnest(elements, kind, join, names))
+            joined.append(_unnest(elements, _kind(join), join, names))
             new = elements.source(names, binder)
         elif isinstance(item, exp.Lateral):
             raise Unplannable("LATERAL")
         else:
             below, alias = source(item)
-            place = None if join is None or len(joined) > 1 or join.method else join.meta.get(PLACE)
-            joined.append(_Joined(below, kind, place))
+            joined.append(_Joined(below) if join is None else _joined(below, join, first=len(joined) == 1))
             new = JoinedSource(alias, below.columns)
         names.add(replace(new, aside=join is not None and bool(join.args.get("aside"))))
         if join is not None:
@@ -123,6 +125,17 @@ def conjuncts(condition: exp.Expr | None) -> Iterator[exp.Expr]:
         yield condition
 
 
+def _joined(below: Plan, join: exp.Join, *, first: bool) -> _Joined:
+    place = join.meta.get(PLACE)
+    if join.method.upper() == "ASOF":
+        side = (join.side.upper(), join.kind.upper())
+        if _KINDS.get(side) not in ("inner", "left") or not join.args.get("on") or place is None:
+            raise Unplannable(f"ASOF {' '.join(side)}".strip() + " join")
+        outer = _KINDS[side] == "left"
+        return _Joined(below, "left", place, first, asof=True, outer=outer, temporal=TEMPORAL in join.meta)
+    return _Joined(below, _kind(join), place, first and not join.method)
+
+
 def _kind(join: exp.Join) -> Kind:
     if join.method.upper() not in ("", "NATURAL"):
         raise Unplannable(f"{join.method.upper()} join")
@@ -147,7 +160,9 @@ def _place_on(join: exp.Join, names: JoinNames, joined: list[_Joined]) -> None:
         if isinstance(condition, exp.Boolean) and condition.this:
             continue
         owners = names.owners(condition)
-        if kind == "inner":
+        if joined[last].asof:
+            joined[last].conditions.append(condition)
+        elif kind == "inner":
             _place(condition, names, joined, last)
         elif owners == {last} and kind in ("left", "semi", "anti"):
             joined[last].below.append(condition)
@@ -208,7 +223,7 @@ class _Builder:
     def __init__(self, names: JoinNames, joined: list[_Joined], binder: Binder, *, final: bool, lateness: int) -> None:
         self._names = names
         self._joined = joined
-        self._binder = binder
+        self._keys = JoinKeys(names, binder)
         self._final = final
         self._lateness = lateness
 
@@ -245,17 +260,19 @@ class _Builder:
         part = self._joined[place]
         above = above.union(*map(_names_in, part.above))
         right = self._source(place, below)
+        if part.asof:
+            return _filtered(self._asof(place, left, right, above), part.above)
         left, right, bounds = bounded(part.conditions, left, right, final=self._final, lateness=self._lateness)
         keys, residual = [], []
         for condition in part.conditions:
-            key = self._key(condition, place, left, right)
+            key = self._keys.find(condition, place, left, right)
             if key is None:
                 residual.append(condition)
             else:
                 keys.append(key)
         kept = above.union(*map(_names_in, residual), *({bound.left, bound.right} for bound in bounds))
-        left, left_names = self._with_keys(left, [key.left for key in keys], kept)
-        right, right_names = self._with_keys(right, [key.right for key in keys], kept)
+        left, left_names = self._keys.beside(left, [key.left for key in keys], kept)
+        right, right_names = self._keys.beside(right, [key.right for key in keys], kept)
         columns = [column for column in left.columns if column.name in above]
         if part.kind not in ("semi", "anti"):
             columns += [column for column in right.columns if column.name in above]
@@ -263,75 +280,51 @@ class _Builder:
         pairs = tuple((a, b, key.null_safe) for a, b, key in zip(left_names, right_names, keys, strict=True))
         rest = exp.and_(*residual, copy=True) if residual else None
         join = p.Join(left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place)
-        final = self._final and part.place is not None and ends(join)
-        joined: Plan = replace(join, final=True) if final else join
-        return _filtered(joined, part.above)
+        final = self._final and part.first and part.place is not None and ends(join)
+        return _filtered(replace(join, final=True) if final else join, part.above)
+
+    def _asof(self, place: int, left: Plan, right: Plan, above: set[str]) -> Plan:
+        part, source = self._joined[place], self._names.sources[place]
+        originals = {source.inner(column.name): column.name for column in source.columns}
+        near, equal = nearness(part.conditions, originals)
+        keys = [self._keys.find(condition, place, left, right) for condition in (*equal, near.sides)]
+        found = [key for key in keys if key is not None]
+        if len(found) < len(keys):
+            raise Unplannable("ASOF join on what is no equality of its two sides")
+        times = [
+            self._keys.typed(side, below).arrow for side, below in ((found[-1].left, left), (found[-1].right, right))
+        ]
+        versions = tuple(
+            twin_sql(key.right.transform(lambda n: inner_column(originals[n.name]) if isinstance(n, exp.Column) else n))
+            for key in found
+        )
+        left, left_names = self._keys.beside(left, [key.left for key in found], above)
+        right, right_names = self._keys.beside(right, [key.right for key in found], {c.name for c in right.columns})
+        rule = AsofRule(left_names[-1], right_names[-1], near.strict, near.backward)
+        if part.temporal or self._final:
+            left, right, needed = settled_after(left, right, rule, self._lateness)
+            rule = replace(rule, needed=needed)
+        refuse_unordered(right.columns, times)
+        columns = tuple(column for column in (*left.columns, *right.columns) if column.name in above)
+        final = self._final and part.first and rule.needed is not None
+        final = final and p.append_only(left) and p.append_only(right)
+        pairs = tuple((a, b, k.null_safe) for a, b, k in zip(left_names, right_names, found, strict=True))[:-1]
+        ties = tuple(originals[column.name] for column in right.columns if column.name in originals)
+        assert part.place is not None
+        return p.AsofJoin(
+            left, right, part.outer, pairs, rule, columns or left.columns[:1], final, ties, versions, part.place
+        )
 
     def _unnested(self, place: int, left: Plan, above: set[str]) -> Plan:
         """The sources so far with the elements of lists of theirs beside them."""
         source, part = self._names.sources[place], self._joined[place]
         assert part.elements is not None
         above = above.union(*map(_names_in, part.above))
-        left, lists = self._with_keys(left, list(part.elements.lists), above)
+        left, lists = self._keys.beside(left, list(part.elements.lists), above)
         columns = [column for column in left.columns if column.name in above]
         columns += [Column(source.inner(column.name), column.type, column.arrow) for column in source.columns]
         outer, numbered = part.kind == "left", part.elements.numbered
         return _filtered(p.Unnest(left, tuple(lists), outer, numbered, tuple(columns)), part.above)
-
-    def _key(self, condition: exp.Expr, place: int, left: Plan, right: Plan) -> _Key | None:
-        """The two sides of an equality that an index can find partners by."""
-        if not isinstance(condition, exp.EQ | exp.NullSafeEQ):
-            return None
-        ours, theirs = condition.this, condition.expression
-        if self._names.owners(ours) == {place}:
-            ours, theirs = theirs, ours
-        owners = self._names.owners(ours)
-        if self._names.owners(theirs) != {place} or not owners or place in owners:
-            return None
-        types = [self._bound(value, side) for value, side in ((ours, left), (theirs, right))]
-        if types[0].type != types[1].type:
-            columns = (*left.columns, *right.columns)
-            mixed = f"SELECT CASE WHEN TRUE THEN {twin_sql(ours)} ELSE {twin_sql(theirs)} END FROM _in"
-            try:
-                both = bind_over(mixed, [("_in", columns)], self._binder)[0]
-            except ProgrammingError:  # DuckDB compares them by a cast that it does not do elsewhere
-                return None
-            if not all(_same_order(column.arrow, both.arrow) for column in types):
-                return None
-            ours, theirs = (
-                value if column.type == both.type else exp.cast(value.copy(), both.type, dialect="duckdb")
-                for value, column in zip((ours, theirs), types, strict=True)
-            )
-            types = [both, both]
-        if not _indexable(types[0].arrow):
-            return None
-        return _Key(ours, theirs, isinstance(condition, exp.NullSafeEQ))
-
-    def _bound(self, value: exp.Expr, below: Plan) -> Column:
-        return bind_over(f"SELECT {twin_sql(value)} FROM _in", [("_in", below.columns)], self._binder)[0]
-
-    def _with_keys(self, below: Plan, values: list[exp.Expr], kept: set[str]) -> tuple[Plan, list[str]]:
-        """`below` with its columns in `kept` and one for each of `values`, and the names of the latter."""
-        if all(isinstance(value, exp.Column) for value in values):
-            return below, [value.name for value in values]
-        kept = kept | {value.name for value in values if isinstance(value, exp.Column)}
-        columns = [column for column in below.columns if column.name in kept]
-        items: list[tuple[str, exp.Expr]] = [(column.name, inner_column(column.name)) for column in columns]
-        found = []
-        for value in values:
-            found.append(value.name if isinstance(value, exp.Column) else twin_sql(value))
-            if found[-1] not in (name for name, _ in items):
-                bound = self._bound(value, below)
-                columns.append(Column(found[-1], bound.type, bound.arrow))
-                items.append((found[-1], value))
-        if isinstance(below, p.Map) and all(isinstance(item, exp.Column) for _, item in below.items):
-            inner = dict(below.items)
-            items = [
-                (name, item.transform(lambda n: inner[n.name].copy() if isinstance(n, exp.Column) else n))
-                for name, item in items
-            ]
-            return p.Map(below.input, tuple(items), below.where, tuple(columns)), found
-        return p.Map(below, tuple(items), None, tuple(columns)), found
 
 
 def _filtered(plan: Plan, conditions: list[exp.Expr]) -> Plan:
@@ -340,27 +333,3 @@ def _filtered(plan: Plan, conditions: list[exp.Expr]) -> Plan:
         return plan
     items = tuple((column.name, inner_column(column.name)) for column in plan.columns)
     return p.Map(plan, items, exp.and_(*conditions, copy=True), plan.columns)
-
-
-@dataclass(frozen=True)
-class _Key:
-    left: exp.Expr
-    right: exp.Expr
-    null_safe: bool
-
-
-def _same_order(have: pa.DataType, want: pa.DataType) -> bool:
-    """Whether values of type `have` are equal in type `want` just when they compare equal in DuckDB."""
-
-    def number(kind: pa.DataType) -> bool:
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-    def moment(kind: pa.DataType) -> bool:
-        return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
-
-    return have == want or (number(have) and number(want)) or (moment(have) and moment(want))
-
-
-def _indexable(kind: pa.DataType) -> bool:
-    """Whether values of this type are equal just when a KeyIndex says so."""
-    return not (pa.types.is_nested(kind) or pa.types.is_interval(kind) or pa.types.is_dictionary(kind))

@@ -13,6 +13,7 @@ from ..engine.dataflow import Dataflow, Node, Source
 from ..engine.join_side import JoinInput
 from ..engine.operator import Operator
 from ..engine.operators.aggregate import Aggregate
+from ..engine.operators.asof_join import AsofJoin
 from ..engine.operators.assign_window import AssignWindow
 from ..engine.operators.constant import Constant
 from ..engine.operators.expand import Expand
@@ -64,14 +65,20 @@ def lower_map(plan: p.Map) -> Map:
     return compile_map(plan.items, plan.where, schema_of(below), schema_of(plan.columns), input_types=types)
 
 
-def _join(plan: p.Join) -> Join:
-    """The operator of a join."""
+def _join_inputs(plan: p.Join | p.AsofJoin) -> tuple[JoinInput, JoinInput]:
+    """What a join has to know of its two inputs."""
     sides = []
     left_keys, right_keys = (tuple(str(pair[place]) for pair in plan.keys) for place in (0, 1))
     for below, keys in ((plan.left, left_keys), (plan.right, right_keys)):
         names = {column.name for column in below.columns}
         output = tuple(column.name for column in plan.columns if column.name in names)
         sides.append(JoinInput(schema_of(below.columns), keys, tuple(safe for _, _, safe in plan.keys), output))
+    return sides[0], sides[1]
+
+
+def _join(plan: p.Join) -> Join:
+    """The operator of a join."""
+    sides = _join_inputs(plan)
     both = (*plan.left.columns, *plan.right.columns)
     named = set() if plan.residual is None else {column.name for column in plan.residual.find_all(exp.Column)}
     reads = [column for column in both if column.name in named] or [both[0]]
@@ -161,6 +168,9 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
             )
         case p.Join():
             operator = _join(plan)
+        case p.AsofJoin():
+            inputs = _join_inputs(plan)
+            operator = AsofJoin(plan.rule, *inputs, schema, outer=plan.outer, final=plan.final)
         case p.Recompute():
             operator = Recompute(
                 plan.sql,

@@ -99,6 +99,15 @@ class QueryParser(KsqlWindowParser):
         self.blanks[colon.start] = (colon.end + 1, "$")
         return self.expression(exp.Placeholder(this=self._prev.text), token=colon)
 
+    def _parse_version(self) -> exp.Version | None:
+        """FOR SYSTEM_TIME AS OF a time, which DuckDB does not know."""
+        first = self._curr
+        version = super()._parse_version()
+        if version is not None and first:
+            version.update_positions(first)
+            self.blanks[first.start] = (self._prev.end + 1, " ")
+        return version
+
     def _parse_part(self) -> exp.Anonymous:
         """EXTRACT(hour FROM ts) as DuckDB sees it: date_part('hour', ts)."""
         part = self._parse_var_or_string()
@@ -226,7 +235,7 @@ def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token], *, before
     """Raise unless the twin of `tree` says all that was written."""
     if _obvious(tree):
         return
-    if tree.find(WindowFunction) is not None:
+    if tree.find(WindowFunction, exp.Version) is not None:
         tree = _without_windows(tree)
     try:
         twin = parse(tree.sql(dialect=Headrace, unsupported_level=ErrorLevel.RAISE))
@@ -246,8 +255,10 @@ def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token], *, before
 
 
 def _without_windows(tree: exp.Expr) -> exp.Expr:
-    """A copy in which the source of each window function stands in its place."""
+    """A copy in which the source of each window function stands in its place, and no table is as of a time."""
     tree = tree.copy()
+    for version in list(tree.find_all(exp.Version)):
+        version.pop()
     for table in [table for table in tree.find_all(exp.Table) if isinstance(table.this, WindowFunction)]:
         source = table.this.this
         for name, value in table.args.items():
@@ -272,6 +283,8 @@ def _refuse_strangers(tree: exp.Expr, start: Position) -> None:
         match node:
             case exp.Command() | exp.Hint() | exp.Into() | exp.Lock() | exp.DDL() | exp.DML():
                 raise NotSupportedError("this clause is not supported in a query", position=position_of(node) or start)
+            case exp.Version() if node.args.get("kind") == "AS OF" and node.name == "TIMESTAMP":
+                continue  # of a joined table: see versioned.py
             case exp.Version() | exp.HistoricalData():
                 raise NotSupportedError(
                     "reading a relation as of a time is not supported yet", position=position_of(node) or start

@@ -11,6 +11,9 @@ from .plan import Plan
 PLACE = "place"  # in the metadata of a table or join: its number, through all copies of it
 BEHIND = "behind"  # of a table: the time that must not be behind the watermark
 ENDING = "ending"  # of a join: the bound by which rows without a partner come when none can come any more
+TEMPORAL = "temporal"  # of an ASOF join: that it was FOR SYSTEM_TIME AS OF a time, so that watermarks bound it
+TIES = "ties"  # of an ASOF join: columns that choose among versions of one time, and what tells versions apart
+SETTLED = "settled"  # of an ASOF join that is final: the left row's time, and how long after it its version is settled
 
 
 def number_places(query: exp.Query) -> None:
@@ -42,5 +45,9 @@ def mark_places(query: exp.Query, plan: Plan) -> None:
                 places[node.input.place].meta[BEHIND] = node.time
             case p.Join(final=True) if node.place is not None:
                 places[node.place].meta[ENDING] = node.bounds[0]
+            case p.AsofJoin():
+                places[node.place].meta[TIES] = node.ties, node.versions
+                if node.final:
+                    places[node.place].meta[SETTLED] = node.rule.left, node.rule.needed
             case _:
                 pass

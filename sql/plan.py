@@ -12,8 +12,10 @@ from ..engine.aggregates import AggregateCall
 from ..engine.operators.top_n import Ranking
 from ..engine.over_functions import OverCall
 from ..engine.sort_keys import SortKey
-from ..engine.time_bound import Kind, TimeBound, settled
+from ..engine.time_bound import settled
 from ..engine.windows import WINDOW_TIME_US, Cumulate, Given, Hop, Moments, Rule, Window
+from .plan_joins import AsofJoin as AsofJoin
+from .plan_joins import Join as Join
 from .relations import Column
 
 Motion = Literal["rises", "falls", "stays"]  # of a column's value when a row gives way to the next of its key
@@ -172,26 +174,6 @@ class Aggregate:
 
 
 @dataclass(frozen=True)
-class Join:
-    """Pairs of rows of both inputs whose `keys` are equal (left, right, NULL equals NULL) and which `residual` passes.
-
-    Outer kinds also have rows without a partner; semi and anti only rows of the left. No column name is on both sides.
-    `bounds` say how far apart in time the rows of a pair are, the most useful first; final: rows without a partner come
-    once, when none can come any more. `place` is the number of the join in the query's text.
-    """
-
-    left: Plan
-    right: Plan
-    kind: Kind
-    keys: tuple[tuple[str, str, bool], ...]
-    residual: exp.Expr | None
-    columns: tuple[Column, ...]
-    bounds: tuple[TimeBound, ...] = ()
-    final: bool = False
-    place: int | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
 class Recompute:
     """Whatever DuckDB can say of the inputs: `sql` is run again when they change and the difference comes out.
 
@@ -265,7 +247,8 @@ _Sets = Constant | UnionAll | SetOperation
 _Ordered = Over | TopN
 _Grouped = WindowAggregate | Session | Aggregate | Expand
 _Filtered = Map | TemporalFilter | Unnest
-Plan = Scan | ViewScan | Changelog | Late | _Filtered | AssignWindow | _Grouped | Join | Recompute | _Sets | _Ordered
+_Paired = Join | AsofJoin
+Plan = Scan | ViewScan | Changelog | Late | _Filtered | AssignWindow | _Grouped | _Paired | Recompute | _Sets | _Ordered
 
 
 def inputs_of(plan: Plan) -> tuple[Plan, ...]:
@@ -275,7 +258,7 @@ def inputs_of(plan: Plan) -> tuple[Plan, ...]:
             return ()
         case Recompute() | UnionAll() | SetOperation():
             return plan.inputs
-        case Join():
+        case Join() | AsofJoin():
             return (plan.left, plan.right)
         case _:
             return (plan.input,)
@@ -315,6 +298,8 @@ def append_only(plan: Plan) -> bool:
         case Join():
             grows = plan.final or plan.kind in ("inner", "semi")
             return grows and append_only(plan.left) and append_only(plan.right)
+        case AsofJoin():
+            return plan.final
         case Aggregate():  # DISTINCT
             return bool(plan.keys) and not plan.calls and append_only(plan.input)
         case Changelog() | Recompute() | Over() | TopN():
@@ -340,7 +325,7 @@ def time_columns(plan: Plan) -> frozenset[str]:
         case WindowAggregate() | Session():
             names = {column.name for column in plan.columns}
             return frozenset({"window_time"} & names) if closes(plan) and not plan.lateness else frozenset()
-        case Join():
+        case Join() | AsofJoin():
             return frozenset(name for name, after in closing(plan).items() if after <= 1)
         case Changelog() | TemporalFilter() | AssignWindow() | Aggregate() | Recompute():
             return frozenset()
@@ -367,6 +352,8 @@ def closing(plan: Plan) -> dict[str, int]:
             return closing(plan.input)
         case Late(window=Moments()):
             return {plan.time: 1 + plan.lateness}
+        case AsofJoin() if plan.rule.needed is not None:
+            return {column.name: plan.rule.needed for column in plan.columns if column.name == plan.rule.left}
         case Join():
             names = {column.name for column in plan.columns}
             return {name: after for name, after in settled(plan.bounds, plan.kind).items() if name in names}

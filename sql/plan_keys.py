@@ -33,6 +33,9 @@ def key_of(plan: Plan) -> tuple[str, ...] | None:
             return plan.key or None
         case p.Join():
             return _join_key(plan)
+        case p.AsofJoin():
+            left = key_of(plan.left)
+            return left if left is not None and set(left) <= {column.name for column in plan.columns} else None
         case p.TopN() if not plan.partition and plan.limit == 1:
             return ()
         case p.TopN() if plan.ranking == "row_number" and plan.limit == 1:

@@ -44,6 +44,8 @@ def unbounded(plan: Plan) -> list[str]:
                 notes.append("join keeps every row of its inputs")
             case p.Join() if node.bounds and node.bounds[0].kept is not None:
                 notes.append(f"join keeps every row of its {node.bounds[0].kept} input")
+            case p.AsofJoin() if node.rule.needed is None and any(p.append_only(side) for side in p.inputs_of(node)):
+                notes.append("asof_join keeps every row of its inputs")
             case p.Over() if p.append_only(node.input):
                 notes.append("over keeps every row of its input")
             case p.WindowAggregate() | p.Session() if not p.closes(node):
@@ -111,5 +113,5 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             return "keys" if node.keys or whole else "some"
         case p.TopN():
             return "some" if not node.partition and p.append_only(node.input) else "keys"
-        case p.Changelog() | p.Join() | p.Recompute() | p.SetOperation() | p.Over():
+        case p.Changelog() | p.Join() | p.AsofJoin() | p.Recompute() | p.SetOperation() | p.Over():
             return "keys"

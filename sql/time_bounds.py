@@ -35,7 +35,7 @@ def bounded(
     if any(isinstance(node, p.Scan) and node.place is None for side in (left, right) for node in p.walk(side)):
         return left, right, ()
     timed = with_late(left, lateness, Moments()), with_late(right, lateness, Moments())
-    settled_left, settled_right = (_settled(side) for side in timed)
+    settled_left, settled_right = (settled_columns(side) for side in timed)
     bounds = time_bounds(conditions, settled_left, settled_right)
     if not bounds:
         return left, right, ()
@@ -87,8 +87,8 @@ def _width(bound: TimeBound) -> tuple[bool, int]:
     return one_sided, 0 if bound.low is None or bound.high is None else bound.high - bound.low
 
 
-def _settled(plan: Plan) -> dict[str, int]:
-    """Columns that say when their rows are settled, of those that have microseconds."""
+def settled_columns(plan: Plan) -> dict[str, int]:
+    """Columns that say when their rows are settled, and how long after: of those that have microseconds."""
     micro = {
         column.name for column in plan.columns if pa.types.is_timestamp(column.arrow) and column.arrow.unit == "us"
     }

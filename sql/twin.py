@@ -11,11 +11,13 @@ import sqlglot
 from sqlglot import exp
 
 from ..storage.errors import NotSupportedError, ProgrammingError
+from .asof_twin import settle_versions
 from .dialect import WindowFunction, position_of, twin_sql
 from .join_twin import LATE_SUFFIX, end_joins, leave_out_late
 from .relations import Column, Relation, Relations
 from .rewrites.ksql_windows import EVENT_TIME
 from .types import Binder, quote, typed_empty
+from .versioned import join_versions
 from .window_function import EXAMPLES
 from .window_twin import windowed_sql
 
@@ -85,6 +87,7 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
     """
     query = query.copy()
     name_event_times(query, relations)
+    join_versions(query, relations)
     for table in named_tables(query):
         relation = relations.require(table_name(table), position_of(table) or position_of(table.this))
         if relation.kind == "QUERY":
@@ -217,6 +220,7 @@ def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, i
         table.replace(replacement)
     if closed is not None:
         end_joins(query, closed)
+    settle_versions(query, closed)
     return query
 
 

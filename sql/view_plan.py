@@ -150,6 +150,8 @@ def _closes(node: p.Plan) -> bool:
         return not any(isinstance(below, p.ViewScan) for below in p.walk(node))
     if isinstance(node, p.Join):
         return bool(node.bounds)
+    if isinstance(node, p.AsofJoin):
+        return node.rule.needed is not None
     return isinstance(node, p.WindowAggregate | p.Session) and p.closes(node)
 
 

@@ -61,6 +61,7 @@ class Writer:
             (6, self._aggregation),
             (4, self._join),
             (2, self._bounded_join),
+            (2, self._version_join),
             (3, self._window),
             (2, self._distinct),
             (2, self._combination),
@@ -203,6 +204,28 @@ class Writer:
         if self._chance.random() < 0.3:
             return self._grouped(source, seen, ())
         return Block(self._items(seen, 2), source, self._conditions(seen))
+
+    def _version_join(self, depth: int) -> Query:
+        relation = self._chance.choice([relation for relation in self._relations if relation.time is not None])
+        right, (source, columns) = f"r{next(self._numbers)}", self._source(depth)
+        times = [column.text for column in columns if column.kind == "ts"]
+        more = [Column(f"{right}.{name}", kind) for name, kind in relation.columns]
+        on = [f"{left} = {other}" for left, other in self._pairs(columns, more)]
+        if not times or not on or not isinstance(source, Named):
+            return self._bounded_join(depth)
+        self._plain = False
+        side = self._chance.choice(["", "LEFT "])
+        if self._chance.random() < 0.5:
+            sign = self._chance.choice([">=", ">", "<=", "<"])
+            on.append(f"{times[0]} {sign} {right}.{relation.time}")
+            joined = Joined(f"ASOF {side}JOIN", source, Named(relation.name, right), tuple(on))
+        else:
+            version = Named(f"{relation.name} FOR SYSTEM_TIME AS OF {times[0]}", right)
+            joined = Joined(f"{side}JOIN", source, version, tuple(on))
+        seen = [*columns, *more]
+        if self._chance.random() < 0.3:
+            return self._grouped(joined, seen, ())
+        return Block(self._items(seen, 2), joined, self._conditions(seen))
 
     def _pairs(self, left: Sequence[Column], right: Sequence[Column]) -> list[tuple[str, str]]:
         """Columns to join on: few values, so that many rows match."""

@@ -1,0 +1,68 @@
+"""FOR SYSTEM_TIME AS OF: a join with the version that was there at a row's time, as the ASOF join that it is."""
+
+from __future__ import annotations
+
+from sqlglot import exp
+
+from ..storage.errors import NotSupportedError, ProgrammingError
+from .places import TEMPORAL
+from .positions import position_of
+from .relations import Relation, Relations
+from .temporal import has_clock
+
+_EXAMPLE = "It looks like FROM orders AS o JOIN rates FOR SYSTEM_TIME AS OF o.ts AS r ON o.currency = r.currency."
+
+
+def join_versions(query: exp.Query, relations: Relations) -> None:
+    """Turn each join of `query` with a table as of a time into an ASOF join by its event time.
+
+    Raises: ProgrammingError or NotSupportedError, at its place, where it says no version.
+    """
+    for version in list(query.find_all(exp.Version)):
+        table = version.parent
+        join = table.parent if table is not None else None
+        if not isinstance(table, exp.Table) or not isinstance(join, exp.Join) or table is not join.this:
+            raise NotSupportedError(
+                "a relation can only be read as of a time where it is joined",
+                detail=_EXAMPLE,
+                position=position_of(version),
+            )
+        _check_join(join, version)
+        relation = relations.require(table.name, position_of(table) or position_of(table.this))
+        version.pop()
+        join.set("method", "ASOF")
+        join.meta[TEMPORAL] = True
+        time = exp.column(exp.to_identifier(_time_of(relation, version), quoted=True), table=table.alias_or_name)
+        is_there = exp.GTE(this=version.expression.copy(), expression=time)
+        join.set("on", exp.and_(join.args["on"], is_there, copy=False))
+
+
+def _check_join(join: exp.Join, version: exp.Version) -> None:
+    position = position_of(version)
+    kind = (join.method.upper(), join.side.upper(), join.kind.upper())
+    if kind[0] or kind[1] not in ("", "LEFT") or kind[2] not in ("", "INNER", "OUTER"):
+        raise NotSupportedError(
+            "a join with versions is JOIN or LEFT JOIN",
+            detail="Each row of the left finds the version that was there at its time.",
+            position=position,
+        )
+    if not join.args.get("on"):
+        raise ProgrammingError("a join with versions needs ON with its keys", detail=_EXAMPLE, position=position)
+    moment = version.expression
+    if has_clock(moment):
+        raise NotSupportedError(
+            "cannot join with versions of a time that the clock says",
+            hint="Take a column of the left, such as o.ts.",
+            position=position,
+        )
+
+
+def _time_of(relation: Relation, version: exp.Version) -> str:
+    if relation.kind == "STREAM" and relation.event_time is not None:
+        return relation.event_time
+    raise NotSupportedError(
+        f'"{relation.name}" has no versions to join with',
+        detail="A stream with a WATERMARK has: each row is the version of its key from its time on.",
+        hint="Write the changes into a stream, and join with that.",
+        position=position_of(version),
+    )
