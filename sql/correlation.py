@@ -35,6 +35,13 @@ class Apart:
         """A column of the source, as the outer block writes it."""
         return exp.column(exp.to_identifier(name, quoted=True), table=exp.to_identifier(self.alias, quoted=True))
 
+    def add_key(self, inner: exp.Expr, outside: exp.Expr, kind: type[exp.EQ | exp.NullSafeEQ]) -> None:
+        """Select `inner` too, and ask that it is equal to `outside`, a value of the outer row."""
+        name = f"key {len(self.keys) + 1}"
+        self.keys.append(name)
+        self.query.append("expressions", exp.alias_(inner.copy(), name, quoted=True))
+        self.conditions.append(kind(this=outside.copy(), expression=self.column(name)))
+
     def source(self, query: exp.Query | None = None, columns: Sequence[str] | None = None) -> exp.Subquery:
         """The source in FROM; or `query` in its place, with these columns."""
         names = [*self.values, *self.keys] if columns is None else columns
@@ -94,10 +101,7 @@ class Outer:
             pairs, residual = split
         kind = exp.EQ if split is not None and pairs is split[0] else exp.NullSafeEQ
         for inner, outside in pairs:
-            name = f"key {len(apart.keys) + 1}"
-            apart.keys.append(name)
-            query.append("expressions", exp.alias_(inner.copy(), name, quoted=True))
-            apart.conditions.append(kind(this=outside.copy(), expression=apart.column(name)))
+            apart.add_key(inner, outside, kind)
         inside = {id(column) for column in free}
         for condition in residual:
             apart.conditions.append(self._exported(condition, inside, apart))
@@ -155,6 +159,22 @@ class Outer:
 
     def _beside_outer(self, query: exp.Select, free: Sequence[exp.Column]) -> list[tuple[exp.Expr, exp.Expr]]:
         """Let `query` join all different values that the outer block has for it; the pairs that tell them apart."""
+        joins = query.args.get("joins") or []
+        if any(join.side.upper() in ("RIGHT", "FULL") for join in joins):
+            raise Unplannable("a correlated subquery with an outer join")
+        domain, pairs = self.different(query, free)
+        source = query.args["from_"].this
+        query.set("from_", exp.From(this=domain))
+        query.set("joins", [exp.Join(this=source, kind="CROSS"), *joins])
+        return pairs
+
+    def different(
+        self, query: exp.Select, free: Sequence[exp.Column]
+    ) -> tuple[exp.Subquery, list[tuple[exp.Expr, exp.Expr]]]:
+        """A source of all different values that the outer block has for the columns `free` of `query`.
+
+        These become columns of the source; the pairs are such a column, and the value that it stands for.
+        """
         if any(isinstance(table.this, WindowFunction) for table in self.select.find_all(exp.Table)):
             raise Unplannable("a correlated subquery over a window")
         for call in (node for node in query.walk() if is_aggregate(node)):
@@ -169,13 +189,8 @@ class Outer:
         for column in free:
             name = exp.to_identifier(names[twin_sql(column)], quoted=True)
             column.replace(exp.column(name, table=table.copy()))
-        source = query.args["from_"].this
-        joins = query.args.get("joins") or []
-        if any(join.side.upper() in ("RIGHT", "FULL") for join in joins):
-            raise Unplannable("a correlated subquery with an outer join")
-        query.set("from_", exp.From(this=exp.Subquery(this=domain, alias=exp.TableAlias(this=table))))
-        query.set("joins", [exp.Join(this=source, kind="CROSS"), *joins])
-        return [
+        source = exp.Subquery(this=domain, alias=exp.TableAlias(this=table))
+        return source, [
             (exp.column(exp.to_identifier(names[text], quoted=True), table=table.copy()), value)
             for text, value in values.items()
         ]

@@ -18,15 +18,19 @@ from .types import Binder, quote
 
 @dataclass(frozen=True)
 class JoinedSource:
-    """One item of FROM: what it may be qualified with, and its columns; those `aside` go by that alone."""
+    """One item of FROM: what it may be qualified with, and its columns; those `aside` are asked for by that alone."""
 
     alias: str
     columns: tuple[Column, ...]
-    aside: bool = False
+    aside: frozenset[str] = frozenset()
 
     def column(self, name: str) -> Column | None:
         """The column of that name, whatever its case."""
         return next((column for column in self.columns if column.name.lower() == name.lower()), None)
+
+    def shows(self, name: str) -> bool:
+        """Whether it has a column that is meant by `name` alone, and by a star."""
+        return self.column(name) is not None and name.lower() not in self.aside
 
     def inner(self, column: str) -> str:
         """What a column is called in the plan of the join, where the columns of all sources stand side by side."""
@@ -53,7 +57,7 @@ class JoinNames:
     def common(self) -> list[str]:
         """The names that the last source shares with those before it, as NATURAL compares them."""
         *before, last = self.sources
-        return [c.name for c in last.columns if any(source.column(c.name) is not None for source in before)]
+        return [c.name for c in last.columns if any(source.shows(c.name) for source in before)]
 
     def merge(self, name: str, side: str) -> exp.Expr:
         """Make one column of `name` in the sources so far and in the last one; the condition that they are equal."""
@@ -78,7 +82,7 @@ class JoinNames:
         found = [
             inner_column(source.inner(column.name))
             for place, source in enumerate(self.sources[:count])
-            if place not in self.hidden and not source.aside and (column := source.column(name)) is not None
+            if place not in self.hidden and source.shows(name) and (column := source.column(name)) is not None
         ]
         if len(found) != 1:
             raise Unplannable(f'name "{name}"')
@@ -125,9 +129,11 @@ class JoinNames:
         """The names and columns that `*` or `table.*` stands for."""
         found: list[tuple[str, exp.Expr]] = []
         for place, source in enumerate(self.sources):
-            if place in self.hidden or source.aside or (table and source.alias.lower() != table.lower()):
+            if place in self.hidden or (table and source.alias.lower() != table.lower()):
                 continue
             for column in source.columns:
+                if not source.shows(column.name):
+                    continue
                 inner = source.inner(column.name)
                 if table:
                     found.append((column.name, inner_column(inner)))
@@ -147,7 +153,7 @@ class JoinScope(Scope):
         self._names = names
 
     def has(self, name: str) -> bool:
-        return any(source.column(name) is not None for source in self._names.sources if not source.aside)
+        return any(source.shows(name) for source in self._names.sources)
 
     def resolve(self, expression: exp.Expr) -> exp.Expr:
         return self._names.resolve(expression)

@@ -79,7 +79,8 @@ def plan_joins(
             below, alias = source(item)
             joined.append(_Joined(below) if join is None else _joined(below, join, first=len(joined) == 1))
             new = JoinedSource(alias, below.columns)
-        names.add(replace(new, aside=join is not None and bool(join.args.get("aside"))))
+        aside = [] if join is None else join.args.get("aside") or []
+        names.add(replace(new, aside=frozenset(aside)))
         if join is not None:
             _place_on(join, names, joined)
         if joined[-1].kind in ("semi", "anti"):

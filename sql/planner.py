@@ -13,6 +13,7 @@ from .blocks import Scope, Unplannable, substitute_aliases
 from .dialect import WindowFunction, twin_sql
 from .joins import plan_joins
 from .lateness import when_closed, with_late
+from .laterals import without_laterals
 from .places import PLACE
 from .plan import Motion, Plan
 from .ranking import first_of_each, plan_limit, plan_windows, split_aggregates
@@ -108,6 +109,7 @@ class Planner:
                 raise Unplannable(reason)
         if select.args.get("distinct"):
             return self._distinct(select)
+        select = without_laterals(select, self._bound)
         select = without_unnest(select, self._bound)
         select = without_subqueries(select, self._bound, self._query)
         source = select.args.get("from_")

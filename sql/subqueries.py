@@ -23,7 +23,7 @@ ZERO_OF_NO_ROWS = frozenset(["count", "count_star", "approx_count_distinct", "re
 UNKNOWN_OF_NO_ROWS = frozenset(  # neither 0 nor surely NULL, as all others
     ["approx_top_k", "combine_aggr", "decimal_average", "entropy", "histogram_exact", "lttb", "variant_group_object"]
 )
-_ASIDE = "aside"  # set on a join whose columns only those know who ask for them by the name of its source
+_ASIDE = "aside"  # of a join: columns that only those know who ask for them by the name of its source
 
 
 def without_subqueries(select: exp.Select, bind: Bind, plan: Callable[[exp.Expr], Plan]) -> exp.Select:
@@ -295,7 +295,7 @@ class _Block:
         join = exp.Join(this=source, **({"side": kind} if kind == "LEFT" else {"kind": kind}))
         if kind != "CROSS":
             join.set("on", on)
-        join.set(_ASIDE, True)
+        join.set(_ASIDE, [identifier.name for identifier in source.args["alias"].args["columns"]])
         self._joins.append(join)
 
 

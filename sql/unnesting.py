@@ -108,6 +108,6 @@ def without_unnest(select: exp.Select, bind: Bind) -> exp.Select:
         columns=[exp.to_identifier(name, quoted=True) for name, _ in found.values()],
     )
     join = exp.Join(this=exp.Unnest(expressions=[value for _, value in found.values()], alias=alias), kind="CROSS")
-    join.set("aside", True)
+    join.set("aside", [name for name, _ in found.values()])
     select.append("joins", join)
     return select

@@ -1,4 +1,4 @@
-"""Subqueries and UNNEST of every kind, over rows with NULLs and duplicates: each view equals its twin."""
+"""Subqueries, LATERAL and UNNEST of every kind, over rows with NULLs and duplicates: each view equals its twin."""
 
 from __future__ import annotations
 
@@ -165,12 +165,34 @@ UNNESTED = [
     "SELECT id FROM t WHERE id IN (VALUES (1), (2))",
     "SELECT id, i IN (SELECT k FROM u) AS c FROM t JOIN (SELECT unnest([1, 2]) AS i) AS q ON q.i = t.id",
 ]
+LATERAL = [
+    "SELECT * FROM t, LATERAL (SELECT y FROM u WHERE u.k = t.id) AS z",
+    "SELECT t.*, z.* FROM t JOIN LATERAL (SELECT y, r FROM u WHERE u.k = t.id AND u.h < t.x) AS z ON z.y > 1",
+    "SELECT * FROM t LEFT JOIN LATERAL (SELECT y AS w FROM u WHERE u.k = t.id) AS z ON TRUE",
+    "SELECT id, w FROM t LEFT JOIN LATERAL (SELECT y + t.x AS w FROM u WHERE u.k = t.id) AS z ON w > 2",
+    "SELECT id, c, m FROM t, LATERAL (SELECT count(*) AS c, max(y) AS m FROM u WHERE u.k = t.id) AS z",
+    "SELECT id, c FROM t, (SELECT count(*) AS c FROM u WHERE u.k < t.id) AS z WHERE c > 0",
+    "SELECT id, z.y FROM t, LATERAL (SELECT y FROM u WHERE u.k = t.id ORDER BY y DESC LIMIT 2) AS z",
+    "SELECT id, z.y, z.n FROM t, LATERAL (SELECT y, count(*) AS n FROM u WHERE u.k = t.id GROUP BY y) AS z(y, n)",
+    "SELECT id, z.y FROM t CROSS JOIN LATERAL (SELECT DISTINCT y FROM u WHERE u.k = t.id) AS z",
+    "SELECT g.g, z.y FROM (SELECT DISTINCT g FROM t) AS g, LATERAL (SELECT y FROM u WHERE u.h = g.g ORDER BY "
+    "y LIMIT 1) AS z",
+    "SELECT t.id, a.y, b.v FROM t, LATERAL (SELECT y FROM u WHERE u.k = t.id) AS a LEFT JOIN LATERAL (SELECT "
+    "v FROM p WHERE p.k = a.y) AS b ON TRUE",
+    "SELECT t.id, z.y FROM t LEFT JOIN p ON p.k = t.id, LATERAL (SELECT y FROM u WHERE u.k = p.v) AS z",
+    "SELECT id, z.s FROM t, LATERAL (SELECT sum(y) AS s FROM u WHERE u.k = t.id) AS z WHERE z.s IS NULL OR z.s > 2",
+    "SELECT id, z.y FROM t, LATERAL (SELECT u.y FROM u JOIN p ON u.k = p.k WHERE p.v = t.x) AS z",
+    "SELECT id, z.one FROM t, LATERAL (SELECT 1 AS one FROM u WHERE u.k = t.id AND u.y IN (SELECT v FROM p)) AS z",
+    "SELECT t.id, q.y FROM t, LATERAL (SELECT y FROM u) AS q WHERE q.y = t.x",
+    "SELECT k, c FROM n, LATERAL (SELECT count(*) AS c FROM t WHERE t.id = n.k AND t.x > n.y) AS z",
+]
 RECOMPUTED = [
     "SELECT g FROM t GROUP BY g HAVING EXISTS (SELECT 1 FROM u WHERE u.y > max(t.x))",
     "SELECT id, (SELECT y FROM u WHERE u.k = t.id AND u.h > 100) AS c FROM t",
     "SELECT id, unnest(l) AS v, row_number() OVER (ORDER BY id, g, x, s) AS r FROM t WHERE id > 100",
     "SELECT id, unnest([[1], [2]], recursive := true) AS v FROM t WHERE id > 100",
     "SELECT id, v FROM t RIGHT JOIN UNNEST([1, 2]) AS e(v) ON e.v = t.id",
+    "SELECT id, z.y FROM t, LATERAL (SELECT y FROM u WHERE u.k = t.id UNION ALL SELECT t.x) AS z",
     "SELECT id, array(SELECT y FROM u WHERE h > 100) AS c FROM t",
     "SELECT id, (id, x) IN (SELECT k, y FROM u) AS c FROM t",
     "SELECT id, x > ALL (SELECT y FROM u) AS c FROM t",
@@ -206,7 +228,7 @@ def test_every_subquery_equals_its_twin(tmp_path: Path, part: int) -> None:
     options = {"rows_per_epoch": 5, "default_partitions": 2} if part % 2 else {}
     con = headrace.connect(tmp_path / "db", **options)
     con.execute(RELATIONS)
-    views = {f"v{place}": query for place, query in enumerate([*VIEWS, *UNNESTED][part::6])}
+    views = {f"v{place}": query for place, query in enumerate([*VIEWS, *UNNESTED, *LATERAL][part::6])}
     recomputed = {f"r{place}": query for place, query in enumerate(RECOMPUTED[part::6])}
     every = {**views, **recomputed}
     for name, query in every.items():

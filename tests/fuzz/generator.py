@@ -70,6 +70,7 @@ class Writer:
             (2, self._subquery),
             (1, self._grouping_sets),
             (1, self._unnested),
+            (1, self._lateral),
         ]
         form = self._chance.choices([f for _, f in forms], [weight for weight, _ in forms])[0]
         return form(depth)
@@ -283,6 +284,29 @@ class Writer:
         items = [self._named(column.text, column.kind) for column in columns[:3]]
         items += [self._named(text, kind) for text, kind in self._chance.sample(calls, self._chance.randrange(1, 3))]
         return Block(tuple(items), source, self._conditions(columns))
+
+    def _lateral(self, depth: int) -> Query:
+        source, columns = self._source(depth)
+        inner, more = self._source(1)
+        pairs = self._pairs(columns, more)
+        if not pairs:
+            return self._projection(depth)
+        where = (f"{pairs[0][0]} = {pairs[0][1]}", *self._conditions([*columns, *more]))
+        form = self._chance.choice(["rows", "groups", "first"])
+        keys = [column for column in more if column.kind in KEYS]
+        if form == "groups":
+            items: tuple[Item, ...] = tuple(self._named(*aggregate(self._chance, more)) for _ in range(2))
+        else:
+            items = tuple(self._named(column.text, column.kind) for column in keys[:3])
+        tail = ""
+        if form == "first":
+            self._plain = False
+            tail = f"ORDER BY {self._ordering(items)} LIMIT {self._chance.randrange(1, 4)}"
+        alias = f"r{next(self._numbers)}"
+        lateral = Named(f"LATERAL ({sql(Block(items, inner, where, tail=tail))})", alias)
+        kind, on = self._chance.choice([("JOIN", ("1 = 1",)), ("LEFT JOIN", ("1 = 1",)), ("CROSS JOIN", ())])
+        columns = [*columns, *(Column(f"{alias}.{item.name}", item.kind) for item in items)]
+        return Block(self._items(columns, 2), Joined(kind, source, lateral, on), self._conditions(columns))
 
     def _unnested(self, depth: int) -> Query:
         source, columns = self._source(depth)
