@@ -134,10 +134,7 @@ def _drop(cursor: Cursor, place: dict[str, Any]) -> Drop:
 def _explain(cursor: Cursor, place: dict[str, Any]) -> Explain:
     mode: ExplainMode = "PLAN"
     if len(cursor.tokens) > cursor.index + 1:  # not EXPLAIN state, where a view is called so
-        if cursor.word == "WHY":
-            hint = "EXPLAIN, EXPLAIN STATE, EXPLAIN ANALYZE and EXPLAIN TWIN work."
-            cursor.not_yet("EXPLAIN WHY NO OUTPUT is not supported yet", hint=hint)
-        modes: tuple[ExplainMode, ...] = ("TWIN", "STATE", "ANALYZE", "PLAN")
+        modes: tuple[ExplainMode, ...] = ("TWIN", "STATE", "ANALYZE", "WHY NO OUTPUT", "PLAN")
         mode = next((mode for mode in modes if cursor.accept(mode)), "PLAN")
     if cursor.token is None:
         cursor.unexpected("Here should be a query, a view, CREATE VIEW, INSERT or SUBSCRIBE.")

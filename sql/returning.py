@@ -15,6 +15,11 @@ from .types import Binder, connect, quote, typed_empty
 Answer = Callable[[pa.Table], None]
 
 
+def told(answer: Answer) -> Rows | None:
+    """What an answer has to say."""
+    return answer.rows if isinstance(answer, Returning) else None
+
+
 def ignore(rows: pa.Table) -> None:
     """No answer is wanted."""
 

@@ -20,7 +20,7 @@ from .explain import explain, explain_analyze, explain_state
 from .late_target import refuse_late_target
 from .reading import Parameters, Rows, select
 from .relations import Relation
-from .returning import Answer, Returning, ignore
+from .returning import Answer, Returning, ignore, told
 from .show import show
 from .statements import (
     AlterStream,
@@ -50,6 +50,7 @@ from .subscribing import Live, bare_name, subscribe
 from .twin import expand_views, twin
 from .verify import verify
 from .view_plan import ViewPlan
+from .why import why_no_output
 from .writing import copy, insert, require_stream, require_written
 from .writing_files import write_file
 
@@ -116,7 +117,7 @@ class Session:
                 answer = self._answer(statement, statement.name.split(".")[-1])
                 count, appended = insert(self.database, statement, parameters, self._ends(), answer)
                 self.wrote(statement.name, appended)
-                return Outcome(f"INSERT 0 {count}", _told(answer), rowcount=count)
+                return Outcome(f"INSERT 0 {count}", told(answer), rowcount=count)
             case CopyTo():
                 rows = select(self.database, statement.query, None, self._ends())
                 write_file(rows, statement)
@@ -129,12 +130,12 @@ class Session:
                 answer = self._answer(statement, statement.alias)
                 count, appended = update(self.database, statement, parameters, self._ends(), answer)
                 self.wrote(statement.name, appended)
-                return Outcome(f"UPDATE {count}", _told(answer), rowcount=count)
+                return Outcome(f"UPDATE {count}", told(answer), rowcount=count)
             case DeleteRows():
                 answer = self._answer(statement, statement.alias)
                 count, appended = delete_rows(self.database, statement, parameters, self._ends(), answer)
                 self.wrote(statement.name, appended)
-                return Outcome(f"{statement.word} {count}", _told(answer), rowcount=count)
+                return Outcome(f"{statement.word} {count}", told(answer), rowcount=count)
             case CreateStream():
                 kind = "TABLE" if isinstance(statement, CreateTable) else "STREAM"
                 return self._create(statement, lambda old: self.database.create_stream(statement, old), kind)
@@ -297,14 +298,17 @@ class Session:
             expanded = expand_views(query, self.database.relations)
             return twin(expanded).sql(dialect="duckdb", pretty=True).splitlines()
         kept = None if relation is None else self.database.plans.get(relation.name.lower())
-        if statement.mode == "ANALYZE":
+        if statement.mode in ("ANALYZE", "WHY NO OUTPUT"):
             if relation is None or kept is None:
                 raise NotSupportedError(
-                    "EXPLAIN ANALYZE takes a materialized view",
+                    f"EXPLAIN {statement.mode} takes a materialized view",
                     detail="It says what the operators of a running view have done so far.",
-                    hint="CREATE MATERIALIZED VIEW, then EXPLAIN ANALYZE its name.",
+                    hint="CREATE MATERIALIZED VIEW, then ask by its name.",
                     position=inner.start,
                 )
+            if statement.mode == "WHY NO OUTPUT":
+                self.database.engine.wait(self._ends(), [relation.name])
+                return why_no_output(self.database, relation, kept.plan)
             return explain_analyze(kept.plan, self.database.engine.state(relation.name))
         plan = self.database.plan(query, final=final).plan if kept is None else kept.plan
         if statement.mode == "STATE":
@@ -388,10 +392,6 @@ def _with_dependents(database: Database, relation: Relation) -> list[str]:
 
     visit(relation.name)
     return order
-
-
-def _told(answer: Answer) -> Rows | None:
-    return answer.rows if isinstance(answer, Returning) else None
 
 
 def _text(lines: list[str], name: str) -> Rows:

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from ..storage.errors import NotSupportedError, ProgrammingError
-from . import plan as p
 from .database import Database
 from .reading import Rows
 from .relations import Relation
+from .running_queries import running_queries
 from .statements import Describe, Show
 
 _ARROW = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "BOOLEAN": pa.bool_(), "TIMESTAMP": pa.timestamp("us")}
@@ -118,19 +118,7 @@ def _views(database: Database) -> Rows:
 
 
 def _queries(database: Database) -> Rows:
-    errors = database.engine.errors()
-    rows = []
-    for relation in database.relations:
-        planned = database.plans.get(relation.name.lower())
-        if planned is not None and relation.kind != "TABLE":
-            error = errors.get(relation.name)
-            runs = "recompute" if any(isinstance(node, p.Recompute) for node in p.walk(planned.plan)) else "incremental"
-            reason = getattr(error, "detail", None) if error is not None else None
-            rows.append((relation.name, "stopped" if error is not None else "running", runs, reason))
-    for name, planned, error in database.queries.status():
-        runs = "recompute" if any(isinstance(node, p.Recompute) for node in p.walk(planned.plan)) else "incremental"
-        status = "elsewhere" if database.read_only else "stopped" if error is not None else "running"
-        rows.append((name, status, runs, getattr(error, "detail", None)))
+    rows = [(one.name, one.status, one.runs, one.reason) for one in running_queries(database)]
     return _table([("view", "VARCHAR"), ("status", "VARCHAR"), ("runs", "VARCHAR"), ("reason", "VARCHAR")], rows)
 
 

@@ -11,7 +11,7 @@ from sqlglot import exp
 from ..storage.errors import Position
 
 EmitMode = Literal["FINAL", "CHANGES", "CHANGELOG"]
-ExplainMode = Literal["PLAN", "TWIN", "STATE", "ANALYZE"]
+ExplainMode = Literal["PLAN", "TWIN", "STATE", "ANALYZE", "WHY NO OUTPUT"]
 CopyFormat = Literal["csv", "json", "parquet", "arrow"]
 Option = str | int | bool
 

@@ -26,6 +26,7 @@ from .dialect import position_of
 from .explain import operator_names
 from .late_rows import SCHEMA, LateLog
 from .relations import Relation, Relations
+from .running_queries import QUERIES, query_rows
 from .twin import expand_views, named_tables, table_name
 from .types import Binder
 
@@ -79,6 +80,7 @@ SYSTEM: Mapping[str, System] = {
     "system.partitions": System(PARTITIONS, lambda database: partition_figures(topics_of(database.log))),
     "system.segments": System(SEGMENTS, lambda database: segment_figures(topics_of(database.log))),
     "system.operators": System(OPERATORS, _operators),
+    "system.queries": System(QUERIES, query_rows),
     "system.consumers": System(CONSUMERS, lambda database: consumer_figures(database.log)),
 }
 

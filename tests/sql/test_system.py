@@ -111,3 +111,14 @@ def test_no_view_is_kept_over_them(con: headrace.Connection, name: str) -> None:
         with pytest.raises(headrace.ProgrammingError) as refused:
             con.execute(sql)
         assert refused.value.hint is None
+
+
+def test_a_query_that_has_stopped_says_why(con: headrace.Connection) -> None:
+    con.execute(
+        "CREATE MATERIALIZED VIEW halves AS SELECT n // (n - 7) AS half, (n + 9223372036854775800) AS sum FROM small"
+    )
+    con.execute("INSERT INTO small VALUES (8)")
+    ((status, runs, reason),) = rows(con, "SELECT status, runs, reason FROM system.queries WHERE name = 'halves'")
+    assert (status, runs) == ("stopped", "incremental")
+    assert "verflow" in str(reason)
+    assert rows(con, "EXPLAIN WHY NO OUTPUT halves")[0][0].startswith('"halves" has stopped')
