@@ -14,6 +14,7 @@ from .dialect import WindowFunction, twin_sql
 from .joins import plan_joins
 from .lateness import when_closed, with_late
 from .laterals import without_laterals
+from .pivots import pivot_of, pivoted, plan_pivot
 from .places import PLACE
 from .plan import Motion, Plan
 from .ranking import first_of_each, plan_limit, plan_windows, split_aggregates
@@ -94,6 +95,8 @@ class Planner:
                     return self._select(query)
                 case exp.SetOperation():
                     return self._set_operation(query)
+                case exp.Pivot():
+                    return self._pivot(exp.Subquery(this=query.copy()), query, query)
                 case _:
                     raise Unplannable("not a plain SELECT")
         except Unplannable as reason:
@@ -177,6 +180,9 @@ class Planner:
 
     def _source(self, source: exp.Expr, select: exp.Select) -> tuple[Plan, str]:
         """The plan of a FROM item and the name its columns may be qualified with."""
+        pivot = pivot_of(source)
+        if pivot is not None and not source.args.get("joins"):
+            return self._pivot(source.copy(), source, pivot), pivot.alias or source.alias_or_name
         if source.args.get("joins") or source.args.get("pivots") or source.args.get("sample"):
             raise Unplannable("join" if source.args.get("joins") else "PIVOT or SAMPLE")
         if _renames(source) and isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
@@ -193,6 +199,12 @@ class Planner:
                 return plan_constant(exp.select(exp.Star()).from_(source.copy()), self._binder), source.alias
             case _:
                 raise Unplannable("table function")
+
+    def _pivot(self, item: exp.Expr, source: exp.Expr, pivot: exp.Pivot) -> Plan:
+        """The plan of a PIVOT or UNPIVOT, which stands in FROM as `item`."""
+        columns = bind(twin(exp.select(exp.Star()).from_(item)), self._relations, self._binder)
+        below = self._query(pivoted(source))
+        return plan_pivot(pivot, below, columns, self._binder, final=self._final, lateness=self._lateness)
 
     def _derived(self, subquery: exp.Subquery) -> Plan:
         """The plan of a subquery in FROM, its columns named as its alias says."""
@@ -259,6 +271,8 @@ class Planner:
     def _recompute(self, query: exp.Expr, reason: str, columns: tuple[Column, ...] | None = None) -> Plan:
         """`query` as a recompute operator over the largest parts below it that have plans of their own."""
         query = query.copy()
+        if isinstance(query, exp.Pivot):
+            query = exp.select(exp.Star()).from_(exp.Subquery(this=query))
         holder = exp.Subquery(this=query)
         inputs: list[Plan] = []
         names: list[str] = []

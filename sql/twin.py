@@ -74,7 +74,8 @@ def inline_ctes(query: exp.Query) -> exp.Query:
                 alias = (table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name))).copy()
                 if not alias.args.get("columns"):
                     alias.set("columns", [name.copy() for name in cte.args["alias"].args.get("columns") or ()])
-                table.replace(exp.Subquery(this=cte.this.copy(), alias=alias, joins=table.args.get("joins")))
+                beside = {name: table.args[name] for name in ("joins", "pivots", "sample") if table.args.get(name)}
+                table.replace(exp.Subquery(this=cte.this.copy(), alias=alias, **beside))
         node.set("with_", None)
     return query
 

@@ -15,6 +15,7 @@ from . import plan as p
 from .blocks import volatile_names
 from .dialect import WindowFunction, position_of
 from .late_target import late_target
+from .pivots import refuse_open_pivots
 from .places import forget_places, mark_places, number_places, told_apart
 from .plan import Plan
 from .planner import Planner, ViewProperties
@@ -80,6 +81,7 @@ class ViewPlanner:
                     position=statement.emit.position,
                 )
             planned = None
+            refuse_open_pivots(statement.query)
             query = expand_views(statement.query, self.relations)
             check_windows(query, self.relations, self.binder)
             columns = _named(
@@ -102,6 +104,7 @@ class ViewPlanner:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
         refuse_system(query, self.relations)
         refuse_outside(query)
+        refuse_open_pivots(query)
         expanded = unwrap_limits(inline_ctes(expand_views(query, self.relations, self.stateless)))
         refuse_volatile(without_clocks(expanded), volatile_names())
         check_windows(expanded, self.relations, self.binder)
