@@ -106,6 +106,10 @@ class Calendar(Window):
     def overlaps(self) -> bool:
         return self.rule.overlaps
 
+    @property
+    def starts_differ(self) -> bool:
+        return self.rule.starts_differ
+
     def first_numbers(self, times: Times) -> Numbers:
         return self.rule.first_numbers(self.grid.units(times))
 
@@ -140,6 +144,10 @@ class ByDay(Window):
     @property
     def overlaps(self) -> bool:
         return True
+
+    @property
+    def starts_differ(self) -> bool:
+        return False
 
     def first_numbers(self, times: Times) -> Numbers:
         return self.days.units(times)

@@ -51,6 +51,11 @@ class Window(Rule):
     def overlaps(self) -> bool:
         """Whether a time can be in several panes."""
 
+    @property
+    def starts_differ(self) -> bool:
+        """Whether no two panes start together, so that its start tells a pane."""
+        return True
+
     @abstractmethod
     def first_numbers(self, times: Times) -> Numbers:
         """The number of the earliest pane that holds each time."""
@@ -166,6 +171,10 @@ class Cumulate(Window):
     @property
     def overlaps(self) -> bool:
         return self.step != self.size
+
+    @property
+    def starts_differ(self) -> bool:
+        return not self.overlaps
 
     def first_numbers(self, times: Times) -> Numbers:
         return _floor(times, self.step, self.offset)

@@ -42,6 +42,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
     if (
         assign is not None
         and windowed
+        and (assign.window.starts_differ or {"window_end", "window_time"} & set(windowed))
         and all(key in plain or place in frozenset.intersection(*chosen) for place, key in enumerate(keys))
         and not any(c.name in WINDOW_COLUMNS for part in inputs for c in part.find_all(exp.Column))
     ):

@@ -149,7 +149,8 @@ class Writer:
         bounds = [Column(f"{alias}.window_start", "ts"), Column(f"{alias}.window_end", "ts")]
         if self._chance.random() < 0.2:
             return Block(self._items([*columns, *bounds], 2), source, self._conditions(columns))
-        return self._grouped(source, columns, tuple(column.text for column in bounds))
+        keys_of_windows = bounds if self._chance.random() < 0.7 else [self._chance.choice(bounds)]
+        return self._grouped(source, columns, tuple(column.text for column in keys_of_windows))
 
     def _distinct(self, depth: int) -> Query:
         source, columns = self._source(depth)
