@@ -128,6 +128,10 @@ def _describe(plan: Plan) -> tuple[str, str]:
             return f"join {plan.kind}: {on or 'every pair'}{mode}", _joined_state(plan)
         case p.AsofJoin():
             return _asof(plan)
+        case p.LookupJoin():
+            on = " AND ".join(f"{a} {'IS NOT DISTINCT FROM' if safe else '='} {b}" for a, b, safe in plan.keys)
+            kind = "left" if plan.outer else "inner"
+            return f"lookup_join {kind}: {on}, as it is when a row comes", "the rows of the right input"
         case p.Recompute():
             by = ""
             if plan.partition:

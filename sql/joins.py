@@ -9,13 +9,14 @@ from sqlglot import exp
 
 from ..engine.operators.asof_join import AsofRule
 from ..engine.time_bound import Kind
+from ..storage.errors import NotSupportedError, Position
 from . import plan as p
 from .asof import nearness, refuse_unordered, settled_after
 from .blocks import Unplannable
 from .dialect import twin_sql
 from .join_keys import JoinKeys
 from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
-from .places import PLACE, TEMPORAL
+from .places import LOOKUP, PLACE, TEMPORAL
 from .plan import Plan
 from .relations import Column
 from .temporal import has_clock
@@ -55,6 +56,7 @@ class _Joined:
     asof: bool = False
     outer: bool = False  # of an ASOF join, whose kind here is left: what it keeps out is left out above
     temporal: bool = False
+    lookup: Position | None = None  # of the relation, where it is looked up in as it is
     elements: Elements | None = None  # where it is UNNEST, and has no plan
     conditions: list[exp.Expr] = field(default_factory=list)  # of the join
     below: list[exp.Expr] = field(default_factory=list)  # filters on the source alone
@@ -134,6 +136,8 @@ def _joined(below: Plan, join: exp.Join, *, first: bool) -> _Joined:
             raise Unplannable(f"ASOF {' '.join(side)}".strip() + " join")
         outer = _KINDS[side] == "left"
         return _Joined(below, "left", place, first, asof=True, outer=outer, temporal=TEMPORAL in join.meta)
+    if LOOKUP in join.meta:
+        return _Joined(below, "left", outer=bool(join.side), lookup=join.meta[LOOKUP])
     return _Joined(below, _kind(join), place, first and not join.method)
 
 
@@ -261,6 +265,8 @@ class _Builder:
         part = self._joined[place]
         above = above.union(*map(_names_in, part.above))
         right = self._source(place, below)
+        if part.lookup is not None:
+            return self._lookup(place, left, right, above)
         if part.asof:
             return _filtered(self._asof(place, left, right, above), part.above)
         left, right, bounds = bounded(part.conditions, left, right, final=self._final, lateness=self._lateness)
@@ -283,6 +289,34 @@ class _Builder:
         join = p.Join(left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place)
         final = self._final and part.first and part.place is not None and ends(join)
         return _filtered(replace(join, final=True) if final else join, part.above)
+
+    def _lookup(self, place: int, left: Plan, right: Plan, above: set[str]) -> Plan:
+        part = self._joined[place]
+        if not p.append_only(left):
+            raise NotSupportedError(
+                "cannot look up for rows that change",
+                detail="What a row found when it came is not kept, so that it could not be taken back with the row.",
+                hint="Join with a version of a time, or without FOR SYSTEM_TIME.",
+                position=part.lookup,
+            )
+        found = {condition: self._keys.find(condition, place, left, right) for condition in part.conditions}
+        keys = [key for key in found.values() if key is not None]
+        rest = [condition for condition, key in found.items() if key is None]
+        if not keys or (rest and part.outer):
+            raise NotSupportedError(
+                "a LEFT JOIN that looks up needs equalities alone"
+                if keys
+                else "a join that looks up needs an equality",
+                hint="Put the other conditions into WHERE, or into a query that is joined.",
+                position=part.lookup,
+            )
+        above = above.union(*map(_names_in, rest))
+        left, left_names = self._keys.beside(left, [key.left for key in keys], above)
+        right, right_names = self._keys.beside(right, [key.right for key in keys], above)
+        columns = tuple(column for column in (*left.columns, *right.columns) if column.name in above)
+        pairs = tuple((a, b, key.null_safe) for a, b, key in zip(left_names, right_names, keys, strict=True))
+        looked_up = p.LookupJoin(left, right, part.outer, pairs, columns or left.columns[:1])
+        return _filtered(looked_up, [*rest, *part.above])
 
     def _asof(self, place: int, left: Plan, right: Plan, above: set[str]) -> Plan:
         part, source = self._joined[place], self._names.sources[place]

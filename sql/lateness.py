@@ -19,6 +19,8 @@ def with_late(plan: Plan, lateness: int, window: Rule | None = None) -> Plan:
             return p.Late(plan, window, plan.event_time, lateness)
         case p.Map() | p.Unnest():
             return replace(plan, input=with_late(plan.input, lateness, window))
+        case p.LookupJoin():
+            return replace(plan, left=with_late(plan.left, lateness, window))
         case p.AssignWindow() if plan.time in p.time_columns(plan.input):
             return replace(plan, input=with_late(plan.input, lateness, plan.window))
         case _:

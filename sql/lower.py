@@ -19,6 +19,7 @@ from ..engine.operators.constant import Constant
 from ..engine.operators.expand import Expand
 from ..engine.operators.join import Join
 from ..engine.operators.late import Late, LateRows
+from ..engine.operators.lookup_join import LookupJoin
 from ..engine.operators.map import Map
 from ..engine.operators.over import Over
 from ..engine.operators.recompute import Recompute
@@ -65,7 +66,7 @@ def lower_map(plan: p.Map) -> Map:
     return compile_map(plan.items, plan.where, schema_of(below), schema_of(plan.columns), input_types=types)
 
 
-def _join_inputs(plan: p.Join | p.AsofJoin) -> tuple[JoinInput, JoinInput]:
+def _join_inputs(plan: p.Join | p.AsofJoin | p.LookupJoin) -> tuple[JoinInput, JoinInput]:
     """What a join has to know of its two inputs."""
     sides = []
     left_keys, right_keys = (tuple(str(pair[place]) for pair in plan.keys) for place in (0, 1))
@@ -171,6 +172,8 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
         case p.AsofJoin():
             inputs = _join_inputs(plan)
             operator = AsofJoin(plan.rule, *inputs, schema, outer=plan.outer, final=plan.final)
+        case p.LookupJoin():
+            operator = LookupJoin(*_join_inputs(plan), schema, outer=plan.outer)
         case p.Recompute():
             operator = Recompute(
                 plan.sql,

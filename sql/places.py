@@ -12,6 +12,7 @@ PLACE = "place"  # in the metadata of a table or join: its number, through all c
 BEHIND = "behind"  # of a table: the time that must not be behind the watermark
 ENDING = "ending"  # of a join: the bound by which rows without a partner come when none can come any more
 TEMPORAL = "temporal"  # of an ASOF join: that it was FOR SYSTEM_TIME AS OF a time, so that watermarks bound it
+LOOKUP = "lookup"  # of a join: where it says FOR SYSTEM_TIME AS OF the present, which is never revised
 TIES = "ties"  # of an ASOF join: columns that choose among versions of one time, and what tells versions apart
 SETTLED = "settled"  # of an ASOF join that is final: the left row's time, and how long after it its version is settled
 

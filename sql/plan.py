@@ -16,6 +16,7 @@ from ..engine.time_bound import settled
 from ..engine.windows import WINDOW_TIME_US, Cumulate, Given, Hop, Moments, Rule, Window
 from .plan_joins import AsofJoin as AsofJoin
 from .plan_joins import Join as Join
+from .plan_joins import LookupJoin as LookupJoin
 from .relations import Column
 
 Motion = Literal["rises", "falls", "stays"]  # of a column's value when a row gives way to the next of its key
@@ -247,7 +248,7 @@ _Sets = Constant | UnionAll | SetOperation
 _Ordered = Over | TopN
 _Grouped = WindowAggregate | Session | Aggregate | Expand
 _Filtered = Map | TemporalFilter | Unnest
-_Paired = Join | AsofJoin
+_Paired = Join | AsofJoin | LookupJoin
 Plan = Scan | ViewScan | Changelog | Late | _Filtered | AssignWindow | _Grouped | _Paired | Recompute | _Sets | _Ordered
 
 
@@ -258,7 +259,7 @@ def inputs_of(plan: Plan) -> tuple[Plan, ...]:
             return ()
         case Recompute() | UnionAll() | SetOperation():
             return plan.inputs
-        case Join() | AsofJoin():
+        case Join() | AsofJoin() | LookupJoin():
             return (plan.left, plan.right)
         case _:
             return (plan.input,)
@@ -300,6 +301,8 @@ def append_only(plan: Plan) -> bool:
             return grows and append_only(plan.left) and append_only(plan.right)
         case AsofJoin():
             return plan.final
+        case LookupJoin():
+            return append_only(plan.left)
         case Aggregate():  # DISTINCT
             return bool(plan.keys) and not plan.calls and append_only(plan.input)
         case Changelog() | Recompute() | Over() | TopN():
@@ -325,6 +328,8 @@ def time_columns(plan: Plan) -> frozenset[str]:
         case WindowAggregate() | Session():
             names = {column.name for column in plan.columns}
             return frozenset({"window_time"} & names) if closes(plan) and not plan.lateness else frozenset()
+        case LookupJoin():
+            return time_columns(plan.left) & {column.name for column in plan.columns}
         case Join() | AsofJoin():
             return frozenset(name for name, after in closing(plan).items() if after <= 1)
         case Changelog() | TemporalFilter() | AssignWindow() | Aggregate() | Recompute():

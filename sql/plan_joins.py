@@ -53,3 +53,14 @@ class AsofJoin:
     ties: tuple[str, ...]
     versions: tuple[str, ...]
     place: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class LookupJoin:
+    """Each row of the left, as it comes, beside the rows of the right that have its `keys` then; outer: or NULLs."""
+
+    left: Plan
+    right: Plan
+    outer: bool
+    keys: tuple[tuple[str, str, bool], ...]
+    columns: tuple[Column, ...]

@@ -33,7 +33,9 @@ def key_of(plan: Plan) -> tuple[str, ...] | None:
             return plan.key or None
         case p.Join():
             return _join_key(plan)
-        case p.AsofJoin():
+        case p.LookupJoin() if not set(key_of(plan.right) or ("+",)) <= {name for _, name, _ in plan.keys}:
+            return None  # a row may find several
+        case p.AsofJoin() | p.LookupJoin():
             left = key_of(plan.left)
             return left if left is not None and set(left) <= {column.name for column in plan.columns} else None
         case p.TopN() if not plan.partition and plan.limit == 1:

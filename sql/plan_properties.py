@@ -113,5 +113,5 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             return "keys" if node.keys or whole else "some"
         case p.TopN():
             return "some" if not node.partition and p.append_only(node.input) else "keys"
-        case p.Changelog() | p.Join() | p.AsofJoin() | p.Recompute() | p.SetOperation() | p.Over():
+        case p.Changelog() | p.Join() | p.AsofJoin() | p.LookupJoin() | p.Recompute() | p.SetOperation() | p.Over():
             return "keys"

@@ -27,6 +27,7 @@ from .ties import has_own_aggregate, has_own_window
 from .twin import bind, bind_over, named_tables, twin
 from .types import Binder
 from .unnesting import without_unnest
+from .versioned import refuse_lookups
 from .window_twin import window_rule, window_sessions
 
 
@@ -311,6 +312,7 @@ class Planner:
         query = holder.this
         assert isinstance(query, exp.Query)
         refuse_clock(query)
+        refuse_lookups(query)
         sql = twin_sql(twin(query))
         if columns is None:
             columns = bind_over(sql, [(n, i.columns) for n, i in zip(names, inputs, strict=True)], self._binder)

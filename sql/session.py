@@ -347,11 +347,7 @@ class Session:
             "VERIFY FAILED" if any(verdict.equal is False for verdict in verdicts) else "VERIFY",
             Rows(table, ("VARCHAR", "BOOLEAN", "BIGINT", "BIGINT", "BIGINT", "BIGINT")),
             rowcount=len(verdicts),
-            notices=[
-                f'"{v.view}" cannot be compared: rows that it has counted were deleted from its streams'
-                for v in verdicts
-                if v.equal is None
-            ],
+            notices=[f'"{v.view}" cannot be compared: {v.doubt}' for v in verdicts if v.equal is None],
         )
 
     def _set(self, statement: Set | Reset) -> Outcome:

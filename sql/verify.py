@@ -32,7 +32,8 @@ FLOAT_TOLERANCE = 1e-9  # sums of floats depend on their order; relative, and ab
 class Verdict:
     """Whether a view equals its twin: rows in each, and rows that only one of them has.
 
-    `trimmed`: rows were deleted from its streams, or compacted away, so that a difference does not mean a mistake.
+    A difference does not mean a mistake where rows were deleted from its streams or compacted away (`trimmed`), and where
+    rows were `looked_up` when others came.
     """
 
     view: str
@@ -41,13 +42,21 @@ class Verdict:
     missing: int
     surplus: int
     trimmed: bool = False
+    looked_up: bool = False
+
+    @property
+    def doubt(self) -> str:
+        """Why nobody can tell."""
+        if self.looked_up:
+            return "it has what was there when its rows came"
+        return "rows that it has counted were deleted from its streams"
 
     @property
     def equal(self) -> bool | None:
         """None if nobody can tell."""
         if self.missing == self.surplus == 0:
             return True
-        return None if self.trimmed else False
+        return None if self.trimmed or self.looked_up else False
 
 
 def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verdict:
@@ -85,8 +94,9 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
         missing, surplus = compare(connection, view.columns, expected, actual)
         below = {node.stream for node in p.walk(planned.plan) if isinstance(node, p.Scan)}
         read = database.streams_of(name) if derived is None else {view.name, *below} - set(kept)
+        looked_up = any(isinstance(node, p.LookupJoin) for node in p.walk(planned.plan))
         trimmed = any(_trimmed(database, stream) for stream in read)
-        return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus, trimmed)
+        return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus, trimmed, looked_up)
     finally:
         connection.close()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlglot import exp
 
 from ..storage.errors import NotSupportedError, ProgrammingError
-from .places import TEMPORAL
+from .places import LOOKUP, TEMPORAL
 from .positions import position_of
 from .relations import Relation, Relations
-from .temporal import has_clock
+from .temporal import has_clock, is_clock
 
 _EXAMPLE = "It looks like FROM orders AS o JOIN rates FOR SYSTEM_TIME AS OF o.ts AS r ON o.currency = r.currency."
 
@@ -30,11 +30,25 @@ def join_versions(query: exp.Query, relations: Relations) -> None:
         _check_join(join, version)
         relation = relations.require(table.name, position_of(table) or position_of(table.this))
         version.pop()
+        if is_clock(version.expression):
+            join.meta[LOOKUP] = position_of(version)
+            continue
         join.set("method", "ASOF")
         join.meta[TEMPORAL] = True
         time = exp.column(exp.to_identifier(_time_of(relation, version), quoted=True), table=table.alias_or_name)
         is_there = exp.GTE(this=version.expression.copy(), expression=time)
         join.set("on", exp.and_(join.args["on"], is_there, copy=False))
+
+
+def refuse_lookups(query: exp.Expr) -> None:
+    """Raise at a lookup where a query is run again: what was once found would then be revised."""
+    join = next((join for join in query.find_all(exp.Join) if LOOKUP in join.meta), None)
+    if join is not None:
+        raise NotSupportedError(
+            "cannot look up what is there when a row comes in a query that is recomputed",
+            hint="Make the join a view of its own, of plain columns, and the rest of the query another one over it.",
+            position=join.meta[LOOKUP],
+        )
 
 
 def _check_join(join: exp.Join, version: exp.Version) -> None:
@@ -49,10 +63,10 @@ def _check_join(join: exp.Join, version: exp.Version) -> None:
     if not join.args.get("on"):
         raise ProgrammingError("a join with versions needs ON with its keys", detail=_EXAMPLE, position=position)
     moment = version.expression
-    if has_clock(moment):
+    if has_clock(moment) and not is_clock(moment):
         raise NotSupportedError(
             "cannot join with versions of a time that the clock says",
-            hint="Take a column of the left, such as o.ts.",
+            hint="Take a column of the left, such as o.ts, or PROCTIME() for what is there when a row comes.",
             position=position,
         )
 
