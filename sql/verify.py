@@ -32,8 +32,8 @@ FLOAT_TOLERANCE = 1e-9  # sums of floats depend on their order; relative, and ab
 class Verdict:
     """Whether a view equals its twin: rows in each, and rows that only one of them has.
 
-    A difference does not mean a mistake where rows were deleted from its streams or compacted away (`trimmed`), and where
-    rows were `looked_up` when others came.
+    A difference does not mean a mistake where rows were deleted from its streams or compacted away (`trimmed`), nor
+    where rows were `looked_up` when others came.
     """
 
     view: str
