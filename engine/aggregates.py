@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from . import bag_functions as bags
 from .bag import Bag, Order
 from .bag_functions import BagFunction
+from .float_sums import FloatSum
 from .inputs import Choice, Input
 from .moments import STATISTICS, Moments, Statistic
 from .slot_array import SlotArray, Slots, where
-from .sums import Accumulator, FloatSum, IntegerSum
+from .sums import Accumulator, IntegerSum
 from .words import Words, fixed_words, words_array
 
 

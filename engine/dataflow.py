@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow as pa
 from .arrangement import Arrangement
 from .delta import Delta, concat
 from .metrics import Figures
-from .operator import Operator, ResultHolder, Time
+from .operator import END_OF_TIME, NO_WATERMARK, Operator, ResultHolder, Time
 from .operators.map import Map
 from .operators.upsert import Upsert
 from .slot_array import Mask
@@ -24,26 +24,71 @@ class Source:
     name: str
     columns: tuple[str, ...]
     is_view: bool = False
+    times: tuple[int | None, int | None] | None = None  # no row with another event time (microseconds) is asked for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
-    """An operator, or a source, and the numbers of the nodes that feed its ports."""
+    """An operator, or a source, and the nodes that feed its ports. Dataflows that ask for the same share it.
+
+    Nodes of equal `identity` have the same state and output whenever they have read the same rows; without one a node
+    is shared by none. `needed` has the dataflows that its changelog goes on to something in.
+    """
 
     operator: Operator | None
-    inputs: tuple[int, ...] = ()
+    inputs: tuple[Node, ...] = ()
     source: Source | None = None
     streams: frozenset[str] = frozenset()  # all streams below, by whose watermarks its time passes
+    identity: object | None = None
+    figures: Figures = field(default_factory=Figures)
+    needed: set[Dataflow] = field(default_factory=set)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that its state takes. Units: bytes."""
+        return 0 if self.operator is None else self.operator.bytes
+
+    def need(self, dataflow: Dataflow, *, wanted: bool) -> None:
+        """Whether the dataflow needs the changelog from the next epoch on."""
+        (self.needed.add if wanted else self.needed.discard)(dataflow)
+        if isinstance(self.operator, ResultHolder):
+            self.operator.emits = bool(self.needed)
+
+
+Done = dict[Node, "Delta | Exception | None"]  # what the nodes have put out that had their turn in this epoch
 
 
 class Dataflow:
-    """Nodes in topological order; the last one is the result."""
+    """A result and the nodes below it, in topological order."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        assert nodes, "a dataflow has a result"
-        self.nodes = tuple(nodes)
-        self.figures = tuple(Figures() for _ in self.nodes)
+    def __init__(self, result: Node) -> None:
+        self._take(result)
+
+    def _take(self, result: Node) -> None:
+        self.nodes = tuple(_below(result, {}))
         self.sources = tuple(node.source for node in self.nodes if node.source is not None)
+        for node in self.nodes:
+            node.need(self, wanted=True)
+
+    @property
+    def result(self) -> Node:
+        """The node whose output is that of the dataflow."""
+        return self.nodes[-1]
+
+    def share(self, known: Mapping[object, Node]) -> None:
+        """Let nodes that are `known` by their identity take the place of those that do the same here."""
+        replaced: dict[Node, Node] = {}
+        for node in self.nodes:
+            found = None if node.identity is None else known.get(node.identity)
+            inputs = tuple(replaced[below] for below in node.inputs)
+            replaced[node] = found or (node if inputs == node.inputs else replace(node, inputs=inputs, needed=set()))
+        self.release()
+        self._take(replaced[self.result])
+
+    def release(self) -> None:
+        """It needs no node any more."""
+        for node in self.nodes:
+            node.need(self, wanted=False)
 
     @property
     def streams(self) -> frozenset[str]:
@@ -65,38 +110,90 @@ class Dataflow:
         wakes = [n.operator.wake for n in self.nodes if n.operator is not None and n.operator.wake is not None]
         return min(wakes, default=None)
 
-    def step(self, deltas: Mapping[tuple[str, bool], Delta], time: Callable[[frozenset[str]], Time]) -> Delta | None:
-        """The change of the result in one epoch. `deltas` by (name, is_view); `time` by the streams below a node."""
-        outputs: list[Delta | None] = []
+    def step(
+        self,
+        deltas: Mapping[tuple[str, bool], Delta],
+        time: Callable[[frozenset[str]], Time],
+        done: Done | None = None,
+    ) -> Delta | None:
+        """The change of the result in one epoch. `deltas` by (name, is_view); `time` by the streams below a node.
+
+        A node that is `done` has had its turn in this epoch, in another dataflow, and failed here if it did there.
+        """
+        done = {} if done is None else done
         start = perf_counter()
-        for node, figures in zip(self.nodes, self.figures, strict=True):
-            if node.source is not None:
-                delta = deltas.get((node.source.name, node.source.is_view))
-                outputs.append(None if delta is None else _select(delta, node.source.columns))
-                figures.rows_out += 0 if delta is None else delta.rows
-                continue
-            assert node.operator is not None
-            results = []
-            taken = 0
-            for port, index in enumerate(node.inputs):
-                delta = outputs[index]
-                if delta is not None and delta.rows:
-                    taken += delta.rows
-                    results.append(node.operator.process(delta, port))
-            results.append(node.operator.advance(time(node.streams)))
-            changes = [delta for delta in results if delta is not None and delta.rows]
-            output = concat(changes) if changes else None
-            outputs.append(output)
-            end = perf_counter()
-            figures.add(taken, 0 if output is None else output.rows, end - start)
-            start = end
-        return outputs[-1]
+        for node in self.nodes:
+            if node not in done:
+                try:
+                    done[node] = _output(node, deltas, time, done)
+                except Exception as error:
+                    done[node] = error
+                end = perf_counter()
+                node.figures.seconds += end - start
+                start = end
+            if isinstance(failure := done[node], Exception):
+                raise failure
+        change = done[self.result]
+        assert not isinstance(change, Exception)
+        return change
+
+
+def _output(
+    node: Node, deltas: Mapping[tuple[str, bool], Delta], time: Callable[[frozenset[str]], Time], done: Done
+) -> Delta | None:
+    """What a node puts out in one epoch, given what its inputs have."""
+    figures = node.figures
+    if node.source is not None:
+        delta = deltas.get((node.source.name, node.source.is_view))
+        figures.rows_out += 0 if delta is None else delta.rows
+        return None if delta is None else _select(delta, node.source.columns)
+    operator = node.operator
+    assert operator is not None
+    output: Delta | None = None
+    parts: list[Delta] = []
+    for port, below in enumerate(node.inputs):
+        delta = done[below]  # type: ignore[assignment]
+        if delta is not None and (rows := delta.rows):
+            figures.rows_in += rows
+            output = operator.process(delta, port)
+            if output is not None and output.rows:
+                parts.append(output)
+    output = operator.advance(time(node.streams))
+    if output is not None and output.rows:
+        parts.append(output)
+    if not parts:
+        return None
+    output = concat(parts)
+    figures.rows_out += output.rows
+    return output
+
+
+def _below(node: Node, seen: dict[Node, None]) -> dict[Node, None]:
+    """The node and all below it, each once, inputs before what reads them."""
+    if node not in seen:
+        for part in node.inputs:
+            _below(part, seen)
+        seen[node] = None
+    return seen
+
+
+def wanted_times(dataflows: Iterable[Dataflow], stream: str) -> tuple[int, int] | None:
+    """The first and the last event time of a stream that somebody asks for; None if it may be any."""
+    asked = [s.times for flow in dataflows for s in flow.sources if s.name == stream and not s.is_view]
+    known = [times for times in asked if times is not None]
+    if len(known) < len(asked) or not known:
+        return None
+    firsts, lasts = zip(*known, strict=True)
+    first = NO_WATERMARK if None in firsts else min(firsts)
+    last = END_OF_TIME if None in lasts else max(lasts)
+    return first, last
 
 
 def _select(delta: Delta, columns: tuple[str, ...]) -> Delta:
-    if tuple(delta.batch.schema.names) == columns:
+    names = delta.batch.schema.names
+    if len(names) == len(columns) and tuple(names) == columns:
         return delta
-    return Delta(delta.batch.select(list(columns)), delta.weights, delta.closed, delta.origin)
+    return Delta(delta.batch.select(columns), delta.weights, delta.closed, delta.origin)
 
 
 class Result:
@@ -108,17 +205,22 @@ class Result:
 
     def __init__(self, dataflow: Dataflow, schema: pa.Schema, *, keeps: bool = True) -> None:
         self.schema = schema
-        self._maps: list[Map] = []
-        self._holder: ResultHolder | None = None
+        self._dataflow = dataflow
+        self._keeps = keeps
         self._kept: Arrangement | None = None
-        index = len(dataflow.nodes) - 1
-        while isinstance(operator := dataflow.nodes[index].operator, Map):
-            self._maps.insert(0, operator)
-            index = dataflow.nodes[index].inputs[0]
-        if isinstance(operator, ResultHolder):
-            self._holder = operator
-        elif keeps:
-            self._kept = Arrangement(schema)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Find the nodes again that rows are read from: the dataflow may have other ones, which do the same."""
+        self._maps: list[Map] = []
+        node = self._dataflow.result
+        while isinstance(node.operator, Map):
+            self._maps.insert(0, node.operator)
+            (node,) = node.inputs
+        self._holding = node
+        self._holder = node.operator if isinstance(node.operator, ResultHolder) else None
+        if self._holder is None and self._keeps and self._kept is None:
+            self._kept = Arrangement(self.schema)
 
     def insert(self, delta: Delta | None) -> None:
         """Take the change of an epoch."""
@@ -127,8 +229,7 @@ class Result:
 
     def listen(self, wanted: bool) -> None:
         """Whether somebody needs the changelog from the next epoch on."""
-        if self._holder is not None:
-            self._holder.emits = wanted
+        self._holding.need(self._dataflow, wanted=wanted)
 
     @property
     def bytes(self) -> int:

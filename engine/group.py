@@ -6,16 +6,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ..storage.errors import CorruptionError, Error, InternalError, OffsetOutOfRangeError, OperationalError
-from ..storage.log import Log
+from ..storage.errors import CorruptionError, Error, InternalError, OperationalError
 from ..storage.readable import ReadableTopic
-from ..storage.schema import OFFSET_COLUMN
-from .dataflow import Dataflow, Result
+from .dataflow import Dataflow, Done, Node, Result, wanted_times
 from .delta import Delta, Slice
+from .log_slice import read_slice
 from .operator import NO_WATERMARK, Time
 from .output import Output, Progress
 from .subscription import Subscription
@@ -181,15 +178,38 @@ class Group:
             self.times[name].say(self._said.pop(name).times, clock)
         for name, time in self.times.items():
             time.advance(clock, self._floors(name), self.ceilings.get(name))
+        done: Done = {}
         for view in self.views:
             if view.error is None:
-                self._step_view(view, deltas, epoch, clock)
+                self._step_view(view, deltas, epoch, clock, done)
         return sum(one.rows for one in taken)
 
     def step_one(self, view: View, initial: Mapping[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
         """Give one view changes that come from no stream: the present rows of a view that it begins to read."""
         view.stepped = {}
-        self._step_view(view, dict(initial), epoch, clock)
+        self._step_view(view, dict(initial), epoch, clock, {})
+
+    def share(self, view: View) -> None:
+        """Let a view run on the nodes of the others here where they do the same, and have read the same rows."""
+        if view.stepped and not self._whole(view.dataflow.streams):
+            return
+        known: dict[object, Node] = {}
+        for other in self.views:
+            if other is not view and other.error is None and bool(other.stepped) == bool(view.stepped):
+                for node in other.dataflow.nodes:
+                    if node.identity is not None:
+                        known.setdefault(node.identity, node)
+        view.dataflow.share(known)
+        view.result.refresh()
+        view.refresh_listeners()
+
+    def _whole(self, streams: Iterable[str]) -> bool:
+        """Whether these streams have all rows they ever had, so that all who have read so far have read the same."""
+        topics = [self.streams[name].topic for name in streams]
+        return all(
+            topic.options.cleanup == "delete" and all(partition.start_offset == 0 for partition in topic.partitions)
+            for topic in topics
+        )
 
     def step_output(self, view: View, output: Output, epoch: int, clock: int, ends: Mapping[str, list[int]]) -> bool:
         """One step of a view that writes, alone here, through history up to `ends`; False once it is there.
@@ -239,7 +259,7 @@ class Group:
                 marks.append(self.times[name].watermark)
         return min(marks, default=NO_WATERMARK)
 
-    def _step_view(self, view: View, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
+    def _step_view(self, view: View, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int, done: Done) -> None:
         marks = {node.streams: self.watermark(node.streams) for node in view.dataflow.nodes}
         due = view.wake is not None and view.wake <= clock
         if marks == view.stepped and not due and not any((s.name, s.is_view) in deltas for s in view.dataflow.sources):
@@ -249,7 +269,7 @@ class Group:
             return Time(epoch, clock, marks[streams])
 
         try:
-            change = view.dataflow.step(deltas, time)
+            change = view.dataflow.step(deltas, time, done)
             view.result.insert(change)
         except Exception as error:
             view.fail(error)
@@ -283,10 +303,10 @@ class Group:
         total = sum(available)
         if total == 0:
             return _Taken(stream.name, None, 0, positions, highest)
-        wanted: set[str] = set()
-        for view in self.views:
-            if view.error is None:
-                wanted |= view.dataflow.columns_of(stream.name)
+        dataflows = [view.dataflow for view in self.views if view.error is None]
+        wanted = set().union(*(dataflow.columns_of(stream.name) for dataflow in dataflows))
+        recorded = stream.event_time is not None and stream.topic.options.event_time == stream.event_time
+        times = wanted_times(dataflows, stream.name) if recorded else None
         if wanted and stream.event_time is not None:
             wanted.add(stream.event_time)  # for the watermark: a frame's header knows of rows that come later, too
         columns = [name for name in stream.topic.schema.names if name in wanted]
@@ -302,7 +322,7 @@ class Group:
                 continue
             start, end = positions[index], positions[index] + rows
             try:
-                read, slices = _read(partition, index, start, end, columns) if columns else ([], [])
+                read = read_slice(partition, index, start, end, columns, stream.event_time, times)
             except CorruptionError:
                 raise
             except OperationalError as error:
@@ -310,9 +330,9 @@ class Group:
             positions[index] = end
             taken += rows
             if stream.event_time is not None:
-                highest[index] = _highest(stream.event_time, read) if columns else _highest_said(partition, start, end)
-            batches += read
-            origin += slices
+                highest[index] = read.highest
+            batches += read.batches
+            origin += read.origin
         if not batches:
             return _Taken(stream.name, None, taken, positions, highest)
         batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
@@ -333,40 +353,3 @@ class Group:
             p.earliest_after(position) if position < end else None
             for p, position, end in zip(partitions, positions, ends, strict=True)
         ]
-
-
-def _read(
-    log: Log, partition: int, start: int, end: int, columns: list[str]
-) -> tuple[list[pa.RecordBatch], list[Slice]]:
-    """The rows of [start, end) that are still there, and the slices of the log that they are."""
-    while True:
-        first = max(start, log.start_offset)
-        if first >= end:
-            return [], []
-        try:
-            read = log.read(first, end, columns)
-            if sum(batch.num_rows for batch in read) == end - first:
-                return read, [Slice(partition, first, end - first)]
-            read = log.read(first, end, [*columns, OFFSET_COLUMN])
-            break
-        except OffsetOutOfRangeError:  # they were deleted just now
-            continue
-    if not read:
-        return [], []
-    offsets = np.concatenate([batch.column(len(columns)).to_numpy() for batch in read])
-    starts = np.flatnonzero(np.diff(offsets, prepend=offsets[0] - 2) != 1)
-    counts = np.diff(starts, append=len(offsets))
-    slices = [Slice(partition, int(offsets[s]), int(n)) for s, n in zip(starts, counts, strict=True)]
-    return [batch.select(columns) for batch in read], slices
-
-
-def _highest(event_time: str, batches: list[pa.RecordBatch]) -> int | None:
-    """The latest event time among rows just read."""
-    found = [pc.max(batch.column(event_time)).cast(pa.int64()).as_py() for batch in batches]
-    return max((value for value in found if value is not None), default=None)
-
-
-def _highest_said(log: Log, start: int, end: int) -> int | None:
-    """The latest event time that the frames of rows say which nobody reads."""
-    bounds = log.event_times(start, end)
-    return None if bounds is None else bounds[1]

@@ -12,10 +12,11 @@ import pyarrow as pa
 from .bag import Bag
 from .delta import Weights
 from .extremes import extreme
+from .float_sums import ExactFloatSum, GrowingFloatSum
 from .folds import bits
 from .moments import Moments
 from .slot_array import Mask, SlotArray, Slots, where
-from .sums import FloatSum, IntegerSum, SlotState, slots_table, table_columns
+from .sums import IntegerSum, SlotState, slots_table, table_columns
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def _accumulator(name: str, kinds: list[pa.DataType], *, append_only: bool) -> S
         case "max":
             return extreme("max", kinds[0], append_only=append_only)
         case "sum" if pa.types.is_floating(kinds[0]):
-            return FloatSum(kinds[0], append_only=append_only)
+            return GrowingFloatSum(kinds[0]) if append_only else ExactFloatSum(kinds[0])
         case "sum":
             return IntegerSum(kinds[0])
         case "bit_and" | "bit_or" | "bit_xor":

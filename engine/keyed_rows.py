@@ -11,7 +11,7 @@ from .delta import Delta, Weights
 from .key_index import KeyIndex
 from .operator import Snapshot
 from .row_lists import RowIds
-from .slot_array import Slots, distinct
+from .slot_array import Mask, Slots, distinct
 from .slotted_rows import Inserted, SlottedRows
 
 
@@ -94,6 +94,10 @@ class KeyedRows:
         """The rows of these ids, each as often as it is there."""
         weights = self.weights(rows)
         return self.take(rows if weights is None else np.repeat(rows, weights))
+
+    def held(self, batch: pa.RecordBatch) -> Mask:
+        """Which of these rows are there. Only after a retraction, or `prepare` of one, can they be found."""
+        return self._rows.held(batch)
 
     def weights(self, rows: RowIds) -> Weights | None:
         """How often each of these rows is there; None if each is once."""

@@ -15,12 +15,6 @@ class Figures:
     rows_out: int = 0
     seconds: float = 0.0
 
-    def add(self, rows_in: int, rows_out: int, seconds: float) -> None:
-        """Count one epoch."""
-        self.rows_in += rows_in
-        self.rows_out += rows_out
-        self.seconds += seconds
-
     def copy(self) -> Figures:
         """The figures as they are now."""
         return replace(self)
@@ -28,11 +22,15 @@ class Figures:
 
 @dataclass(frozen=True)
 class NodeState:
-    """A node as it is at one moment. Units: `state_bytes` bytes; `watermark` microseconds, of the streams below."""
+    """A node as it is at one moment, and the other views that it runs for.
+
+    Units: `state_bytes` bytes; `watermark` microseconds, of the streams below.
+    """
 
     figures: Figures
     state_bytes: int
     watermark: int = NO_WATERMARK
+    shared_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

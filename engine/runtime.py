@@ -116,6 +116,7 @@ class Engine:
                 upstream.readers.append(view)
             view.refresh_listeners()
             if self._thread is None and output is None:
+                self._main.share(view)
                 self._main.views.append(view)
                 for upstream in inputs:
                     upstream.refresh_listeners()
@@ -137,6 +138,7 @@ class Engine:
                 upstream.refresh_listeners()
             if view in self._main.views:
                 self._main.views.remove(view)
+            view.dataflow.release()
             self._catching_up = [(other, group) for other, group in self._catching_up if other is not view]
             for subscription in view.subscriptions:
                 subscription.fail(OperationalError(f'view "{name}" was dropped'))
@@ -253,9 +255,9 @@ class Engine:
         with self._locked():
             view = self._views[name]
             nodes = []
-            for node, figures in zip(view.dataflow.nodes, view.dataflow.figures, strict=True):
-                kept = 0 if node.operator is None else node.operator.bytes
-                nodes.append(NodeState(figures.copy(), kept, self._main.watermark(node.streams)))
+            for node in view.dataflow.nodes:
+                others = tuple(o.name for o in self._main.views if o is not view and node in o.dataflow.nodes)
+                nodes.append(NodeState(node.figures.copy(), node.bytes, self._main.watermark(node.streams), others))
             return ViewState(tuple(nodes), view.result.bytes)
 
     def errors(self) -> dict[str, Exception]:
@@ -340,6 +342,7 @@ class Engine:
         self._main.views.append(view)
         if view.error is None:
             self._main.step_one(view, initial, self.epoch, clock)
+            self._main.share(view)
         self._after_epoch()
         self._main.write_output(view, clock)
 

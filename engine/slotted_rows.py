@@ -88,6 +88,12 @@ class SlottedRows:
         counts: npt.NDArray[np.int64] = self._lists.counts(slots) - self._dead.values[slots]
         return counts
 
+    def held(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        """Which of these rows are there. Only after a retraction, or `prepare` of one, can they be found."""
+        assert self._index is not None, "rows are found from the first retraction on"
+        rows = self._index.lookup(batch)
+        return (rows >= 0) & (self._weights.values[rows] > 0)
+
     def find(self, slots: Slots) -> tuple[RowIds, RowIds]:
         """Every pair of a place in `slots` and the id of a row there; below slot 0 there are none."""
         queries, rows = self._lists.find(slots)

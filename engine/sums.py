@@ -1,4 +1,4 @@
-"""Sums by slot that rows can leave again: exact for integers and decimals, compensated for floats."""
+"""Sums by slot of integers and decimals, exact and such that rows can leave again; and what all sums have in common."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pyarrow as pa
 from ..storage.errors import DataError
 from ..storage.hashing import fixed_values
 from .delta import Weights
-from .slot_array import Mask, SlotArray, Slots, distinct, where
-from .specials import Specials
+from .slot_array import Mask, SlotArray, Slots, distinct
 from .words import Words, words_array
 
 _NARROW_MAX = 1 << 62
@@ -210,86 +209,6 @@ def _split(words: Words) -> Words:
     low = words[0]
     high = widened(words, 2)[1]
     return [low & _LIMB, low >> 32 & _LIMB, high & _LIMB, high >> 32]
-
-
-class FloatSum(Accumulator):
-    """The sum of floats as DOUBLE; where rows can leave, with what rounding lost, and NaN and infinities apart.
-
-    State: 8 bytes a slot, or where rows can leave 16, and 24 more from the first NaN or infinity on.
-    From: Neumaier's variant of Kahan summation (1974), one step per slot and delta.
-    """
-
-    def __init__(self, kind: pa.DataType, *, append_only: bool) -> None:
-        self._dtype = kind.to_pandas_dtype()
-        self._append_only = append_only
-        self._sum = SlotArray(np.float64)
-        self._lost = SlotArray(np.float64)
-        self._specials = Specials()
-
-    def reserve(self, size: int) -> None:
-        for array in self._arrays():
-            array.reserve(size)
-        self._specials.reserve(size)
-
-    def update(
-        self, slots: Slots, columns: Sequence[pa.Array], weights: Weights | None, counts: npt.NDArray[np.int64]
-    ) -> None:
-        floats = fixed_values(columns[0], self._dtype).astype(np.float64, copy=False)
-        if self._append_only:
-            with np.errstate(invalid="ignore", over="ignore"):
-                np.add.at(self._sum.values, slots, floats if weights is None else floats * weights)
-            return
-        finite = self._specials.take(slots, floats, weights)
-        if finite is not None:
-            rows = where(finite)
-            slots, floats = slots[rows], floats[rows]
-            weights = None if weights is None else weights[rows]
-        touched = distinct(slots, len(counts))
-        place = slots if len(touched) == len(counts) else np.searchsorted(touched, slots)
-        added = np.bincount(place, floats if weights is None else floats * weights, len(touched))
-        before = self._sum.values[touched]
-        with np.errstate(invalid="ignore", over="ignore"):
-            after = before + added
-            bigger = np.abs(before) >= np.abs(added)
-            lost = np.where(bigger, (before - after) + added, (added - after) + before)
-        empty = counts[touched] == 0
-        self._sum.values[touched] = np.where(empty, 0.0, after)
-        self._lost.values[touched] = np.where(empty, 0.0, self._lost.values[touched] + lost)
-
-    def read(self, slots: Slots) -> Words:
-        """The bits of the sum."""
-        return [self.read_floats(slots).view(np.int64)]
-
-    def read_floats(self, slots: Slots) -> npt.NDArray[np.float64]:
-        """The sums themselves."""
-        floats: npt.NDArray[np.float64] = self._sum.values[slots]
-        if self._append_only:
-            return floats
-        return self._specials.added_to(floats + self._lost.values[slots], slots)
-
-    def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
-        return words_array(pa.float64(), words, nulls)
-
-    def keep(self, slots: Slots) -> None:
-        for array in self._arrays():
-            array.keep(slots)
-        self._specials.keep(slots)
-
-    def snapshot(self, size: int) -> dict[str, pa.Table]:
-        return {"sum": slots_table([*self._arrays(), *self._specials.arrays], size)}
-
-    def restore(self, snapshot: dict[str, pa.Table]) -> None:
-        columns = table_columns(snapshot["sum"])
-        for array, values in zip(self._arrays(), columns, strict=False):
-            array.load(values)
-        self._specials.load(columns[2:])
-
-    def _arrays(self) -> list[SlotArray]:
-        return [self._sum] if self._append_only else [self._sum, self._lost]
-
-    @property
-    def bytes(self) -> int:
-        return self._specials.bytes + sum(array.bytes for array in self._arrays())
 
 
 def slots_table(arrays: list[SlotArray], size: int) -> pa.Table:

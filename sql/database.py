@@ -30,7 +30,7 @@ from .late_rows import LateLog
 from .lower import Surroundings, lower
 from .outputs import PROGRESS
 from .plan_keys import key_of
-from .plan_properties import monotonic, unbounded
+from .plan_properties import monotonic, stateless, unbounded
 from .planner import ViewProperties
 from .queries import Queries
 from .relations import Relation, Relations, schema_of
@@ -227,8 +227,8 @@ class Database:
 
     def planning(self, relations: Relations | None = None) -> ViewPlanner:
         """What plans continuous queries over `relations`, or the present ones."""
-        stateless = frozenset(name for name, planned in self.plans.items() if p.stateless(planned.plan))
-        return ViewPlanner(self.relations if relations is None else relations, self._properties, stateless, self.binder)
+        through = frozenset(name for name, planned in self.plans.items() if stateless(planned.plan))
+        return ViewPlanner(self.relations if relations is None else relations, self._properties, through, self.binder)
 
     def _keep(self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow) -> None:
         plan = planned.plan

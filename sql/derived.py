@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -13,6 +12,7 @@ from . import plan as p
 from .declaration import spelled
 from .late_target import late_target
 from .plan import Plan
+from .plan_inputs import over_logs
 from .plan_keys import key_of
 from .relations import Column, Relation
 from .statements import CreateDerived, Emit, Insert
@@ -109,7 +109,7 @@ def _value(target: Relation, column: Column, given: Column | None) -> exp.Expr:
 def _plan(planner: ViewPlanner, query: exp.Query, final: bool, plans: Mapping[str, Plan]) -> ViewPlan:
     """The plan over logs: what a query has written must follow from them alone, also when it begins anew."""
     planned = planner.plan(query, final=final)
-    return replace(planned, plan=_over_logs(planned.plan, plans))
+    return replace(planned, plan=over_logs(planned.plan, plans))
 
 
 def _append_only(
@@ -153,17 +153,3 @@ def _key(relation: Relation, plan: Plan, statement: CreateDerived) -> tuple[str,
             position=statement.start,
         )
     return given
-
-
-def _over_logs(plan: Plan, views: Mapping[str, Plan]) -> Plan:
-    """The same, with the plan of each materialized view and table (by name, lower case) in the place of its changes."""
-    if isinstance(plan, p.ViewScan):
-        return _over_logs(views[plan.view.lower()], views)
-    changed: dict[str, Any] = {}
-    for part in fields(plan):
-        value = getattr(plan, part.name)
-        if isinstance(value, Plan):
-            changed[part.name] = _over_logs(value, views)
-        elif isinstance(value, tuple) and value and all(isinstance(one, Plan) for one in value):
-            changed[part.name] = tuple(_over_logs(one, views) for one in value)
-    return replace(plan, **changed) if changed else plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from typing import assert_never
 
@@ -15,24 +16,30 @@ from .calendar_twin import calendar_words
 from .dialect import twin_sql
 from .lower import lower_map
 from .plan import Plan
-from .plan_properties import summary, unbounded
+from .plan_properties import forgets, keeps_state, summary, unbounded
 from .window_twin import interval
 
 
-def explain(plan: Plan) -> list[str]:
-    """What is known of the result, then two lines per operator: what it does, and `state:` what it keeps."""
-    return [f"result: {summary(plan)}", *_tree(plan, 0, lambda node: f"state: {_describe(node)[1]}")]
+def explain(plan: Plan, view: ViewState | None = None) -> list[str]:
+    """What is known of the result, then two lines per operator: what it does, and `state:` what it keeps.
+
+    Where the view runs, also which other views an operator, and so what is below it, runs for.
+    """
+    shared = _shared(plan, view)
+    return [f"result: {summary(plan)}", *_tree(plan, lambda node: f"state: {_describe(node)[1]}{shared.get(node, '')}")]
 
 
 def explain_state(plan: Plan, view: ViewState | None) -> list[str]:
     """The same with the memory that each takes now, where the view runs, and a sentence per unbounded state."""
-    nodes = None if view is None else iter(view.nodes)
+    nodes = {} if view is None else dict(zip(p.nodes(plan), view.nodes, strict=True))
+
+    shared = _shared(plan, view)
 
     def told(node: Plan) -> str:
-        taken = "" if nodes is None else _bytes(next(nodes))
+        taken = (_bytes(nodes[node]) if nodes else "") + shared.get(node, "")
         return f"state: {_describe(node)[1]}{taken}"
 
-    lines = [f"result: {summary(plan)}", *_tree(plan, 0, told)]
+    lines = [f"result: {summary(plan)}", *_tree(plan, told)]
     if view is not None:
         total = sum(node.state_bytes for node in view.nodes) + view.kept_bytes
         beside = f", {view.kept_bytes:,} of them the rows of the result" if view.kept_bytes else ""
@@ -47,28 +54,50 @@ def explain_state(plan: Plan, view: ViewState | None) -> list[str]:
 
 def explain_analyze(plan: Plan, view: ViewState) -> list[str]:
     """What each operator of a running view has taken in and given out so far, and the time it needed for that."""
-    nodes = iter(view.nodes)
+    nodes = dict(zip(p.nodes(plan), view.nodes, strict=True))
 
     def told(node: Plan) -> str:
-        state = next(nodes)
-        figures = state.figures
+        figures = nodes[node].figures
         if isinstance(node, p.Scan | p.ViewScan):
             return f"{figures.rows_out:,} rows"
         return f"{figures.rows_in:,} rows in, {figures.rows_out:,} out, {figures.seconds * 1000:.1f} ms"
 
-    return _tree(plan, 0, told)
+    return _tree(plan, told)
 
 
 def operator_names(plan: Plan) -> list[str]:
     """What each node of the plan does, in the order of the dataflow's nodes: inputs before what reads them."""
-    return [_describe(node)[0] for node in p.walk(plan)]
+    return [_describe(node)[0] for node in p.nodes(plan)]
 
 
-def _tree(plan: Plan, depth: int, tell: Callable[[Plan], str]) -> list[str]:
-    """Two lines per node, result first; `tell` says the second one and is asked for inputs first."""
-    below = [line for part in p.inputs_of(plan) for line in _tree(part, depth + 1, tell)]
-    pad = "  " * depth
-    return [f"{pad}{_describe(plan)[0]}", f"{pad}    {tell(plan)}", *below]
+def _shared(plan: Plan, view: ViewState | None) -> dict[Plan, str]:
+    """What to say of each operator that runs for other views too, with state; but once for those above each other."""
+    nodes = {} if view is None else dict(zip(p.nodes(plan), view.nodes, strict=True))
+    said = {
+        below for node in nodes for below in p.inputs_of(node) if nodes[below].shared_with == nodes[node].shared_with
+    }
+    return {
+        node: f"; shared with {', '.join(state.shared_with)}"
+        for node, state in nodes.items()
+        if state.shared_with and node not in said and keeps_state(node)
+    }
+
+
+def _tree(plan: Plan, tell: Callable[[Plan], str]) -> list[str]:
+    """Two lines per node, result first; `tell` says the second one. What is read twice is shown once."""
+    lines: list[str] = []
+    shown: set[Plan] = set()
+
+    def add(node: Plan, depth: int) -> None:
+        pad = "  " * depth
+        repeated = node in shown and bool(p.inputs_of(node))
+        lines.extend((f"{pad}{_describe(node)[0]}", f"{pad}    {'the same as above' if repeated else tell(node)}"))
+        shown.add(node)
+        for below in () if repeated else p.inputs_of(node):
+            add(below, depth + 1)
+
+    add(plan, 0)
+    return lines
 
 
 def _bytes(node: NodeState) -> str:
@@ -79,7 +108,7 @@ def _describe(plan: Plan) -> tuple[str, str]:
     match plan:
         case p.Scan():
             names = ", ".join(column.name for column in plan.columns)
-            return f"scan {plan.stream} ({names})" + _time(plan), "none; reads the log"
+            return f"scan {plan.stream} ({names})" + _time(plan), f"none; reads {_range(plan)}"
         case p.ViewScan():
             what, kind = "table" if plan.table else "view", "append-only" if plan.append_only else "retracts"
             return f"scan {what} {plan.view} ({kind})", f"none; reads the {what}'s changelog"
@@ -145,12 +174,12 @@ def _describe(plan: Plan) -> tuple[str, str]:
             calls = ", ".join(_over(call) for call in plan.calls)
             return f"over: {calls}{_ordered(plan)}", "UNBOUNDED: all rows of its input"
         case p.TopN():
-            growing = p.append_only(plan.input)
             first = f"{plan.offset + 1} to {plan.limit}" if plan.offset else f"the first {plan.limit}"
             by = "" if plan.ranking == "row_number" else f" by {plan.ranking}"
-            mode = " [append-only input]" if growing else " [retracting input]"
+            moves = "rows only move up" if forgets(plan) else "retracting input"
+            mode = f" [{'append-only input' if p.append_only(plan.input) else moves}]"
             shown = "the rows it shows" + (" and those before them" if plan.offset else "")
-            kept = shown if growing else "all rows of its input"
+            kept = shown if forgets(plan) else "all rows of its input"
             return f"top_n: {first}{by}{_ordered(plan)}{mode}", kept
         case p.Constant():
             return f"constant: {plan.sql}", "none; its rows are known"
@@ -212,6 +241,20 @@ def _ordered(plan: p.Over | p.TopN) -> str:
 def _time(plan: Plan) -> str:
     names = sorted(p.time_columns(plan))
     return f" watermark on {', '.join(names)}" if names else ""
+
+
+def _range(plan: p.Scan) -> str:
+    """What is read of a log, given the event times that are asked for."""
+    first, last = plan.times or (None, None)
+    words = [f"{word} {_moment(time)}" for word, time in (("from", first), ("up to", last)) if time is not None]
+    return f"the log's frames with {plan.event_time} {' '.join(words)}" if words else "the log"
+
+
+def _moment(time_us: int) -> str:
+    try:
+        return str(datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=time_us))
+    except OverflowError:
+        return "beyond all dates"
 
 
 def _item(name: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""FROM with joins as plans: sources side by side, each condition where it does the most good, left to right."""
+"""FROM with joins as plans: sources side by side, each condition where it does the most good, a join at a time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .asof import nearness, refuse_unordered, settled_after
 from .blocks import Unplannable
 from .dialect import twin_sql
 from .join_keys import JoinKeys
+from .join_order import join_order, relates_times
 from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
 from .places import LOOKUP, PLACE, TEMPORAL
 from .plan import Plan
@@ -103,7 +104,7 @@ def plan_joins(
     select.set("joins", None)
     select.set("where", exp.Where(this=exp.and_(*left_over, copy=True)) if left_over else None)
     needed = _needed(select, names)
-    builder = _Builder(names, joined, binder, final=final, lateness=lateness)
+    builder = _Builder(names, joined, _order(names, joined), binder, final=final, lateness=lateness)
     return JoinScope(builder.plan(needed), names, binder), select
 
 
@@ -115,6 +116,22 @@ def _unnest(elements: Elements, kind: Kind, join: exp.Join, names: JoinNames) ->
         raise Unplannable(f"UNNEST in a {kind} join")
     resolved = tuple(names.resolve(value) for value in elements.lists)
     return _Joined(None, kind, elements=replace(elements, lists=resolved))
+
+
+def _order(names: JoinNames, joined: list[_Joined]) -> list[int]:
+    """The order in which to join, with each condition at the first join that has all it reads."""
+    if any(part.kind != "inner" or part.elements is not None for part in joined):
+        return list(range(len(joined)))  # outer joins, and UNNEST, mean the order they are written in
+    conditions = [condition for part in joined for condition in part.conditions]
+    plans = [part.plan for part in joined if part.plan is not None]
+    if relates_times(names, plans, conditions):
+        return list(range(len(joined)))  # what is late is a matter of that order, too
+    order = join_order(names, plans, conditions)
+    for part in joined:
+        part.conditions = []
+    for condition in conditions:
+        joined[max(names.owners(condition), key=order.index)].conditions.append(condition)
+    return order
 
 
 def conjuncts(condition: exp.Expr | None) -> Iterator[exp.Expr]:
@@ -223,28 +240,38 @@ def _names_in(resolved: exp.Expr) -> set[str]:
 
 
 class _Builder:
-    """Builds the tree of joins, left to right, each with only the columns that something above it reads."""
+    """Builds the tree of joins in their order, each with only the columns that something above it reads."""
 
-    def __init__(self, names: JoinNames, joined: list[_Joined], binder: Binder, *, final: bool, lateness: int) -> None:
+    def __init__(
+        self,
+        names: JoinNames,
+        joined: list[_Joined],
+        order: list[int],
+        binder: Binder,
+        *,
+        final: bool,
+        lateness: int,
+    ) -> None:
         self._names = names
         self._joined = joined
         self._keys = JoinKeys(names, binder)
+        self._order = order
         self._final = final
         self._lateness = lateness
 
     def plan(self, needed: set[str]) -> Plan:
         wanted = [set(needed)]  # from the last join to the first: what stands above it reads
-        for part in reversed(self._joined[1:]):
+        for part in [self._joined[place] for place in reversed(self._order[1:])]:
             above = wanted[-1].union(*map(_names_in, part.above))
             lists = () if part.elements is None else part.elements.lists
             wanted.append(above.union(*map(_names_in, (*part.conditions, *lists))))
         wanted.reverse()
-        left = self._source(0, wanted[0])
-        for place in range(1, len(self._joined)):
+        left = self._source(self._order[0], wanted[0])
+        for place, below, above in zip(self._order[1:], wanted[:-1], wanted[1:], strict=True):
             if self._joined[place].elements is None:
-                left = self._join(place, left, wanted[place - 1], wanted[place])
+                left = self._join(place, left, below, above)
             else:
-                left = self._unnested(place, left, wanted[place])
+                left = self._unnested(place, left, above)
         return left
 
     def _source(self, place: int, wanted: set[str]) -> Plan:

@@ -35,6 +35,7 @@ from ..engine.operators.window_aggregate import WindowAggregate
 from . import plan as p
 from .expressions import compile_map
 from .plan import Plan
+from .plan_properties import forgets, repeatable
 from .relations import schema_of
 from .sets import constant_rows
 from .types import connect, scan_sql
@@ -54,9 +55,7 @@ class Surroundings:
 
 def lower(plan: Plan, around: Surroundings, *, keeps: bool = True) -> Dataflow:
     """The dataflow that keeps the result of `plan`, or only tells how it changes."""
-    nodes: list[Node] = []
-    _lower(plan, around, nodes, {}, root=keeps)
-    return Dataflow(nodes)
+    return Dataflow(_lower(plan, around, {}, root=keeps))
 
 
 def lower_map(plan: p.Map) -> Map:
@@ -93,34 +92,34 @@ def _join(plan: p.Join) -> Join:
     return Join(plan.kind, sides[0], sides[1], schema, residual, read, bound, final=plan.final)
 
 
-def _lower(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Plan, int], *, root: bool) -> int:
-    """The number of the node that has the result of `plan`, after its nodes were appended, if it is not `known` yet.
-
-    `root`: the view is read from it.
-    """
+def _lower(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bool) -> Node:
+    """The node with the result of `plan`, which is made if it is not `known` yet. `root`: the view is read from it."""
     if plan not in known:
-        known[plan] = _append(plan, around, nodes, known, root=root)
+        known[plan] = _node(plan, around, known, root=root)
     return known[plan]
 
 
-def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Plan, int], *, root: bool) -> int:
+def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bool) -> Node:
     schema = schema_of(plan.columns)
     operator: Operator
     match plan:
         case p.Scan():
-            source = Source(plan.stream, tuple(column.name for column in plan.columns))
-            nodes.append(Node(None, source=source, streams=frozenset({plan.stream})))
-            return len(nodes) - 1
+            source = Source(plan.stream, tuple(column.name for column in plan.columns), times=plan.times)
+            return Node(None, source=source, streams=frozenset({plan.stream}), identity=plan)
         case p.ViewScan():
             source = Source(plan.view, tuple(column.name for column in plan.columns), is_view=True)
-            nodes.append(Node(None, source=source, streams=around.view_streams[plan.view.lower()]))
-            return len(nodes) - 1
+            return Node(None, source=source, streams=around.view_streams[plan.view.lower()], identity=plan)
         case p.Changelog():
             operator = Upsert(plan.key, schema) if plan.key else Weighted(schema)
         case p.Late():
             stream = plan.input.stream
             operator = Late(
-                plan.window, plan.time, schema, lambda rows: around.report_late(stream, rows), plan.lateness
+                plan.window,
+                plan.time,
+                schema,
+                lambda rows: around.report_late(stream, rows),
+                plan.lateness,
+                times=plan.input.times,
             )
             operator.know(around.known_late.get(stream, ()))
         case p.Map():
@@ -196,7 +195,7 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
                 offset=plan.offset,
                 peers=plan.peers,
                 rank=plan.columns[-1].name if plan.shown else None,
-                append_only=p.append_only(plan.input),
+                forgets=forgets(plan),
             )
         case p.Constant():
             operator = Constant(constant_rows(plan))
@@ -207,10 +206,9 @@ def _append(plan: Plan, around: Surroundings, nodes: list[Node], known: dict[Pla
         case _:
             assert_never(plan)
     on_top = root and isinstance(plan, p.Map)
-    below = tuple(_lower(part, around, nodes, known, root=on_top) for part in p.inputs_of(plan))
-    streams = frozenset().union(*(nodes[index].streams for index in below))
-    nodes.append(Node(operator, below, streams=streams))
-    return len(nodes) - 1
+    below = tuple(_lower(part, around, known, root=on_top) for part in p.inputs_of(plan))
+    streams = frozenset().union(*(node.streams for node in below))
+    return Node(operator, below, streams=streams, identity=plan if repeatable(plan) else None)
 
 
 def _standing(plan: p.Aggregate) -> pa.RecordBatch | None:

@@ -26,13 +26,14 @@ Motion = Literal["rises", "falls", "stays"]  # of a column's value when a row gi
 class Scan:
     """All rows of a stream in log order, as they are appended; only `columns` are read.
 
-    `place` is the number of the table in the query's text.
+    `place` numbers the table in the query's text. Frames with event times outside of `times` only (us) may be left out.
     """
 
     stream: str
     columns: tuple[Column, ...]
     event_time: str | None
     place: int | None = field(default=None, compare=False)
+    times: tuple[int | None, int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -272,9 +273,9 @@ def walk(plan: Plan) -> Iterator[Plan]:
     yield plan
 
 
-def stateless(plan: Plan) -> bool:
-    """Whether `plan` is a stream seen through maps only."""
-    return all(isinstance(node, Scan | Map) for node in walk(plan))
+def nodes(plan: Plan) -> tuple[Plan, ...]:
+    """The same, but what is there twice comes once, as it runs once."""
+    return tuple(dict.fromkeys(walk(plan)))
 
 
 def append_only(plan: Plan) -> bool:

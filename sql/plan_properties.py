@@ -36,7 +36,7 @@ def summary(plan: Plan) -> str:
 def unbounded(plan: Plan) -> list[str]:
     """A sentence per operator whose state nothing bounds but the number of rows or groups that ever come."""
     notes = []
-    for node in p.walk(plan):
+    for node in p.nodes(plan):
         match node:
             case p.Recompute() if any(p.append_only(below) for below in node.inputs):
                 notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
@@ -78,6 +78,41 @@ def monotonic(plan: Plan) -> dict[str, Motion]:
             return {}
 
 
+def forgets(plan: p.TopN) -> bool:
+    """Whether no row that is behind the limit is ever in front again, so that it need not be kept.
+
+    So it is where rows only come; and where each gives way to one that is not behind it, as its values move one way.
+    """
+    if p.append_only(plan.input):
+        return True
+    motions = monotonic(plan.input)
+    key = key_of(plan.input)
+    if plan.ranking != "row_number" or key is None or any(motions.get(name) != "stays" for name in plan.partition):
+        return False
+    compared: set[str] = set(plan.partition)
+    for order in plan.order:
+        motion = motions.get(order.column)
+        if motion is None or (motion != "stays" and (order.nulls_first or order.descending != (motion == "rises"))):
+            return False
+        if motion == "stays":
+            compared.add(order.column)
+        if set(key) <= compared or order.column in _counts(plan.input):
+            return True  # what comes after it never decides
+    return True
+
+
+def _counts(plan: Plan) -> set[str]:
+    """Columns of `monotonic` plans that rise whenever anything changes in a row: the number of its rows."""
+    match plan:
+        case p.Aggregate() | p.WindowAggregate():
+            return {call.name for call in plan.calls if call.function == "count_star" and call.filter is None}
+        case p.Map():
+            below = _counts(plan.input)
+            return {name for name, item in plan.items if isinstance(item, exp.Column) and item.name in below}
+        case _:
+            return set()
+
+
 def _grouped(plan: p.Aggregate | p.WindowAggregate, keys: tuple[str, ...]) -> dict[str, Motion]:
     motions: dict[str, Motion] = dict.fromkeys(keys, "stays")
     types = {column.name: column.arrow for column in plan.input.columns}
@@ -90,10 +125,42 @@ def _grouped(plan: p.Aggregate | p.WindowAggregate, keys: tuple[str, ...]) -> di
     return motions
 
 
+def stateless(plan: Plan) -> bool:
+    """Whether `plan` is a stream seen through maps only."""
+    return all(isinstance(node, p.Scan | p.Map) for node in p.nodes(plan))
+
+
+def keeps_state(plan: Plan) -> bool:
+    """Whether something is kept by the plan's operator or those below."""
+    return any(_kept(node) != "nothing" for node in p.nodes(plan))
+
+
+def repeatable(plan: Plan) -> bool:
+    """Whether the state and the result follow from the rows read alone: not from when they came, nor in which order."""
+    return all(_repeatable(node) for node in p.nodes(plan))
+
+
+def _repeatable(node: Plan) -> bool:
+    match node:
+        case p.Scan() | p.ViewScan() | p.Map() | p.AssignWindow() | p.Expand() | p.Constant() | p.UnionAll():
+            return True
+        case p.SetOperation() | p.Over() | p.TopN():
+            return True
+        case p.Join():
+            return not node.bounds
+        case p.Aggregate():  # of keys that are equal one stands for all; sums of floats are exact where rows can leave
+            types = {column.name: column.arrow for column in node.input.columns}
+            inexact = {"product", "entropy"} | ({"sum", "avg"} if p.append_only(node.input) else set())
+            summed = [call.argument for call in node.calls if call.function in inexact]
+            return not any(pa.types.is_floating(types[name]) for name in (*node.keys, *summed) if name is not None)
+        case _:
+            return False
+
+
 def _state(plan: Plan) -> str:
     if unbounded(plan):
         return "unbounded state"
-    kept = [_kept(node) for node in p.walk(plan)]
+    kept = [_kept(node) for node in p.nodes(plan)]
     return "state per key" if "keys" in kept else "bounded state" if "some" in kept else "stateless"
 
 
@@ -112,6 +179,6 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             whole = any(keeps_rows(call, append_only=p.append_only(node.input)) for call in node.calls)
             return "keys" if node.keys or whole else "some"
         case p.TopN():
-            return "some" if not node.partition and p.append_only(node.input) else "keys"
+            return "some" if not node.partition and forgets(node) else "keys"
         case p.Changelog() | p.Join() | p.AsofJoin() | p.LookupJoin() | p.Recompute() | p.SetOperation() | p.Over():
             return "keys"

@@ -311,10 +311,8 @@ class Session:
                 return why_no_output(self.database, relation, kept.plan)
             return explain_analyze(kept.plan, self.database.engine.state(relation.name))
         plan = self.database.plan(query, final=final).plan if kept is None else kept.plan
-        if statement.mode == "STATE":
-            running = None if relation is None or kept is None else self.database.engine.state(relation.name)
-            return explain_state(plan, running)
-        return explain(plan)
+        running = None if relation is None or kept is None else self.database.engine.state(relation.name)
+        return explain_state(plan, running) if statement.mode == "STATE" else explain(plan, running)
 
     def _verify(self, statement: Verify) -> Outcome:
         if statement.name is not None:

@@ -19,6 +19,7 @@ from .pivots import refuse_open_pivots
 from .places import forget_places, mark_places, number_places, told_apart
 from .plan import Plan
 from .planner import Planner, ViewProperties
+from .pushdown import push_filters
 from .relations import Column, Relation, Relations
 from .sets import unwrap_limits
 from .settled_aggregates import settle_aggregates
@@ -138,7 +139,7 @@ class ViewPlanner:
                 for c, b in zip(columns, plan.columns, strict=True)
             )
             plan = p.Map(plan, items, None, columns)
-        return ViewPlan(expanded, columns, plan, final)
+        return ViewPlan(expanded, columns, push_filters(plan), final)
 
 
 def table_plan(table: Relation) -> Plan:

@@ -26,13 +26,13 @@ def why_no_output(database: Database, view: Relation, plan: Plan) -> list[str]:
     rows = database.engine.read([view.name], []).views[view.name].num_rows
     if rows:
         return [f'"{view.name}" has output: {_rows(rows)}']
-    nodes = [*p.walk(plan)]
-    states = dict(zip(map(id, nodes), database.engine.state(view.name).nodes, strict=True))
-    names = dict(zip(map(id, nodes), operator_names(plan), strict=True))
+    nodes = p.nodes(plan)
+    states = dict(zip(nodes, database.engine.state(view.name).nodes, strict=True))
+    names = dict(zip(nodes, operator_names(plan), strict=True))
     reasons = [
-        f"{names[id(node)]}: {reason}"
+        f"{names[node]}: {reason}"
         for node in nodes
-        if (reason := _reason(node, states[id(node)], [states[id(part)] for part in p.inputs_of(node)])) is not None
+        if (reason := _reason(node, states[node], [states[part] for part in p.inputs_of(node)])) is not None
     ]
     late = sum(name == view.name for name in database.late.rows().column("view").to_pylist())
     if late:

@@ -89,6 +89,15 @@ class FrameIndex:
             return None
         return int(minimums[recorded].min()), int(maximums[recorded].max())
 
+    def spared(self, start: int, end: int, first: int, last: int) -> list[tuple[int, int]]:
+        """The offsets in [start, end) of whole frames whose event times are all before `first` or all after `last`."""
+        frames = self.find(start, end)
+        minimums = np.frombuffer(self.minimums[frames.start : frames.stop], np.int64)
+        maximums = np.frombuffer(self.maximums[frames.start : frames.stop], np.int64)
+        outside = np.flatnonzero((minimums != NO_TIME) & ((maximums < first) | (minimums > last)))
+        places = (self.place(frames.start + int(number))[:2] for number in outside)
+        return [(low, high) for low, high in places if start <= low and high <= end]
+
     def save(self, path: Path, *, durable: bool) -> None:
         arrays = (self.offsets, self.positions, self.append_times, self.minimums, self.maximums)
         body = struct.pack("<qqq", len(self.offsets), self.end_offset, self.end_position)

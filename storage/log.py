@@ -83,6 +83,19 @@ class Log:
             return None
         return min(minimum for minimum, _ in times), max(maximum for _, maximum in times)
 
+    def within_times(self, start: int, end: int, first: int, last: int) -> list[tuple[int, int]]:
+        """What is left of [start, end) without the frames that hold event times before `first` or after `last` only.
+
+        Units: microseconds. Nothing but the frame index is read. A frame of which nothing is known stays.
+        """
+        left: list[tuple[int, int]] = []
+        for segment in _overlapping(self._segments, start, end):
+            for low, high in segment.index.spared(max(start, segment.base_offset), end, first, last):
+                if start < low:
+                    left.append((start, low))
+                start = high
+        return [*left, (start, end)] if start < end else left
+
     def earliest_after(self, offset: int) -> int | None:
         """The least event time (microseconds) of the frames that hold rows at `offset` or after it, if any.
 

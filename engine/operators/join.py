@@ -92,7 +92,7 @@ class Join(Operator):
             if self._final:
                 own.wait(lonely)
             else:
-                output.append(self._beside_nulls(port, lonely.batch, lonely.weights))
+                output.append(self._beside_nulls(port, lonely.batch, lonely.rows, lonely.weights))
         if delta.rows:
             self._renumber(own, delta)
             slots = self._slots(own, delta.batch)
@@ -206,7 +206,7 @@ class Join(Operator):
         """The rows at `places` of a delta, without a partner."""
         if len(places) and not (self._final and self._sides[port].alone):
             part = delta if len(places) == delta.rows else delta.take(places)
-            output.append(self._beside_nulls(port, part.batch, part.weights))
+            output.append(self._beside_nulls(port, part.batch, part.rows, part.weights))
 
     def _emit_expired(self, port: int, rows: RowIds, output: list[Delta]) -> None:
         """Of the rows of a side whose partners would all be here by now, those that have none."""
@@ -215,10 +215,10 @@ class Join(Operator):
         rows = rows[where(found == 0)]
         if len(rows):
             batch = side.rows.take(rows, side.input.output)
-            output.append(self._beside_nulls(port, batch, side.rows.weights(rows)))
+            output.append(self._beside_nulls(port, batch, len(rows), side.rows.weights(rows)))
         waited = side.waited(self._watermark)
         if waited is not None:
-            output.append(self._beside_nulls(port, waited.batch, waited.weights))
+            output.append(self._beside_nulls(port, waited.batch, waited.rows, waited.weights))
 
     def _turn(self, port: int, rows: RowIds, partnered: bool, output: list[Delta]) -> None:
         """Rows of a side that got their first partner, or lost their last."""
@@ -228,14 +228,16 @@ class Join(Operator):
         weights = side.rows.weights(rows)
         weights = np.ones(len(rows), np.int64) if weights is None else weights
         batch = side.rows.take(rows, side.input.output)
-        output.append(self._beside_nulls(port, batch, weights if partnered == side.matched else -weights))
+        weights = weights if partnered == side.matched else -weights
+        output.append(self._beside_nulls(port, batch, len(rows), weights))
 
-    def _beside_nulls(self, port: int, batch: pa.RecordBatch, weights: Weights | None) -> Delta:
+    def _beside_nulls(self, port: int, batch: pa.RecordBatch, rows: int, weights: Weights | None) -> Delta:
+        """These `rows` rows of a side, of whose columns perhaps none come out, without a partner."""
         mine = [batch.column(name) for name in self._sides[port].input.output]
         if self._pairs:
             kinds = self.schema.types
             kinds = kinds[len(mine) :] if port == 0 else kinds[: len(kinds) - len(mine)]
-            nulls = [pa.nulls(batch.num_rows, kind) for kind in kinds]
+            nulls = [pa.nulls(rows, kind) for kind in kinds]
             mine = mine + nulls if port == 0 else nulls + mine
         return Delta(pa.RecordBatch.from_arrays(mine, schema=self.schema), weights)
 

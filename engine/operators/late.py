@@ -37,6 +37,7 @@ class Late(Operator):
     `lateness`; it then counts only in the windows still open. Rows already found late before a restart (`known`) are
     late again, to the same degree, whatever the watermark says now: what readers saw stays true. Where each moment is
     a window of its own, late rows are left out.
+    Rows outside of `times` (first and last, in microseconds) are not asked for, and so never late.
     Holds: nothing but its watermark, less the lateness.
     State: O(1), and the offsets of known late rows until they have been passed again.
     From: Akidau et al., "The Dataflow Model" (VLDB 2015), section 2.3, on watermarks and lateness.
@@ -49,6 +50,7 @@ class Late(Operator):
         schema: pa.Schema,
         report: Callable[[LateRows], None],
         lateness: int = 0,
+        times: tuple[int | None, int | None] | None = None,
     ) -> None:
         self.schema = schema
         self.watermark = NO_WATERMARK
@@ -56,6 +58,7 @@ class Late(Operator):
         self._time = time
         self._report = report
         self._lateness = lateness
+        self._times = times
         self._known: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}  # offsets (sorted), closed
 
     def know(self, rows: Iterable[tuple[int, int, int]]) -> None:
@@ -67,16 +70,17 @@ class Late(Operator):
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         times = delta.batch.column(self._time)
-        low = pc.min(times).cast(pa.int64()).as_py() if times.null_count < len(times) else None
+        values, low = _microseconds(times)
         fresh_late = low is not None and self.watermark >= low
         if not fresh_late and times.null_count == 0 and not self._known:
             return delta
-        values = pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
         closed = np.full(len(values), NO_WATERMARK, dtype=np.int64)
         if fresh_late:
             closed[self._window.overtaken(values, self.watermark)] = self.watermark
         if times.null_count:
             closed[times.is_null().to_numpy(zero_copy_only=False)] = END_OF_TIME
+        if self._times is not None:
+            closed[self._unasked(values) | times.is_null().to_numpy(zero_copy_only=False)] = NO_WATERMARK
         known = self._recall(delta, closed)
         marked = closed > NO_WATERMARK
         if not marked.any():
@@ -101,6 +105,17 @@ class Late(Operator):
     def restore(self, snapshot: Snapshot) -> None:
         self.watermark = snapshot["late"].column("watermark")[0].as_py()
 
+    def _unasked(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of these times are outside of those that are asked for."""
+        assert self._times is not None
+        first, last = self._times
+        outside = np.zeros(len(values), np.bool_)
+        if first is not None:
+            outside |= values < first
+        if last is not None:
+            outside |= values > last
+        return outside
+
     def _recall(self, delta: Delta, closed: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Set `closed` for known late rows of the delta, forget them, and say which rows they are."""
         found = np.zeros(len(closed), dtype=np.bool_)
@@ -117,6 +132,15 @@ class Late(Operator):
                     del self._known[part.partition]
             start += part.rows
         return found
+
+
+def _microseconds(times: pa.Array) -> tuple[npt.NDArray[np.int64], int | None]:
+    """Times as integers, 0 where there is none, and the least of those there are."""
+    if not times.null_count and len(times):
+        values: npt.NDArray[np.int64] = times.view(pa.int64()).to_numpy()
+        return values, int(values.min())
+    low = pc.min(times).cast(pa.int64()).as_py() if times.null_count < len(times) else None
+    return pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False), low
 
 
 def _places(delta: Delta) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

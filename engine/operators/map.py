@@ -34,6 +34,9 @@ class Map(Operator):
         self._where = where
         self._projection = projection
         self._reason = reason
+        self._chosen: list[int] | None = None  # where all it does is to choose columns
+        if items is not None and where is None and all(result < len(items.columns) for result in items.results):
+            self._chosen = [items.columns[result] for result in items.results]
 
     @property
     def kernel(self) -> bool:
@@ -47,6 +50,10 @@ class Map(Operator):
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         if delta.rows == 0:
             return None
+        if self._chosen is not None:
+            columns = [delta.batch.column(i) for i in self._chosen]
+            chosen = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+            return Delta(chosen, delta.weights, delta.closed)
         if self._items is not None:
             try:
                 return self._by_kernels(delta, self._items)

@@ -36,7 +36,9 @@ class TopN(ResultHolder):
     rows that are equal in all of it must be equal altogether, or which of them comes out is open.
 
     Shape: the input's columns, then, if it is named, the rank.
-    State: with `append_only` the rows that come out or are in front of these; else all rows of the input, in KeyedRows.
+    With `forgets` no row that is behind the limit is ever in front again: rows only come, or give way to such as are
+    not behind them, in one delta.
+    State: with `forgets` the rows that come out or are in front of these; else all rows of the input, in KeyedRows.
     From: the bound on each partition that rows must beat is that of threshold algorithms (Fagin et al., PODS 2001).
     """
 
@@ -51,7 +53,7 @@ class TopN(ResultHolder):
         offset: int = 0,
         peers: int | None = None,
         rank: str | None = None,
-        append_only: bool = False,
+        forgets: bool = False,
     ) -> None:
         self.schema = input_schema if rank is None else input_schema.append(pa.field(rank, pa.int64()))
         self._order = list(order)
@@ -60,7 +62,7 @@ class TopN(ResultHolder):
         self._limit = limit
         self._offset = offset
         self._rank = rank
-        self._append_only = append_only
+        self._forgets = forgets
         self._rows = KeyedRows(input_schema, partition)
         self._bounds = SlotArray(np.uint64, LAST)  # by partition: rows beyond it change nothing
 
@@ -68,12 +70,15 @@ class TopN(ResultHolder):
         delta = Delta(delta.batch, delta.weights)
         if self._rows.prepare(delta):
             self._bounds = SlotArray(np.uint64, LAST)
+        if self._forgets and delta.weights is not None and (delta.weights < 0).any():  # some of rows let go before
+            known = where((delta.weights > 0) | self._rows.held(delta.batch))
+            delta = delta if len(known) == delta.rows else delta.take(known)
         slots = self._rows.slots(delta)
         end = int(slots.max(initial=-1)) + 1
         self._bounds.reserve(end)
         bounds = self._bounds.values[slots]
         near = where(self._first_words(delta.batch) <= bounds)
-        if self._append_only and len(near) < delta.rows:
+        if self._forgets and len(near) < delta.rows:
             delta = delta.take(near)
         touched = distinct(slots[near], end)
         before = self._top(touched)
@@ -112,7 +117,9 @@ class TopN(ResultHolder):
     def _top(self, slots: Slots, *, settle: bool = False) -> _Top:
         """What comes out of the partitions `slots`. `settle`: set their bounds, and forget what can never come out."""
         groups, ids = self._rows.rows_of(slots)
-        firsts = self._first_words(self._rows.take(ids, [key.column for key in self._order[:1]]))
+        firsts = np.zeros(len(ids), np.uint64)
+        if self._order:
+            firsts = self._first_words(self._rows.take(ids, [self._order[0].column]))
         bounds = self._bounds.values[slots]
         near = where(firsts <= bounds[groups])
         if len(near) < len(ids):  # what was in front last time may do, if enough of it is left
@@ -147,7 +154,7 @@ class TopN(ResultHolder):
         if settle:
             self._bounds.values[slots] = LAST
             self._bounds.values[slots[groups[last[enough]]]] = firsts[last[enough]]
-            if self._append_only and len(inside) < len(ids):
+            if self._forgets and len(inside) < len(ids):
                 self._rows.remove(ids[where(ranks > self._limit)])
         shown = inside
         if copies is None:

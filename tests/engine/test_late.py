@@ -55,6 +55,20 @@ def test_a_row_without_time_is_reported() -> None:
     assert reports[0].offsets.tolist() == [0]
 
 
+def test_what_is_not_asked_for_is_not_late() -> None:
+    reports: list[LateRows] = []
+    operator = Late(tumble(10), "ts", SCHEMA, reports.append, times=(10, 19))
+    operator.advance(Time(1, 0, watermark=30))
+    assert closed(operator.process(rows([5, 10, None, 19, 20]))) == [
+        NO_WATERMARK,
+        30,
+        NO_WATERMARK,
+        30,
+        NO_WATERMARK,
+    ]
+    assert [report.offsets.tolist() for report in reports] == [[1, 3]]
+
+
 def test_what_was_late_before_a_restart_is_late_again_and_not_reported_twice() -> None:
     operator, reports = late(tumble(10))
     operator.know([(0, 7, 30), (1, 7, 40)])

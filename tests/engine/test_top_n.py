@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headrace.engine.delta import Delta
 from headrace.engine.operators.top_n import Ranking, TopN
 from headrace.engine.sort_keys import SortKey
-from tests.laws import batch_query, changes, check_laws, delta_of, step
+from tests.laws import batch_query, changes, check_incremental, check_laws, check_recovery, delta_of, step
 
 SCHEMA = pa.schema([("k", pa.string()), ("f", pa.float64()), ("s", pa.string()), ("i", pa.int32())])
 ORDERS = [
@@ -42,7 +43,7 @@ def test_laws(
     )
 
     def make() -> TopN:
-        options = {"peers": peers, "rank": "r", "append_only": append_only}
+        options = {"peers": peers, "rank": "r", "forgets": append_only}
         return TopN(["k"], order, ranking, 2, SCHEMA, **options)
 
     check_laws(make, batch_query(sql), appended if append_only else data)
@@ -64,13 +65,40 @@ def test_laws_without_a_rank(partition: list[str], offset: int, inputs: list[Del
 
 
 def test_rows_that_only_come_are_kept_while_they_may_come_out() -> None:
-    operator = TopN(["k"], [SortKey("i")], "row_number", 3, SCHEMA, append_only=True)
+    operator = TopN(["k"], [SortKey("i")], "row_number", 3, SCHEMA, forgets=True)
     random = np.random.default_rng(3)
     for epoch in range(40):
         rows = [(f"k{n % 5}", 0.0, "x", int(value)) for n, value in enumerate(random.integers(0, 1 << 30, 500))]
         step(operator, delta_of(SCHEMA, rows), epoch + 1)
     assert operator.rows().num_rows == 15
     assert operator.bytes < 200_000
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3)), min_size=1, max_size=6), max_size=12))
+@settings(max_examples=12)
+def test_rows_that_only_move_up_need_no_others(epochs: list[list[tuple[int, int]]]) -> None:
+    """Counts per key, of which the highest three come out: what is behind them is let go until it has passed them."""
+    order = [SortKey("i", descending=True), SortKey("s")]
+    changes: list[Delta] = []
+    counts: dict[int, int] = {}
+    for epoch in epochs:
+        before = dict(counts)
+        for key, more in epoch:
+            counts[key] = counts.get(key, 0) + more
+        moved = sorted({key for key, _ in epoch})
+        old = [("k", 0.0, f"s{key}", before[key]) for key in moved if key in before]
+        new = [("k", 0.0, f"s{key}", counts[key]) for key in moved]
+        changes.append(delta_of(SCHEMA, old + new, [-1] * len(old) + [1] * len(new)))
+    sql = f"SELECT * FROM input QUALIFY row_number() OVER (PARTITION BY k ORDER BY {order_sql(order)}) <= 3"
+    makes: list[TopN] = []
+
+    def make() -> TopN:
+        makes.append(TopN(["k"], order, "row_number", 3, SCHEMA, forgets=True))
+        return makes[-1]
+
+    check_incremental(make(), batch_query(sql), changes)  # a row goes in the delta that brings the one after it:
+    check_recovery(make, changes)  # other slices than these do not come
+    assert all(len(operator._rows.rows()) <= 3 for operator in makes)
 
 
 def test_a_row_that_goes_lets_the_next_one_up() -> None:

@@ -40,11 +40,12 @@ class Written:
 
 
 class Writer:
-    """Writes queries over `relations`."""
+    """Writes queries over `relations`, and over `known` queries, so that several ask for the same."""
 
-    def __init__(self, chance: Random, relations: Sequence[Relation]) -> None:
+    def __init__(self, chance: Random, relations: Sequence[Relation], known: Sequence[Written] = ()) -> None:
         self._chance = chance
         self._relations = relations
+        self._known = known
         self._numbers = count()
         self._plain = True
         self._windowed = False
@@ -80,6 +81,11 @@ class Writer:
     def _source(self, depth: int) -> tuple[Source, list[Column]]:
         """Something for FROM, and its columns qualified with its alias."""
         alias = f"r{next(self._numbers)}"
+        if self._known and self._chance.random() < 0.12:
+            written = self._chance.choice(self._known)
+            self._plain, self._windowed = self._plain and written.plain, self._windowed or written.windowed
+            columns = [Column(f"{alias}.{item.name}", item.kind) for item in written.query.columns]
+            return Derived(written.query, alias), columns
         if depth > 1 and self._chance.random() < 0.5:
             query = self._query(depth - 1)
             return Derived(query, alias), [Column(f"{alias}.{item.name}", item.kind) for item in query.columns]

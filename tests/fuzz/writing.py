@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from .expressions import TYPES, condition, expression, value
-from .generator import Relation, Writer
+from .generator import Relation, Writer, Written
 from .scenario import Check, Create, Insert, Restart, Scenario, Statement, Step
 from .tree import Column
 
@@ -25,8 +25,10 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
     steps: list[Step] = [Statement(_create(chance, relation)) for relation in relations]
     second = chance.randrange(0, 100)
     readable = list(relations)
+    known: list[Written] = []
     for number in range(views):
-        written = Writer(chance, readable).write(chance.randrange(1, depth + 1))
+        written = Writer(chance, readable, known).write(chance.randrange(1, depth + 1))
+        known.append(written)
         final = written.windowed and chance.random() < 0.25
         name = f"v{number}"
         steps.append(Create(name, written.query, written.plain and not final, " EMIT FINAL" if final else ""))

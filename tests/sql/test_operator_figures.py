@@ -68,6 +68,54 @@ def test_state_grows_with_its_groups(con: headrace.Connection) -> None:
     assert shown[-2:] == [f"in all {many:,} bytes", "bounded by the number of its groups and open windows"]
 
 
+def test_what_is_read_twice_runs_and_is_told_once(con: headrace.Connection) -> None:
+    con.execute(
+        "CREATE MATERIALIZED VIEW twice AS WITH n AS (SELECT auction, count(*) AS n FROM bids GROUP BY auction) "
+        "SELECT a.auction FROM n AS a JOIN n AS b ON a.n = b.auction UNION ALL SELECT auction FROM bids"
+    )
+    con.flush()
+    for statement in ("EXPLAIN twice", "EXPLAIN STATE twice", "EXPLAIN ANALYZE twice"):
+        shown = [line.strip() for line in lines(con, statement)]
+        assert shown.count("aggregate: count(*) by auction [append-only input]") == 2
+        assert shown.count("the same as above") == 1
+    figures = con.execute("SELECT rows_in FROM system.operators WHERE view = 'twice' AND operator LIKE 'aggregate%'")
+    assert figures.fetchall() == [(100,)]
+
+
+def test_frames_without_the_times_that_are_asked_for_are_not_read(con: headrace.Connection) -> None:
+    for hour in (1, 2, 3):  # a frame each; the first 100 rows are another
+        con.execute(
+            f"INSERT INTO bids SELECT {hour}, i, TIMESTAMP '2024-01-01' + to_hours({hour}) FROM range(10) AS t(i)"
+        )
+    con.execute("INSERT INTO bids VALUES (4, 0, NULL)")  # of this frame nothing is known
+    con.flush()
+
+    def read(view: str) -> int:
+        figures = "SELECT rows_out FROM system.operators WHERE operator LIKE 'scan%' AND view = ?"
+        row = con.execute(figures, [view]).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    for view, where, rows in (
+        ("second", "ts >= '2024-01-01 02:00:00' AND ts < '2024-01-01 03:00:00'", 11),
+        ("early", "ts < '2024-01-01 00:01:00'", 101),
+        ("every", "ts >= '2024-01-01 02:00:00' OR auction = 1", 131),
+        ("windowed", "ts >= '2024-01-01 03:00:00'", 11),
+    ):
+        source = "TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1' MINUTE)" if view == "windowed" else "bids"
+        columns = "window_start, count(*) AS n" if view == "windowed" else "auction, price"
+        group = "GROUP BY window_start, window_end" if view == "windowed" else ""
+        con.execute(f"CREATE MATERIALIZED VIEW {view} AS SELECT {columns} FROM {source} WHERE {where} {group}")
+        con.flush()
+        assert read(view) == rows
+    assert all(row[1] for row in con.execute("VERIFY").fetchall())
+    # With readers of other times the frames are shared: what one asks for all are given.
+    con.execute("INSERT INTO bids VALUES (5, 0, '2024-01-01 03:30:00')")
+    con.flush()
+    assert (read("second"), read("windowed")) == (12, 12)
+    assert all(row[1] for row in con.execute("VERIFY").fetchall())
+
+
 def test_state_says_what_is_unbounded(con: headrace.Connection) -> None:
     con.execute(
         "CREATE MATERIALIZED VIEW nested AS WITH RECURSIVE r(n) AS (SELECT max(price) FROM bids UNION ALL "

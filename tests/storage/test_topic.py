@@ -142,6 +142,13 @@ def test_event_times_come_from_the_headers(folder: Folder, unit: str) -> None:
         assert seconds(partition.event_times(6, 8)) == (-7, 9)
         least = [partition.earliest_after(offset) for offset in (0, 6, 7, 8, 9)]
         assert least == [-7_000_000, -7_000_000, 8_000_000, 8_000_000, None]
+        # Whole frames without such times are left out, but not one of which nothing is known, nor a part of one.
+        assert partition.within_times(0, 9, 6_000_000, 100_000_000) == [(3, 9)]
+        assert partition.within_times(1, 9, 6_000_000, 100_000_000) == [(1, 9)]
+        assert partition.within_times(0, 9, -100_000_000, -8_000_000) == [(3, 5)]
+        assert partition.within_times(0, 8, 3_000_000, 7_000_000) == [(0, 8)]
+        assert partition.within_times(0, 9, 3_000_000, 7_000_000) == [(0, 7)]
+        assert partition.within_times(7, 9, 0, 0) == []
         log.close()
 
 
