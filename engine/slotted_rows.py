@@ -106,6 +106,8 @@ class SlottedRows:
     def take(self, rows: RowIds, names: Sequence[str] | None = None) -> pa.RecordBatch:
         """The rows of these ids, or their columns `names`."""
         schema = self.schema if names is None else pa.schema([self.schema.field(name) for name in names])
+        if not schema.names:  # which from_arrays would take for no rows
+            return pa.RecordBatch.from_struct_array(pa.Array.from_buffers(pa.struct([]), len(rows), [None]))
         return pa.RecordBatch.from_arrays(self.columns(rows, schema.names), schema=schema)
 
     def columns(self, rows: RowIds, names: Sequence[str]) -> list[pa.Array]:

@@ -116,6 +116,8 @@ class Run:
                 if failure is not None:
                     return failure
             return None
+        except headrace.Error as error:  # a view that has stopped tells whoever comes next
+            return Failure(f"{type(error).__name__}", "", str(error))
         finally:
             self._connection.close()
 
