@@ -1,0 +1,60 @@
+"""kill -9 while late rows go to a stream of their own: each is there exactly once, or counts in its window."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import headrace
+
+WRITER = """
+import sys
+import headrace
+
+con = headrace.connect(sys.argv[1], idle_timeout_s=0.0)
+con.execute('''
+CREATE STREAM IF NOT EXISTS clicks (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts) INTO 2 PARTITIONS;
+CREATE STREAM IF NOT EXISTS too_late (n BIGINT, ts TIMESTAMP);
+CREATE MATERIALIZED VIEW IF NOT EXISTS windows AS
+  SELECT window_start, count(*) AS n FROM TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND)
+  GROUP BY window_start EMIT CHANGES LATE TO too_late;
+''')
+start = con.execute('SELECT coalesce(max(n) + 1, 0) FROM clicks').fetchone()[0]
+print('ready', start, flush=True)
+while True:
+    rows = []
+    for n in range(start, start + 10):
+        at = 36_000 + n - (60 if n % 5 == 0 else 0)
+        rows.append((n, f'2024-01-{1 + at // 86_400:02} {at // 3600 % 24:02}:{at // 60 % 60:02}:{at % 60:02}'))
+    con.executemany('INSERT INTO clicks VALUES (?, ?)', rows)
+    start += 10
+    print(start, flush=True)
+"""
+
+
+def test_killed_while_rows_are_late(tmp_path: Path) -> None:
+    folder, script = tmp_path / "db", tmp_path / "writer.py"
+    script.write_text(WRITER)
+    chance = random.Random(5)
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ready")
+        for _ in range(chance.randrange(5, 25)):
+            process.stdout.readline()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    for _ in range(2):  # a clean restart repeats nothing either
+        with headrace.connect(folder, idle_timeout_s=0.0) as con:
+            (stored,) = con.execute("SELECT count(*) FROM clicks").fetchall()[0]
+            late = [n for (n,) in con.execute("SELECT n FROM too_late ORDER BY n").fetchall()]
+            assert len(late) > 10, "nothing was late"
+            assert len(set(late)) == len(late), "a late row came twice"
+            recorded = con.execute("SELECT CAST(row->>'$.n' AS BIGINT) FROM system.late_rows ORDER BY 1").fetchall()
+            assert [n for (n,) in recorded] == late, "what is recorded as late and what was sent differ"
+            (counted,) = con.execute("SELECT sum(n) FROM windows").fetchall()[0]
+            assert counted + len(late) == stored, "a row neither counts nor is late, or both"
+            assert [verdict for verdict in con.execute("VERIFY").fetchall() if verdict[1] is not True] == []
