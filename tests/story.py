@@ -40,9 +40,10 @@ import pyarrow.ipc as ipc
 
 import headrace
 from headrace.sql.dialect import parse_script
-from headrace.sql.statements import Select, Statement, Subscribe
+from headrace.sql.statements import Describe, Explain, Select, Show, Statement, Subscribe, Verify
 
 Cells = tuple[str, ...]
+READS = (Select, Show, Describe, Explain, Verify)  # nothing is other after them, so nothing is tried again
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ class Teller:
         try:
             for statement in parse_script(text):
                 lines += self._statement(statement)
-                self._between()
+                if not isinstance(statement, READS):
+                    self._between()
         except headrace.Error as error:
             lines += error.report(text).splitlines()
             self._between()
