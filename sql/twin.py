@@ -17,7 +17,7 @@ from .join_twin import LATE_SUFFIX, end_joins, leave_out_late
 from .relations import Column, Relation, Relations
 from .rewrites.ksql_windows import EVENT_TIME
 from .types import Binder, quote, typed_empty
-from .versioned import join_versions
+from .versioned import VERSIONS, join_versions
 from .window_function import EXAMPLES
 from .window_twin import windowed_sql
 
@@ -99,9 +99,10 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
             )
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))
         replacement: exp.Expr
-        if relation.kind == "VIEW" or relation.name.lower() in stateless:
-            assert relation.query is not None
-            inner = expand_views(relation.query, relations, stateless)
+        if relation.kind == "VIEW" or relation.name.lower() in stateless or VERSIONS in table.meta:
+            query_of = table.meta.get(VERSIONS, relation.query)
+            assert query_of is not None
+            inner = expand_views(query_of, relations, stateless)
             names = [exp.to_identifier(column.name, quoted=True) for column in relation.columns]
             wrapped = exp.select(exp.Star()).from_(
                 exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("_v"), columns=names))

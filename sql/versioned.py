@@ -9,6 +9,9 @@ from .places import LOOKUP, TEMPORAL
 from .positions import position_of
 from .relations import Relation, Relations
 from .temporal import has_clock, is_clock
+from .version_rows import VersionRows, version_rows
+
+VERSIONS = "versions"  # in the metadata of a table: the query whose rows are its versions
 
 _EXAMPLE = "It looks like FROM orders AS o JOIN rates FOR SYSTEM_TIME AS OF o.ts AS r ON o.currency = r.currency."
 
@@ -35,7 +38,11 @@ def join_versions(query: exp.Query, relations: Relations) -> None:
             continue
         join.set("method", "ASOF")
         join.meta[TEMPORAL] = True
-        time = exp.column(exp.to_identifier(_time_of(relation, version), quoted=True), table=table.alias_or_name)
+        rows = _rows_of(relation, relations, version)
+        if rows.query is not None:
+            _check_keys(join, relation, rows, version)
+            table.meta[VERSIONS] = rows.query
+        time = exp.column(exp.to_identifier(rows.time, quoted=True), table=table.alias_or_name)
         is_there = exp.GTE(this=version.expression.copy(), expression=time)
         join.set("on", exp.and_(join.args["on"], is_there, copy=False))
 
@@ -71,12 +78,35 @@ def _check_join(join: exp.Join, version: exp.Version) -> None:
         )
 
 
-def _time_of(relation: Relation, version: exp.Version) -> str:
-    if relation.kind == "STREAM" and relation.event_time is not None:
-        return relation.event_time
+def _rows_of(relation: Relation, relations: Relations, version: exp.Version) -> VersionRows:
+    rows = version_rows(relation, relations)
+    if rows is not None:
+        return rows
+    detail = "Nothing says from when on its rows hold: a stream has a WATERMARK, and a view the one time it passes on."
+    hint = "Write the changes into a stream, and join with that or with a view of the last row of each key."
+    if relation.kind == "TABLE" and relation.event_time is not None:
+        detail = f'A change of a row forgets the row before, as "{relation.event_time}" is not in the PRIMARY KEY.'
+        hint = f"Make it PRIMARY KEY ({', '.join((*relation.key, relation.event_time))}): a row for each version."
+    elif relation.kind == "TABLE":
+        detail = "It has no WATERMARK, which would say what column has the time from which on a row holds."
     raise NotSupportedError(
-        f'"{relation.name}" has no versions to join with',
-        detail="A stream with a WATERMARK has: each row is the version of its key from its time on.",
-        hint="Write the changes into a stream, and join with that.",
-        position=position_of(version),
+        f'"{relation.name}" has no versions to join with', detail=detail, hint=hint, position=position_of(version)
     )
+
+
+def _check_keys(join: exp.Join, relation: Relation, rows: VersionRows, version: exp.Version) -> None:
+    """Raise where ON asks for other columns of the last row of each key than for the key."""
+    table = join.this.alias_or_name.lower()
+    asked = {
+        side.name.lower()
+        for condition in join.args["on"].find_all(exp.EQ, exp.NullSafeEQ)
+        for side in (condition.this, condition.expression)
+        if isinstance(side, exp.Column) and side.table.lower() in ("", table) and relation.column(side.name)
+    }
+    if asked != {name.lower() for name in rows.key}:
+        raise NotSupportedError(
+            f'a version of "{relation.name}" is found by its key',
+            detail=f"It has the last row of each ({', '.join(rows.key)}).",
+            hint="Compare these columns in ON, and others in WHERE.",
+            position=position_of(version),
+        )
