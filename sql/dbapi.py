@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import datetime
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from .database import Database
 from .relations import Kind
 from .row_checks import batch_of
 from .session import Session
+from .shared_databases import acquire, release
 from .statements import Statement
 from .tables import append_together
 from .writing import append, require_stream
@@ -56,18 +55,6 @@ class Status:
     rows: int
     lag: int
     watermarks: Mapping[str, int | None]
-
-
-_open: dict[tuple[Path, bool], Database] = {}  # the folders this process has open, and whether to read only
-_users: dict[Database, int] = {}  # open connections of each database
-_open_lock = threading.RLock()  # reentrant: a collected connection may be closed while another opens
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close what a program forgot to close, so that its last rows are on disk and temporary folders gone."""
-    for database in list(_users):
-        database.close()
 
 
 def connect(
@@ -100,32 +87,34 @@ def connect(
             "cannot open a database in memory for reading only", detail="There would be nothing in it."
         )
     options = Options(rows_per_epoch, idle_timeout_s, future_guard_s, *([clock] if clock is not None else []))
-    with _open_lock:
-        folder = None if str(path) == ":memory:" else Path(path).resolve()
-        place = None if folder is None else (folder, read_only)
-        database = None if place is None else _open.get(place)
-        if database is None:
-            database = Database(
-                folder,
-                options,
-                durability=durability,
-                default_partitions=default_partitions,
-                read_only=read_only,
-                remote=RemoteFiles(filesystems),
-                cache_bytes=cache_bytes,
-            )
-            if place is not None:
-                _open[place] = database
-        _users[database] = _users.get(database, 0) + 1
-        return Connection(database, place)
+    folder = None if str(path) == ":memory:" else Path(path).resolve()
+
+    def opened() -> Database:
+        return Database(
+            folder,
+            options,
+            durability=durability,
+            default_partitions=default_partitions,
+            read_only=read_only,
+            remote=RemoteFiles(filesystems),
+            cache_bytes=cache_bytes,
+        )
+
+    user = object()
+    shared = acquire(None if folder is None else (folder, read_only), user, opened)
+    try:
+        return Connection(shared.database, lambda: release(shared, user))
+    except BaseException:
+        release(shared, user)
+        raise
 
 
 class Connection:
     """One user of a database. Each statement commits by itself: when execute returns, an INSERT is durable."""
 
-    def __init__(self, database: Database, place: tuple[Path, bool] | None) -> None:
+    def __init__(self, database: Database, release: Callable[[], None]) -> None:
         self._database = database
-        self._place = place
+        self._release = release
         self._session = Session(database)
         self._producers: list[Producer] = []
         self._consumers: list[Consumer] = []
@@ -305,16 +294,6 @@ class Connection:
                 closing.callback(consumer.close, done=False)
             for producer in self._producers:
                 closing.callback(producer.close)
-
-    def _release(self) -> None:
-        with _open_lock:
-            _users[self._database] -= 1
-            if _users[self._database]:
-                return
-            del _users[self._database]
-            if self._place is not None:
-                _open.pop(self._place, None)
-            self._database.close()
 
     def __enter__(self) -> Connection:
         self._check()
