@@ -118,7 +118,11 @@ def _copy_to(cursor: Cursor, to: int, place: dict[str, Any]) -> CopyTo:
     if bracket not in (cursor.index, to):
         cursor.index = bracket
         columns = cursor.names("a column")
-        query.set("expressions", [exp.column(exp.to_identifier(column, quoted=True)) for column in columns])
+        named = [token for token in cursor.tokens[bracket + 1 : cursor.index - 1] if token.text != ","]
+        items = [exp.column(exp.to_identifier(column, quoted=True)) for column in columns]
+        for item, token in zip(items, named, strict=True):
+            item.this.update_positions(token)
+        query.set("expressions", items)
     cursor.index = to
     cursor.expect("TO")
     return CopyTo(query=query, **_file(cursor), **place)

@@ -18,6 +18,7 @@ from .changing import delete_rows, update
 from .database import Database
 from .explain import explain, explain_analyze, explain_state
 from .late_target import refuse_late_target
+from .queries import engine_name
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .returning import Answer, Returning, ignore, told
@@ -299,20 +300,22 @@ class Session:
             return twin(expanded).sql(dialect="duckdb", pretty=True).splitlines()
         kept = None if relation is None else self.database.plans.get(relation.name.lower())
         if statement.mode in ("ANALYZE", "WHY NO OUTPUT"):
-            if relation is None or kept is None:
+            running = derived.planned if derived is not None else kept
+            if relation is None or running is None:
                 raise NotSupportedError(
-                    f"EXPLAIN {statement.mode} takes a materialized view",
-                    detail="It says what the operators of a running view have done so far.",
+                    f"EXPLAIN {statement.mode} takes a materialized view, or a query that writes",
+                    detail="It says what the operators of one that runs have done so far.",
                     hint="CREATE MATERIALIZED VIEW, then ask by its name.",
                     position=inner.start,
                 )
+            name = relation.name if derived is None else engine_name(relation.name)
+            self.database.engine.wait(self._ends(), [relation.name])
             if statement.mode == "WHY NO OUTPUT":
-                self.database.engine.wait(self._ends(), [relation.name])
-                return why_no_output(self.database, relation, kept.plan)
-            return explain_analyze(kept.plan, self.database.engine.state(relation.name))
+                return why_no_output(self.database, relation, running.plan, name)
+            return explain_analyze(running.plan, self.database.engine.state(name))
         plan = self.database.plan(query, final=final).plan if kept is None else kept.plan
-        running = None if relation is None or kept is None else self.database.engine.state(relation.name)
-        return explain_state(plan, running) if statement.mode == "STATE" else explain(plan, running)
+        state = None if relation is None or kept is None else self.database.engine.state(relation.name)
+        return explain_state(plan, state) if statement.mode == "STATE" else explain(plan, state)
 
     def _verify(self, statement: Verify) -> Outcome:
         if statement.name is not None:

@@ -15,29 +15,41 @@ from .relations import Relation
 _INNER = ("inner", "semi", "cross")
 
 
-def why_no_output(database: Database, view: Relation, plan: Plan) -> list[str]:
-    """How many rows the view has; if none, a line per operator that is a reason for it, inputs before their readers."""
-    error = database.engine.errors().get(view.name)
+def why_no_output(database: Database, view: Relation, plan: Plan, running: str) -> list[str]:
+    """How many rows the view has; if none, a line per operator that is a reason for it, inputs before their readers.
+
+    `running` is what the engine calls it; a derived stream has the rows that its query wrote.
+    """
+    error = database.engine.errors().get(running)
     if error is not None:
         return [
             f'"{view.name}" has stopped: {error}',
             *([detail] if (detail := getattr(error, "detail", None)) else []),
         ]
-    rows = database.engine.read([view.name], []).views[view.name].num_rows
+    nodes = p.nodes(plan)
+    states = dict(zip(nodes, database.engine.state(running).nodes, strict=True))
+    rows = _count(database, view, states[nodes[-1]].figures.rows_out)
     if rows:
         return [f'"{view.name}" has output: {_rows(rows)}']
-    nodes = p.nodes(plan)
-    states = dict(zip(nodes, database.engine.state(view.name).nodes, strict=True))
     names = dict(zip(nodes, operator_names(plan), strict=True))
     reasons = [
         f"{names[node]}: {reason}"
         for node in nodes
         if (reason := _reason(node, states[node], [states[part] for part in p.inputs_of(node)])) is not None
     ]
-    late = sum(name == view.name for name in database.late.rows().column("view").to_pylist())
+    late = sum(name == running for name in database.late.rows().column("view").to_pylist())
     if late:
         reasons.append(f"{_rows(late)} came too late; system.late_rows has them")
     return [f'"{view.name}" has no rows', *(reasons or ["all that came out was retracted again"])]
+
+
+def _count(database: Database, view: Relation, written: int) -> int:
+    """How many rows a view has, or a query has written: in this process, if others write to the same stream."""
+    if view.kept:
+        return int(database.engine.read([view.name], []).views[view.name].num_rows)
+    if view.kind == "QUERY":
+        return written
+    return sum(partition.count() for partition in database.log.topic(view.name).partitions)
 
 
 def _reason(node: Plan, state: NodeState, inputs: list[NodeState]) -> str | None:

@@ -241,6 +241,7 @@ _CSV_OPTIONS = {
     "dateformat",
     "timestampformat",
     "skip",
+    "allow_quoted_nulls",
 }
 
 
@@ -272,6 +273,8 @@ def _open(connection: duckdb.DuckDBPyConnection, statement: Copy, types: Mapping
         connection.register("file_rows", _read_arrow(path))
         return "SELECT * FROM file_rows"
     options = ""
+    if format == "csv" and "allow_quoted_nulls" not in statement.options:
+        options = ", allow_quoted_nulls = false"  # as COPY ... TO writes it: "" is a text, and nothing is NULL
     for name, value in statement.options.items():
         if format != "csv" or name not in _CSV_OPTIONS:
             raise NotSupportedError(
