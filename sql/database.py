@@ -120,8 +120,10 @@ class Database:
             gone = 0
             if relation.kind == "STREAM":  # of a table nothing goes that still counts
                 gone = sum(partition.start_offset for partition in self.log.topic(relation.name).partitions)
+            if not gone:
+                continue
             names = [f'"{view.name}"' for view in self.readers(relation.name) if view.kind == "MATERIALIZED VIEW"]
-            if gone and names:
+            if names:
                 says = f'{gone} rows were deleted from "{relation.name}" so far'
                 found.append(f"{says}: {', '.join(names)} followed, when this was opened, from those left then")
         return found
@@ -248,9 +250,8 @@ class Database:
 
     def lower(self, name: str, planned: ViewPlan, view_id: int, *, keeps: bool = True) -> Dataflow:
         """The operators that run a plan for the view `name`, which keeps its result or only tells its changes."""
-        kept = [relation.name for relation in self.relations if relation.kept]
         around = Surroundings(
-            {view.lower(): self.streams_of(view) for view in kept},
+            self.streams_of,
             self.late.known(view_id),
             self.late.reporter(name, view_id, planned.late_to),
         )

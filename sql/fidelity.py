@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import threading
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import duckdb
+
+from ..storage import limits
 
 _TRUE = {"type": "VALUE_CONSTANT", "literal": {"kind": "BOOLEAN", "text": "true"}}
 Node = dict[str, Any]
@@ -37,6 +40,8 @@ _NEGATED = {  # written in one word; sqlglot says NOT and the opposite
     "OPERATOR_IS_NOT_NULL": "OPERATOR_IS_NULL",
     "COMPARE_DISTINCT_FROM": "COMPARE_NOT_DISTINCT_FROM",
 }
+_SAME_WORD = {"!=": "<>"}
+_WORD = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\w+|[(),.;\[\]{}]|[^\w\s'"(),.;\[\]{}]+|['"]""")
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,37 @@ class Parsed:
         return before, max(1, len(encoded[start : start + length].decode(errors="replace")))
 
 
+def accepts(text: str) -> bool:
+    """Whether DuckDB can read `text`; what it reads there, only `parse` says."""
+    connection, lock = _duckdb()
+    with lock:
+        try:
+            connection.extract_statements(text)
+        except duckdb.Error:
+            return False
+    return True
+
+
+def same_words(written: str, twin: str) -> bool:
+    """Whether `twin` differs from a text that DuckDB accepts only in white space, letter case and AS before an alias.
+
+    DuckDB then reads the same in both, which takes two looks at its trees to see otherwise. A word that could be more
+    than a name (INTERVAL '1' year) is no alias here.
+    """
+    theirs = iter(_words(twin))
+    for word in _words(written):
+        other = next(theirs, "")
+        if other == "as" != word and (word[0] == '"' or (word.isidentifier() and word not in _keywords())):
+            other = next(theirs, "")
+        if word != other:
+            return False
+    return next(theirs, None) is None
+
+
+def _words(text: str) -> list[str]:
+    return [word if word[0] in "'\"" else _SAME_WORD.get(word, word.lower()) for word in _WORD.findall(text)]
+
+
 def parse(text: str) -> Parsed | Complaint:
     """What DuckDB reads in `text`, or why it does not."""
     connection, lock = _duckdb()
@@ -86,6 +122,7 @@ def parse(text: str) -> Parsed | Complaint:
     return Complaint(message, start, syntax="syntax error" in message)
 
 
+@lru_cache(limits.BOUND_QUERIES_MAX)
 def type_complaint(text: str) -> Complaint | None:
     """Why DuckDB has no type that is spelled `text`, if it has none."""
     connection, lock = _duckdb()
@@ -119,6 +156,14 @@ def reserved_words() -> frozenset[str]:
             "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'type_function')"
         )
         return frozenset(name.upper() for (name,) in rows.fetchall())
+
+
+@cache
+def _keywords() -> frozenset[str]:
+    connection, lock = _duckdb()
+    with lock:
+        rows = connection.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()
+        return frozenset(name for (name,) in rows)
 
 
 @cache

@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("row", pa.string()),
     ]
 )
+_PLACE = ("stream", "partition", "offset")
 
 
 class LateLog:
@@ -50,25 +51,31 @@ class LateLog:
 
     def rows(self) -> pa.Table:
         """All late rows so far."""
-        with self._lock:
-            pending = list(self._pending)
-        batches: list[pa.RecordBatch] = []
-        if self.NAME in self._log.topics:
-            self._log.topic(self.NAME).sync()
-            for partition in self._log.topic(self.NAME).partitions:
-                batches += partition.read_all(partition.end_offset)
-        return pa.Table.from_batches(batches + pending, schema=SCHEMA)
+        return self._read(SCHEMA)
 
     def known(self, view_id: int) -> KnownLate:
         """Per stream the (partition, offset, closed) of rows that were late for the view of that id."""
-        rows = self.rows()
+        if not self._pending and self.NAME not in self._log.topics:
+            return {}
+        rows = self._read(pa.schema([SCHEMA.field(name) for name in (*_PLACE, "view_id", "watermark")]))
         rows = rows.filter(pc.equal(rows.column("view_id"), view_id))
         marks = rows.column("watermark").cast(pa.int64()).fill_null(END_OF_TIME).to_pylist()
-        places = (rows.column(name).to_pylist() for name in ("stream", "partition", "offset"))
+        places = (rows.column(name).to_pylist() for name in _PLACE)
         found: dict[str, list[tuple[int, int, int]]] = {}
         for stream, partition, offset, closed in zip(*places, marks, strict=True):
             found.setdefault(stream, []).append((partition, offset, closed))
         return found
+
+    def _read(self, schema: pa.Schema) -> pa.Table:
+        """The columns `schema` of all late rows so far."""
+        with self._lock:
+            pending = [batch.select(schema.names) for batch in self._pending]
+        batches: list[pa.RecordBatch] = []
+        if self.NAME in self._log.topics:
+            self._log.topic(self.NAME).sync()
+            for partition in self._log.topic(self.NAME).partitions:
+                batches += partition.read_all(partition.end_offset, schema.names)
+        return pa.Table.from_batches(batches + pending, schema=schema)
 
     def reporter(self, view: str, view_id: int, target: str) -> Callable[[str, LateRows], None]:
         """What a view's operators call with the late rows they meet; those in no open window go to `target` too."""

@@ -48,7 +48,7 @@ ReportLate = Callable[[str, LateRows], None]  # stream, rows
 class Surroundings:
     """What the operators of one view need from the database around it."""
 
-    view_streams: Mapping[str, frozenset[str]]
+    streams_of: Callable[[str], frozenset[str]]  # those that a materialized view or a table depends on
     known_late: KnownLate
     report_late: ReportLate
 
@@ -108,7 +108,7 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
             return Node(None, source=source, streams=frozenset({plan.stream}), identity=plan)
         case p.ViewScan():
             source = Source(plan.view, tuple(column.name for column in plan.columns), is_view=True)
-            return Node(None, source=source, streams=around.view_streams[plan.view.lower()], identity=plan)
+            return Node(None, source=source, streams=around.streams_of(plan.view), identity=plan)
         case p.Changelog():
             operator = Upsert(plan.key, schema) if plan.key else Weighted(schema)
         case p.Late():

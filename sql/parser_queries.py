@@ -13,12 +13,13 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
 from .aggregate_names import AGGREGATE_NAMES
-from .fidelity import Complaint, Parsed, difference, parse, reserved_words
+from .fidelity import Complaint, Parsed, accepts, difference, parse, reserved_words, same_words
 from .lexer import Tokenizer
 from .parser_ksql import KsqlWindowParser
 from .parser_windows import SpottedError, WindowParser, unexpected
 from .positions import Source, position_of, position_of_token
 from .rewrites import rewrite
+from .trees import copied, found, nodes
 from .window_function import WindowFunction, window_sql
 
 SYSTEM_SCHEMAS = ("system", "information_schema")
@@ -167,8 +168,9 @@ def read_query(tokens: Sequence[Token], source: Source, first: TokenType | None 
     tree, taken = parser.run(lambda self: self.parse_query(), tokens, source)
     if first is not None:
         parser.blanks[tokens[0].start] = (tokens[0].end + 1, first.name)
-    written = _confirm(tokens, source, parser.blanks)
-    if taken < len(tokens):
+    whole = taken == len(tokens)
+    written = _confirm(tokens, source, parser.blanks, tree if whole else None)
+    if not whole:
         raise unexpected(tokens[taken], tokens[-1])
     if not isinstance(tree, exp.Query | exp.Values):
         raise NotSupportedError("this is not a query that headrace can run", position=position_of_token(tokens[0]))
@@ -185,8 +187,9 @@ def read_expression(tokens: Sequence[Token], source: Source) -> tuple[exp.Expr |
     node, taken = parser.run(lambda self: self._parse_bitwise(), tokens, source)
     if node is None or taken == 0:
         return None, 0
-    written = _confirm(tokens[:taken], source, parser.blanks, before="SELECT ")
-    _compare(written, exp.Select(expressions=[node.copy()]), tokens[:taken], before="SELECT ")
+    select = exp.Select(expressions=[copied(node)])
+    written = _confirm(tokens[:taken], source, parser.blanks, select, before="SELECT ")
+    _compare(written, select, tokens[:taken], before="SELECT ")
     return node, taken
 
 
@@ -194,10 +197,11 @@ def read_condition(tokens: Sequence[Token], source: Source) -> exp.Expr:
     """The expression that all of `tokens` are, AND, OR and comparisons included."""
     parser = QueryParser(dialect=Headrace)
     node, taken = parser.run(lambda self: self._parse_disjunction(), tokens, source)
-    written = _confirm(tokens, source, parser.blanks, before="SELECT ")
-    if node is None or taken < len(tokens):
+    select = None if node is None or taken < len(tokens) else exp.Select(expressions=[copied(node)])
+    written = _confirm(tokens, source, parser.blanks, select, before="SELECT ")
+    if node is None or select is None:
         raise unexpected(tokens[taken], tokens[-1])
-    _compare(written, exp.Select(expressions=[node.copy()]), tokens, before="SELECT ")
+    _compare(written, select, tokens, before="SELECT ")
     return node
 
 
@@ -207,17 +211,26 @@ def read_part(parse: Callable[[QueryParser], T], tokens: Sequence[Token], source
 
 
 def _confirm(
-    tokens: Sequence[Token], source: Source, blanks: dict[int, tuple[int, str]], *, before: str = ""
-) -> Parsed:
+    tokens: Sequence[Token],
+    source: Source,
+    blanks: dict[int, tuple[int, str]],
+    tree: exp.Expr | None,
+    *,
+    before: str = "",
+) -> Parsed | None:
     """What DuckDB's parser reads where `tokens` stand, once what only headrace understands is blanked.
 
-    `before` makes a query of text that is none by itself.
+    None where that needs no second look, since the twin of `tree` says the same in the same words. `before` makes a
+    query of text that is none by itself.
     """
     start, end = tokens[0].start, tokens[-1].end + 1
     characters = list(source.text[start:end])
     for left, (right, instead) in blanks.items():
         characters[left - start : right - start] = instead.ljust(right - left)
-    written = parse(before + "".join(characters))
+    text = before + "".join(characters)
+    if tree is not None and (_obvious(tree) or _says(tree, text)) and accepts(text):
+        return None
+    written = parse(text)
     if isinstance(written, Parsed):
         return written
     offset = start + max(0, (written.start or 0) - len(before))
@@ -231,14 +244,26 @@ def _confirm(
     raise ProgrammingError(written.headline[:1].lower() + written.headline[1:], position=position_of_token(token))
 
 
-def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token], *, before: str = "") -> None:
-    """Raise unless the twin of `tree` says all that was written."""
-    if _obvious(tree):
-        return
-    if tree.find(WindowFunction, exp.Version) is not None:
-        tree = _without_windows(tree)
+def _says(tree: exp.Expr, text: str) -> bool:
     try:
-        twin = parse(tree.sql(dialect=Headrace, unsupported_level=ErrorLevel.RAISE))
+        return same_words(text, _printed(tree))
+    except UnsupportedError:
+        return False
+
+
+def _printed(tree: exp.Expr) -> str:
+    """The tree as DuckDB's SQL, without windows. Raises: UnsupportedError for what there is no SQL for."""
+    if found(tree, WindowFunction, exp.Version):
+        tree = _without_windows(tree)
+    return Headrace.Generator(dialect=Headrace, unsupported_level=ErrorLevel.RAISE).generate(copied(tree), copy=False)
+
+
+def _compare(written: Parsed | None, tree: exp.Expr, tokens: Sequence[Token], *, before: str = "") -> None:
+    """Raise unless the twin of `tree` says all that was written."""
+    if written is None or _obvious(tree):
+        return
+    try:
+        twin = parse(_printed(tree))
         complaint = difference(written, twin) if isinstance(twin, Parsed) else twin
     except UnsupportedError as error:
         complaint = Complaint(str(error), None)
@@ -256,10 +281,10 @@ def _compare(written: Parsed, tree: exp.Expr, tokens: Sequence[Token], *, before
 
 def _without_windows(tree: exp.Expr) -> exp.Expr:
     """A copy in which the source of each window function stands in its place, and no table is as of a time."""
-    tree = tree.copy()
-    for version in list(tree.find_all(exp.Version)):
+    tree = copied(tree)
+    for version in found(tree, exp.Version):
         version.pop()
-    for table in [table for table in tree.find_all(exp.Table) if isinstance(table.this, WindowFunction)]:
+    for table in [table for table in found(tree, exp.Table) if isinstance(table.this, WindowFunction)]:
         source = table.this.this
         for name, value in table.args.items():
             if name != "this" and value:
@@ -273,13 +298,13 @@ def _obvious(tree: exp.Expr) -> bool:
     plain = exp.Values, exp.Tuple, exp.Literal, exp.Placeholder, exp.Null, exp.Boolean, exp.DataType
     return isinstance(tree, exp.Values) and all(
         isinstance(node, plain) or (isinstance(node, exp.Neg | exp.Cast) and isinstance(node.this, exp.Literal))
-        for node in tree.walk()
+        for node in nodes(tree)
     )
 
 
 def _refuse_strangers(tree: exp.Expr, start: Position) -> None:
     """Raise for what sqlglot reads but no part of headrace means."""
-    for node in tree.walk():
+    for node in nodes(tree):
         match node:
             case exp.Command() | exp.Hint() | exp.Into() | exp.Lock() | exp.DDL() | exp.DML():
                 raise NotSupportedError("this clause is not supported in a query", position=position_of(node) or start)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import reduce
 
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+
+from .trees import copied
 
 
 class NoKernel(Exception):
@@ -111,11 +114,12 @@ _SYNONYMS = {
     "ucase": "upper",
 }
 _NAME = re.compile(r"(\w+)\(")
+_DIALECT = DuckDB()
 
 
 def sql_text(node: exp.Expr) -> str:
     """DuckDB's SQL for `node`, every name quoted."""
-    return node.sql(dialect="duckdb", identify=True)
+    return DuckDB.Generator(dialect=_DIALECT, identify=True).generate(copied(node), copy=False)
 
 
 def term_of(node: exp.Expr) -> Term:

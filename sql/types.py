@@ -70,38 +70,41 @@ def scan_sql(source: str, columns: Sequence[Column]) -> str:
 class Binder:
     """DuckDB's binder over empty relations: names, types and errors of a query that is not run."""
 
-    def __init__(self) -> None:
-        self._connection = connect()
-        self._lock = threading.Lock()
-        self._bound: dict[str, tuple[Column, ...]] = {}  # planning asks for the same text several times
-
     def bind(self, sql: str, node: exp.Expr | None = None) -> tuple[Column, ...]:
         """The columns `sql` would return. `node` is the user's query, to find the place of an error in."""
-        with self._lock:
-            if sql in self._bound:
-                return self._bound[sql]
-            try:
-                relation = self._connection.sql(sql)
-                if relation is None:
-                    raise ProgrammingError("the statement returns no rows")
-                types = [type_name(kind) for kind in relation.types]
-                columns = tuple(Column(n, t, arrow_type(t)) for n, t in zip(relation.columns, types, strict=True))
-            except duckdb.Error as error:
-                raise translate(error, node) from None
-            if len(self._bound) >= limits.BOUND_QUERIES_MAX:
-                self._bound.clear()
-            self._bound[sql] = columns
-            return columns
+        try:
+            return _bound(sql)
+        except duckdb.Error as error:
+            raise translate(error, node) from None
 
     def column(self, name: str, type: str, *, nullable: bool, position: Position | None) -> Column:
         """The column that a definition `name type` in CREATE STREAM means."""
         try:
-            bound = self.bind(f"SELECT NULL::{type} AS {quote(name)}")[0]
+            bound = self.bind(f"SELECT NULL::{type}")[0]
         except ProgrammingError as error:
             raise ProgrammingError(
                 f'there is no type "{type}"', detail=error.headline, position=position, sqlstate="42704"
             ) from None
         return Column(name, bound.type, bound.arrow, nullable)
+
+
+_BINDING = threading.Lock()
+
+
+@lru_cache(limits.BOUND_QUERIES_MAX)
+def _bound(sql: str) -> tuple[Column, ...]:
+    """The columns of a query, which its text alone decides: planning asks for the same one several times."""
+    with _BINDING:
+        relation = _binding().sql(sql)
+        if relation is None:
+            raise ProgrammingError("the statement returns no rows")
+        types = [type_name(kind) for kind in relation.types]
+        return tuple(Column(n, t, arrow_type(t)) for n, t in zip(relation.columns, types, strict=True))
+
+
+@cache
+def _binding() -> duckdb.DuckDBPyConnection:
+    return connect()
 
 
 _NOT_SAID = ("LINE ", "Did you mean", "Candidate bindings", "Candidate functions")

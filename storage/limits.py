@@ -53,6 +53,6 @@ GROUPING_SETS_MAX = 1024  # of one GROUP BY: each row is aggregated so many time
 SUBSCRIPTION_EPOCHS_MAX = 1024  # queued for a slow subscriber before the engine waits for it
 IDLE_TIMEOUT_S = 10.0  # a partition silent for so long no longer holds the watermark back
 FUTURE_GUARD_S = 86_400.0  # a row further ahead of the clock does not move the watermark
-BOUND_QUERIES_MAX = 1024  # names and types remembered by query text while planning
+BOUND_QUERIES_MAX = 4096  # names and types remembered by query text while planning
 CONSTANT_ROWS_MAX = 10_000_000  # rows of a continuous query that come from no stream, such as those of range()
 RECOMPUTE_ROWS_MAX = 50_000_000  # rows a recompute operator keeps before it says no
