@@ -159,7 +159,12 @@ def _changed(
                 f'column "{definition.name}" exists already', position=definition.position, sqlstate="42701"
             )
         if definition.metadata is not None:
-            raise NotSupportedError("cannot add a METADATA column", position=definition.position)
+            raise NotSupportedError(
+                "cannot add a METADATA column",
+                detail="The rows that are there have nothing of it.",
+                hint="Declare it when the stream is created.",
+                position=definition.position,
+            )
         added = database.binder.column(
             definition.name, definition.type, nullable=not definition.not_null, position=definition.position
         )
@@ -188,6 +193,7 @@ def _changed(
             if stream.column(new) is not None and new.lower() != name.lower():
                 raise ProgrammingError(f'column "{new}" exists already', sqlstate="42701")
             columns[place] = replace(columns[place], name=new)
+            stream = replace(stream, arrival=new if stream.arrival == name else stream.arrival)
             defaults = {new if known == name else known: value for known, value in defaults.items()}
             return (
                 replace(stream, columns=tuple(columns), defaults=defaults),

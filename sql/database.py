@@ -165,7 +165,7 @@ class Database:
         """How the log of a stream is kept that says nothing else."""
         cleanup: Literal["compact", "delete"] = "compact" if stream.key else "delete"
         durability: Durability = "none" if self.log.temporary else "group"
-        return TopicOptions(durability, stream.event_time, cleanup=cleanup, headers=headers)
+        return TopicOptions(durability, stream.event_time, cleanup=cleanup, headers=headers, append_time=stream.arrival)
 
     def _options(self, statement: CreateStream, relation: Relation) -> TopicOptions:
         if relation.kind == "TABLE":

@@ -73,7 +73,15 @@ def declared_relation(binder: Binder, statement: CreateStream) -> Relation:
             position=statement.start,
         )
     delay = statement.watermark.delay_us if statement.watermark is not None else 0
-    relation = Relation(statement.name, kind, tuple(columns), statement.text, None, event_time, delay, defaults)
+    arrivals = [column for column in statement.columns if column.metadata == "append_time"]
+    if len(arrivals) > 1:
+        raise ProgrammingError("a stream has one time at which a row is appended", position=arrivals[1].position)
+    arrival = arrivals[0].name if arrivals else None
+    if event_time is None and arrival is not None:
+        event_time, delay = arrival, limits.ARRIVAL_DELAY_US
+    relation = Relation(
+        statement.name, kind, tuple(columns), statement.text, None, event_time, delay, defaults, arrival=arrival
+    )
     for name in statement.partition_by:
         spelled(relation, name)
     if kind == "TABLE" and not key and (statement.partitions or 1) > 1:
@@ -170,8 +178,11 @@ def declared(relation: Relation, key: Sequence[str], options: TopicOptions, base
         line = f"{_name(column.name)} {column.type}{'' if column.nullable else ' NOT NULL'}"
         if column.name in relation.defaults:
             line += f" DEFAULT {relation.defaults[column.name].sql(dialect='duckdb')}"
-        lines.append(line + (" METADATA FROM 'headers'" if column.name == options.headers else ""))
-    if relation.event_time is not None:
+        if column.name in (options.headers, relation.arrival):
+            line += f" METADATA FROM '{'headers' if column.name == options.headers else 'append_time'}'"
+        lines.append(line)
+    implied = relation.event_time == relation.arrival and relation.delay_us == limits.ARRIVAL_DELAY_US
+    if relation.event_time is not None and not implied:
         time = _name(relation.event_time)
         delay = f" - {interval(relation.delay_us)}" if relation.delay_us else ""
         lines.append(f"WATERMARK FOR {time} AS {time}{delay}")

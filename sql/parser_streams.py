@@ -13,6 +13,7 @@ from .parser_emit import query_and_emit
 from .positions import position_of
 from .statements import ColumnDefinition, CreateDerived, CreateStream, Watermark
 
+_TIMES = ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")
 _NOT_YET = {  # what may follow a column's type one day, and what to do until then
     "PRIMARY KEY": "A stream is append-only: PARTITIONED BY (column) spreads it, and CREATE TABLE has keys.",
     "UNIQUE": "A stream is append-only; leave it out.",
@@ -160,7 +161,7 @@ def column(cursor: Cursor, position: Position, kind: Literal["stream", "table"] 
     """One column's name, type, NOT NULL, DEFAULT, and METADATA of a stream or PRIMARY KEY of a table."""
     name = cursor.name("a column's name")
     if cursor.word == "AS":
-        cursor.not_yet("computed columns are not supported yet", hint=_NOT_YET["AS"])
+        return _computed(cursor, name, position, kind)
     type_text = cursor.type()
     nullable: bool | None = None
     default: exp.Expr | None = None
@@ -207,12 +208,31 @@ def _hint(clause: str, kind: str) -> str | None:
     return None if hint is None or kind == "stream" else hint.replace("A stream is append-only; leave", "Leave")
 
 
+def _computed(cursor: Cursor, name: str, position: Position, kind: str) -> ColumnDefinition:
+    """AS PROCTIME(), which is the one computed column that there is: the time at which each row is appended."""
+    at = cursor.position
+    cursor.expect("AS")
+    if kind != "stream" or cursor.word != "PROCTIME":
+        cursor.not_yet("computed columns are not supported yet", position=at, hint=_NOT_YET["AS"])
+    cursor.expect("PROCTIME")
+    cursor.expect_mark("(")
+    cursor.expect_mark(")")
+    return ColumnDefinition(
+        name, "TIMESTAMPTZ", not_null=False, default=None, metadata="append_time", position=position
+    )
+
+
 def _metadata(cursor: Cursor, name: str, type_text: str, position: Position) -> str:
     """[FROM 'what']; what a producer says about a row beside its columns."""
     at = cursor.position
     what = (cursor.string("what the column holds") if cursor.accept("FROM") else name).lower()
+    if what == "append_time":
+        if type_text.upper() not in _TIMES:
+            cursor.wrong("the time of appending is a TIMESTAMP or a TIMESTAMPTZ", position=position)
+        cursor.accept("VIRTUAL")
+        return what
     if what != "headers":
-        hint = "Only METADATA FROM 'headers' is; consumers see each row's offset and partition."
+        hint = "There are METADATA FROM 'headers' and 'append_time'; consumers see each row's offset and partition."
         cursor.not_yet(f"a column from '{what}' is not supported yet", position=at, hint=hint)
     if "".join(type_text.upper().split()) != "MAP(VARCHAR,BLOB)":
         cursor.wrong("headers are MAP(VARCHAR, BLOB)", position=position)

@@ -14,7 +14,7 @@ from ..storage.errors import Error, NotSupportedError, ProgrammingError
 from .intervals import Length, constant_length
 from .lexer import words
 from .positions import position_of_token
-from .window_function import ARGUMENTS, EXAMPLES, OPTIONAL, WindowFunction, build_window
+from .window_function import ARGUMENTS, EXAMPLES, OPTIONAL, WindowFunction, arrival_column, build_window
 from .zones import zone
 
 
@@ -207,7 +207,14 @@ class WindowParser(DuckDBParser):
     def _parse_descriptor(self, found: Arguments) -> exp.Column:
         wrapped = words(self._curr) == ["DESCRIPTOR"] and self._next.token_type == TokenType.L_PAREN
         self._advance(2 if wrapped else 0)
-        column = self._parse_name(found, f"{found.kind} takes one column as its time")
+        start = self._curr
+        if words(start) == ["PROCTIME"] and self._next.token_type == TokenType.L_PAREN:
+            self._advance(2)
+            self._require(TokenType.R_PAREN, ")")
+            column = arrival_column(start.text).update_positions(start)
+            column.this.update_positions(start)
+        else:
+            column = self._parse_name(found, f"{found.kind} takes one column as its time")
         if wrapped:
             self._require(TokenType.R_PAREN, ")")
         return column

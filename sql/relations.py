@@ -35,7 +35,7 @@ class Relation:
     """One named relation. `query` is set where rows follow from one, `event_time` and `delay_us` with a WATERMARK.
 
     `key` has the columns of a table's PRIMARY KEY. A QUERY inserts into `target`, and has no rows of its own;
-    the late rows of what else follows from a query go there.
+    the late rows of what else follows from a query go there. `arrival` is the column of when each row came.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Relation:
     partitions: int = 1
     key: tuple[str, ...] = ()
     target: str = ""
+    arrival: str | None = None
 
     @property
     def logged(self) -> bool:

@@ -26,7 +26,10 @@ class Statement:
 
 @dataclass(frozen=True)
 class ColumnDefinition:
-    """One column of CREATE STREAM or TABLE. `type` is DuckDB type text, as written; `metadata` is 'headers' or None."""
+    """One column of CREATE STREAM or TABLE. `type` is DuckDB type text, as written.
+
+    `metadata` is 'headers', 'append_time' or None.
+    """
 
     name: str
     type: str

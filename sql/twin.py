@@ -18,7 +18,7 @@ from .relations import Column, Relation, Relations
 from .rewrites.ksql_windows import EVENT_TIME
 from .types import Binder, quote, typed_empty
 from .versioned import VERSIONS, join_versions
-from .window_function import EXAMPLES
+from .window_function import ARRIVAL, EXAMPLES
 from .window_twin import windowed_sql
 
 _RELATION = "relation"  # marks in a tree what is no CTE, wherever it is moved
@@ -157,13 +157,23 @@ def _unnests(item: exp.Expr) -> bool:
 
 
 def name_event_times(query: exp.Query, relations: Relations) -> None:
-    """Give each window of `query` that is over the event time, whatever its name, the stream's column of that name."""
+    """Give each window of `query` over the event time, or the time of arrival, the stream's column that has it."""
     for window in query.find_all(WindowFunction):
         name = window.args["column"].this
-        if not name.meta.get(EVENT_TIME):
+        if not name.meta.get(EVENT_TIME) and not name.meta.get(ARRIVAL):
             continue
         table = simple_source(window.this)
         relation = None if table is None else relations.get(table_name(table))
+        if name.meta.get(ARRIVAL):
+            if relation is None or relation.arrival is None:
+                raise ProgrammingError(
+                    "nothing says when the rows below the window came",
+                    detail="A stream keeps it in a column of its own, and a window over that is the same ever after.",
+                    hint="Declare it with the stream: CREATE STREAM name (..., came AS PROCTIME()).",
+                    position=position_of(name),
+                )
+            window.args["column"].set("this", exp.to_identifier(relation.arrival, quoted=True))
+            continue
         if relation is None or relation.event_time is None:
             raise ProgrammingError(
                 "WINDOW needs a stream with a WATERMARK",

@@ -26,6 +26,16 @@ EXAMPLES = {
 }
 
 
+ARRIVAL = "arrival"  # in the meta of a name: it stands for the time at which the rows of the stream below came
+
+
+def arrival_column(name: str) -> exp.Column:
+    """The column, by whatever name, that says when each row of a stream came."""
+    column = exp.Column(this=exp.Identifier(this=name, quoted=False))
+    column.this.meta[ARRIVAL] = True
+    return column
+
+
 class WindowFunction(exp.Expression):
     """The rows of `this`, each once per window of `column` that holds it, with window_start, window_end, window_time.
 

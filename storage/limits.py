@@ -51,6 +51,7 @@ ROWS_PER_FRAME = 1 << 16  # COPY and INSERT ... SELECT cut their input so
 PANES_PER_ROW_MAX = 10_000  # HOP: size / slide
 GROUPING_SETS_MAX = 1024  # of one GROUP BY: each row is aggregated so many times
 SUBSCRIPTION_EPOCHS_MAX = 1024  # queued for a slow subscriber before the engine waits for it
+ARRIVAL_DELAY_US = 1_000_000  # by so much rows may be readable out of the order in which their times were taken
 IDLE_TIMEOUT_S = 10.0  # a partition silent for so long no longer holds the watermark back
 FUTURE_GUARD_S = 86_400.0  # a row further ahead of the clock does not move the watermark
 BOUND_QUERIES_MAX = 4096  # names and types remembered by query text while planning

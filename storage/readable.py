@@ -26,7 +26,7 @@ class TopicOptions:
     Rows are deleted, a segment at a time, `retention_ms` after they were appended, and the oldest once all segments
     together pass `retention_bytes`. With `cleanup` 'compact' the last row of each key stays for ever instead, and a
     deletion `tombstone_retention_ms`; with 'compact,delete' the last rows go too, as said above. `headers` names the
-    column of each row's headers: map<string, binary>.
+    column of each row's headers: map<string, binary>; `append_time` the one that says when each row was appended.
 
     Sealed segments move to the URI `tier`, if there is one: `tier_after_ms` after their last row was appended, and the
     oldest once those in the folder pass `local_bytes`; at once if neither is given.
@@ -44,6 +44,7 @@ class TopicOptions:
     tier: str | None = None
     tier_after_ms: int | None = None
     local_bytes: int | None = None
+    append_time: str | None = None
 
 
 class ReadableTopic:

@@ -194,9 +194,11 @@ class Topic(ReadableTopic):
     def place(self, batch: pa.RecordBatch, partition: Placing, schema: SegmentSchema) -> Iterator[tuple[int, Frames]]:
         """For each partition that gets rows of `batch`, these as frames, each with its times."""
         if batch.num_rows:
-            batch = _conform(batch, schema, self._schemas)
+            batch, now = _conform(batch, schema, self._schemas), time.time_ns() // 1000
+            if self.options.append_time is not None:
+                batch = _stamped(batch, self.options.append_time, now)
             for number, rows in self._placed(batch, partition):
-                yield number, [(piece, self._times_of(piece, schema)) for piece in _cut(rows)]
+                yield number, [(piece, self._times_of(piece, schema, now)) for piece in _cut(rows)]
 
     def partitions_of(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint16]:
         """The partition of each row, by its key; without a key, one for all of them."""
@@ -212,12 +214,17 @@ class Topic(ReadableTopic):
         """
         with self._changing:
             event_time = self.options.event_time
-            kept = [*self.key, *(n for n in (event_time, self.options.headers) if n is not None)]
+            kept = [
+                *self.key,
+                *(n for n in (event_time, self.options.headers, self.options.append_time) if n is not None),
+            ]
             new = changed(self._schemas, change, kept=kept, keys=self.key)
             key, options = self.key, self.options
             if isinstance(change, RenameColumn):
                 key = tuple(change.new if name == change.old else name for name in key)
-                renamed = {n: change.new for n in ("event_time", "headers") if getattr(options, n) == change.old}
+                renamed = {
+                    n: change.new for n in ("event_time", "headers", "append_time") if getattr(options, n) == change.old
+                }
                 options = replace(options, **renamed)  # type: ignore[arg-type]
             self._save([*self._schemas, new], key, options)
             self._schemas.append(new)
@@ -280,8 +287,7 @@ class Topic(ReadableTopic):
             return [(0, batch)]
         return split(batch, self.partitions_of(batch) if partition is None else partition, count)
 
-    def _times_of(self, batch: pa.RecordBatch, schema: SegmentSchema) -> Times:
-        append_time = time.time_ns() // 1000
+    def _times_of(self, batch: pa.RecordBatch, schema: SegmentSchema, append_time: int) -> Times:
         if self._event_field is None:
             return Times(append_time)
         minimum, maximum = _bounds(batch.column(schema.fields.index(self._event_field)))
@@ -299,6 +305,14 @@ def _conform(batch: pa.RecordBatch, schema: SegmentSchema, versions: Sequence[Se
             return project(batch, version, schema)
     assert batch.schema.names == schema.schema.names, "a batch with other columns than its topic"
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema.schema)
+
+
+def _stamped(batch: pa.RecordBatch, name: str, now: int) -> pa.RecordBatch:
+    """The rows with the time in their column `name`, whatever was there."""
+    place = batch.schema.get_field_index(name)
+    field = batch.schema.field(place)
+    times = pa.repeat(pa.scalar(now, pa.timestamp("us")), batch.num_rows).cast(field.type)
+    return batch.set_column(place, field, times)
 
 
 def _check(name: str, schema: pa.Schema, key: Sequence[str], partitions: int, options: TopicOptions) -> None:

@@ -227,7 +227,7 @@ def test_power_loss_keeps_what_was_acknowledged(tmp_path: Path, seed: int) -> No
                 topic.append(batch)
                 acknowledged = end
             else:
-                topic.partitions[0].append([(batch, topic._times_of(batch, topic.version))], topic.version)
+                topic.partitions[0].append([(batch, topic._times_of(batch, topic.version, 0))], topic.version)
     before = dict(synced)
     shutil.copytree(tmp_path / "log", tmp_path / "crashed")
     folder.close()

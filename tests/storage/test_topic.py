@@ -195,7 +195,7 @@ def test_only_durable_rows_are_readable(tmp_path: Path, durability: Durability, 
         with faults(fault):
             for start in range(1, 6):
                 rows = numbered(start, start + 1)
-                partition.append([(rows, topic._times_of(rows, topic.version))], topic.version)
+                partition.append([(rows, topic._times_of(rows, topic.version, 0))], topic.version)
             topic.sync()
         assert len(seen) == syncs
         assert seen == list(range(1, syncs + 1))
