@@ -75,11 +75,11 @@ class Dataflow:
         """The node whose output is that of the dataflow."""
         return self.nodes[-1]
 
-    def share(self, known: Mapping[object, Node]) -> None:
-        """Let nodes that are `known` by their identity take the place of those that do the same here."""
+    def share(self, known: Callable[[Node], Node | None]) -> None:
+        """Let nodes that are `known` to do the same take the place of those here."""
         replaced: dict[Node, Node] = {}
         for node in self.nodes:
-            found = None if node.identity is None else known.get(node.identity)
+            found = known(node)
             inputs = tuple(replaced[below] for below in node.inputs)
             replaced[node] = found or (node if inputs == node.inputs else replace(node, inputs=inputs, needed=set()))
         self.release()
@@ -151,6 +151,7 @@ def _output(
     assert operator is not None
     output: Delta | None = None
     parts: list[Delta] = []
+    rows_before, woken = figures.rows_in, operator.wake is not None
     for port, below in enumerate(node.inputs):
         delta = done[below]  # type: ignore[assignment]
         if delta is not None and (rows := delta.rows):
@@ -158,9 +159,13 @@ def _output(
             output = operator.process(delta, port)
             if output is not None and output.rows:
                 parts.append(output)
-    output = operator.advance(time(node.streams))
+    now = time(node.streams)
+    output = operator.advance(now)
     if output is not None and output.rows:
         parts.append(output)
+    if parts or woken or figures.rows_in > rows_before or figures.watermark < now.watermark:
+        figures.changes += 1
+        figures.watermark = now.watermark
     if not parts:
         return None
     output = concat(parts)
@@ -230,6 +235,11 @@ class Result:
     def listen(self, wanted: bool) -> None:
         """Whether somebody needs the changelog from the next epoch on."""
         self._holding.need(self._dataflow, wanted=wanted)
+
+    @property
+    def kept(self) -> Arrangement | None:
+        """The rows that are kept here, and not in an operator."""
+        return self._kept
 
     @property
     def bytes(self) -> int:

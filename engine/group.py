@@ -30,6 +30,14 @@ class Stream:
     advance: Advance | None = None
 
 
+@dataclass(frozen=True)
+class StreamRead:
+    """How far a stream was read, by partition, and what was known of its event time then."""
+
+    positions: list[int]
+    time: StreamTime
+
+
 class UnreadError(Exception):
     """The log could not be read now, as a segment that is kept elsewhere could not be fetched; `reason` says why."""
 
@@ -51,7 +59,10 @@ class _Taken:
 
 @dataclass(eq=False)
 class View:
-    """A dataflow that is kept up to date, its result, and who listens to it."""
+    """A dataflow that is kept up to date, its result, and who listens to it.
+
+    `key` says what it computes, for a checkpoint to be of the same thing; None: it is in no checkpoint.
+    """
 
     name: str
     dataflow: Dataflow
@@ -62,6 +73,7 @@ class View:
     output: Output | None = None
     error: Error | None = None
     stepped: dict[frozenset[str], int] = field(default_factory=dict)
+    key: str | None = None
     wake: int | None = None  # when, on the engine's clock, its result changes though no row comes
 
     @property
@@ -104,13 +116,21 @@ class Group:
         self._future_guard_us = future_guard_us
         self._rows_per_epoch = rows_per_epoch
 
-    def add_stream(self, stream: Stream, *, replay_ends: list[int]) -> None:
-        """Follow a stream from the start of its log; rows before `replay_ends` are history and never late."""
+    def add_stream(self, stream: Stream, *, replay_ends: list[int], read: StreamRead | None = None) -> None:
+        """Follow a stream from the start of its log, or from where it was `read` to.
+
+        Rows before `replay_ends` are history and never late.
+        """
         self.streams[stream.name] = stream
-        self.positions[stream.name] = [partition.start_offset for partition in stream.topic.partitions]
         self.replay_ends[stream.name] = replay_ends
         partitions = [PartitionTime() for _ in stream.topic.partitions]
-        self.times[stream.name] = StreamTime(stream.delay_us, self._idle_timeout_us, self._future_guard_us, partitions)
+        time = StreamTime(stream.delay_us, self._idle_timeout_us, self._future_guard_us, partitions)
+        self.times[stream.name] = time
+        if read is None:
+            self.positions[stream.name] = [partition.start_offset for partition in stream.topic.partitions]
+        else:
+            self.positions[stream.name] = list(read.positions)
+            time.go_on(read.time)
         if stream.advance is not None:
             self._said[stream.name] = stream.advance
 
@@ -199,7 +219,7 @@ class Group:
                 for node in other.dataflow.nodes:
                     if node.identity is not None:
                         known.setdefault(node.identity, node)
-        view.dataflow.share(known)
+        view.dataflow.share(lambda node: None if node.identity is None else known.get(node.identity))
         view.result.refresh()
         view.refresh_listeners()
 

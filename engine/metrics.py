@@ -9,11 +9,20 @@ from .operator import NO_WATERMARK
 
 @dataclass
 class Figures:
-    """What one node has done since it began. Units: seconds of the engine's thread."""
+    """What one node has done since it began. Units: seconds of the engine's thread.
+
+    `changes` counts the epochs in which its state may have become another one.
+    """
 
     rows_in: int = 0
     rows_out: int = 0
     seconds: float = 0.0
+    changes: int = 0
+    watermark: int = NO_WATERMARK
+
+    def go_on(self, before: Figures) -> None:
+        """Count on from what was counted `before`."""
+        self.__dict__.update(before.__dict__)
 
     def copy(self) -> Figures:
         """The figures as they are now."""

@@ -6,32 +6,24 @@ import threading
 import time as machine
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import pyarrow as pa
 
 from ..storage import limits
 from ..storage.errors import InterfaceError, OperationalError
+from .checkpoint import Capture, Found, Moment, Recorder
 from .dataflow import Dataflow, Result
 from .delta import Delta, concat
 from .group import Group, Stream, UnreadError, View
 from .metrics import NodeState, ViewState
 from .operator import NO_WATERMARK
+from .options import Options
 from .output import Output
 from .reading import Reading
 from .slot_array import Mask
 from .subscription import Subscription
+from .turn import Turns
 from .watermark import Advance
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the engine runs. Units: seconds; `clock` gives microseconds since 1970."""
-
-    rows_per_epoch: int = limits.ROWS_PER_EPOCH
-    idle_timeout_s: float = limits.IDLE_TIMEOUT_S
-    future_guard_s: float = limits.FUTURE_GUARD_S
-    clock: Callable[[], int] = lambda: machine.time_ns() // 1000
 
 
 class Engine:
@@ -42,7 +34,11 @@ class Engine:
     """
 
     def __init__(
-        self, options: Options, after_epoch: Callable[[], None], written: Mapping[str, list[int]] | None = None
+        self,
+        options: Options,
+        after_epoch: Callable[[], None],
+        written: Mapping[str, list[int]] | None = None,
+        found: Found | None = None,
     ) -> None:
         self._options = options
         self._after_epoch = after_epoch
@@ -50,10 +46,10 @@ class Engine:
         self._main = self._group()
         self._catching_up: list[tuple[View, Group]] = []
         self._views: dict[str, View] = {}
-        self._lock = threading.RLock()  # reentrant: a connection may be collected, and so closed, anywhere
+        self._turns = Turns()
+        self._lock = self._turns.lock
         self._progress = threading.Condition(self._lock)
         self._wake = threading.Event()
-        self._waiting = 0
         self._closed = False
         self._failure: BaseException | None = None
         self._unread: UnreadError | None = None  # why there is no progress at the moment
@@ -62,17 +58,24 @@ class Engine:
         self.epoch = 0
         self.rows = 0
         self._clock = 0  # of the last epoch
+        self.recorder = Recorder()
+        self._found = found  # on disk, until it is started
+        if found is not None:
+            self.epoch, self._clock = found.moment.epoch, found.moment.clock
 
     # -- life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to run epochs; what is added before goes through history together."""
+        """Begin to run epochs; what is added before goes through history together, or on from a checkpoint."""
+        if self._found is not None:
+            self.recorder.took_over(self._found)
+            self._found = None
         self._thread = threading.Thread(target=self._run, name="headrace-engine", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop after the running epoch; subscriptions end."""
-        with self._locked():
+        with self._turns:
             if self._closed:
                 return
             self._closed = True
@@ -90,47 +93,63 @@ class Engine:
 
     def add_stream(self, stream: Stream) -> None:
         """Follow a stream's log; what it holds already is history."""
-        with self._locked():
+        with self._turns:
             ends = [partition.end_offset for partition in stream.topic.partitions]
-            self._main.add_stream(stream, replay_ends=ends)
+            read = None if self._found is None else self._found.stream(stream, self._now())
+            self._main.add_stream(stream, replay_ends=ends, read=read)
             self._unlisten[stream.name] = stream.topic.listen(self._wake.set)
         self._wake.set()
 
     def drop_stream(self, name: str) -> None:
         """Forget a stream that no view reads."""
-        with self._locked():
+        with self._turns:
             self._main.drop_stream(name)
             self._unlisten.pop(name)()
 
-    def add_view(self, name: str, dataflow: Dataflow, schema: pa.Schema, output: Output | None = None) -> None:
+    def add_view(
+        self, name: str, dataflow: Dataflow, schema: pa.Schema, output: Output | None = None, key: str | None = None
+    ) -> None:
         """Keep the result of `dataflow` up to date under `name`, from the start of its streams on.
 
         With an `output` its changes are written there, and no rows are kept; such a one reads no other view.
+        With a `key` it is in checkpoints, and goes on from one that was found before the engine is started.
+        Raises: RestoreError if it cannot, and then it has to be added without a key.
         """
-        with self._locked():
+        with self._turns:
             inputs = tuple(self._views[source] for source in sorted(dataflow.views))
             assert output is None or not inputs, "what was written must follow from logs"
-            view = View(name, dataflow, Result(dataflow, schema, keeps=output is None), inputs, output=output)
+            view = View(name, dataflow, Result(dataflow, schema, keeps=output is None), inputs, output=output, key=key)
+            found = self._found if self._found is not None and self._found.take_over(view) else None
             self._views[name] = view
             for upstream in inputs:
                 upstream.readers.append(view)
             view.refresh_listeners()
-            if self._thread is None and output is None:
-                self._main.share(view)
+            if output is None and self._thread is None and (self._found is None or found is not None):
+                if found is None:
+                    self._main.share(view)
                 self._main.views.append(view)
                 for upstream in inputs:
                     upstream.refresh_listeners()
             else:
                 group, history = self._group(), self._main.replay_ends if self._thread is None else self._main.positions
                 group.views.append(view)
-                for stream_name in sorted(dataflow.streams):
-                    group.add_stream(self._main.streams[stream_name], replay_ends=list(history[stream_name]))
+                for stream in sorted(dataflow.streams):
+                    read = None if found is None else found.streams[stream]
+                    group.add_stream(self._main.streams[stream], replay_ends=list(history[stream]), read=read)
+                if output is not None and output.done is not None and group.reached(output.done.positions):
+                    output.done = None
                 self._catching_up.append((view, group))
         self._wake.set()
 
+    def capture(self) -> Capture:
+        """What a checkpoint of the present epoch says."""
+        with self._turns:
+            self._check()
+            return self.recorder.capture(self._main, Moment(self.epoch, self._clock))
+
     def drop_view(self, name: str) -> None:
         """Forget a view; nothing may read it."""
-        with self._locked():
+        with self._turns:
             view = self._views.pop(name)
             assert not view.readers, "dropping a view that another reads"
             for upstream in view.inputs:
@@ -145,18 +164,18 @@ class Engine:
 
     def advance_watermark(self, name: str, advance: Advance) -> None:
         """Event time of a stream has come as far as `advance` says; whoever waits from now on sees what that closes."""
-        with self._locked():
+        with self._turns:
             for group in (self._main, *(group for _, group in self._catching_up)):
                 group.say(name, advance)
         self._wake.set()
 
     def still(self) -> AbstractContextManager[None]:
         """Within the block no epoch runs."""
-        return self._locked()
+        return self._turns
 
     def end_readers(self, stream: str, columns: Collection[str], reason: Exception) -> None:
         """Stop the views that read any of these columns of a stream, which are not what they were."""
-        with self._locked():
+        with self._turns:
             for view in self._views.values():
                 if not view.dataflow.columns_of(stream).isdisjoint(columns):
                     view.fail(reason)
@@ -194,14 +213,14 @@ class Engine:
                 raise self._unread.reason
             return reached
 
-        with self._locked():
+        with self._turns:
             if self._main.due(clock):
                 self._wake.set()
             return bool(self._progress.wait_for(done, timeout_s))
 
     def read(self, views: Sequence[str], streams: Sequence[str]) -> Reading:
         """The named views and streams as of the present epoch."""
-        with self._locked():
+        with self._turns:
             self._check()
             tables = {}
             for name in views:
@@ -216,7 +235,7 @@ class Engine:
 
     def find(self, name: str, keys: pa.RecordBatch) -> tuple[Mask, pa.RecordBatch]:
         """Which of `keys` the table of that name has at the present epoch, and the rows of those, in their order."""
-        with self._locked():
+        with self._turns:
             self._check()
             view = self._views[name]
             if view.error is not None:
@@ -225,7 +244,7 @@ class Engine:
 
     def subscribe(self, name: str, *, snapshot: bool) -> Subscription:
         """The changes of a view from the present epoch on, first its rows as they are."""
-        with self._locked():
+        with self._turns:
             view = self._views[name]
             if view.error is not None:
                 raise view.error
@@ -252,7 +271,7 @@ class Engine:
 
     def state(self, name: str) -> ViewState:
         """What the nodes of a view have done so far, and what they keep."""
-        with self._locked():
+        with self._turns:
             view = self._views[name]
             nodes = []
             for node in view.dataflow.nodes:
@@ -262,7 +281,7 @@ class Engine:
 
     def errors(self) -> dict[str, Exception]:
         """The views that have stopped, and why."""
-        with self._locked():
+        with self._turns:
             return {name: view.error for name, view in self._views.items() if view.error is not None}
 
     # -- the loop -------------------------------------------------------------------------------------------------
@@ -279,8 +298,8 @@ class Engine:
                         self._progress.wait_for(lambda: self._closed, limits.UNREAD_RETRY_S)
                         continue
                 if worked:
-                    if self._waiting:
-                        machine.sleep(0.0002)  # a lock is not fair: let readers in between two epochs
+                    if self._turns.waiting:
+                        machine.sleep(0.0002)
                 else:
                     self._wake.wait(self._sleep_s())
         except BaseException as error:
@@ -351,16 +370,14 @@ class Engine:
 
     def _sleep_s(self) -> float | None:
         timeout = self._main.next_timeout()
-        if timeout is None:
-            return None
-        return min(threading.TIMEOUT_MAX, max(0.001, (timeout - self._now()) / 1e6))
+        return None if timeout is None else min(threading.TIMEOUT_MAX, max(0.001, (timeout - self._now()) / 1e6))
 
     def _now(self) -> int:
         """The clock, which never goes back."""
         return max(self._clock, self._options.clock())
 
     def _unsubscribe(self, subscription: Subscription) -> None:
-        with self._locked():
+        with self._turns:
             for view in self._views.values():
                 if subscription in view.subscriptions:
                     view.subscriptions.remove(subscription)
@@ -380,21 +397,3 @@ class Engine:
             ) from self._failure
         if self._closed:
             raise InterfaceError("the connection is closed")
-
-    def _locked(self) -> _Turn:
-        return _Turn(self)
-
-
-class _Turn:
-    """The engine's lock, taken by a reader whom the loop lets in between two epochs."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __enter__(self) -> None:
-        self._engine._waiting += 1
-        self._engine._lock.acquire()
-        self._engine._waiting -= 1
-
-    def __exit__(self, *_: object) -> None:
-        self._engine._lock.release()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .operator import NO_WATERMARK
@@ -109,6 +109,11 @@ class StreamTime:
             return None
         waiting = [self.began if p.heard is None else p.heard for p in self.partitions if not p.idle]
         return min(waiting) + self.idle_timeout_us if waiting else None
+
+    def go_on(self, other: StreamTime) -> None:
+        """Know what `other` knew, of the same partitions of the same stream."""
+        self.partitions = [replace(partition) for partition in other.partitions]
+        self.began, self.watermark = other.began, other.watermark
 
     def merge(self, other: StreamTime) -> None:
         """Know what `other`, which went through the same log, knows too."""

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from sqlglot import exp
 
+from ..engine.checkpoint import STATE_VERSION, Found, RestoreError
+from ..engine.checkpointer import Checkpointer
 from ..engine.dataflow import Dataflow
 from ..engine.group import Stream
-from ..engine.runtime import Engine, Options
+from ..engine.options import Options
+from ..engine.output import Output
+from ..engine.runtime import Engine
 from ..engine.watermark import Advance
 from ..storage import limits
 from ..storage.catalog import CatalogEntry
+from ..storage.checkpoints import Checkpoints
 from ..storage.errors import OperationalError, ProgrammingError
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder, ReadableTopic
@@ -25,7 +29,8 @@ from ..storage.tail import TailFolder
 from ..storage.topic import Durability, TopicOptions
 from . import plan as p
 from .declaration import declared, declared_relation, log_schema, refuse_cleaning, spelled, topic_options
-from .dialect import parse_script
+from .declaring import Declarations
+from .fingerprint import fingerprint
 from .late_rows import LateLog
 from .lower import Surroundings, lower
 from .outputs import PROGRESS
@@ -34,7 +39,7 @@ from .plan_properties import monotonic, stateless, unbounded
 from .planner import ViewProperties
 from .queries import Queries
 from .relations import Relation, Relations, schema_of
-from .statements import CreateDerived, CreateStream, CreateView, Insert
+from .statements import CreateStream, CreateView
 from .system import system_relations
 from .turns import Turns
 from .twin import named_tables, table_name
@@ -55,6 +60,7 @@ class Database:
         read_only: bool = False,
         remote: RemoteFiles | None = None,
         cache_bytes: int = limits.SEGMENT_CACHE_BYTES,
+        checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
     ) -> None:
         self.lock = threading.RLock()
         self.binder = Binder()
@@ -65,8 +71,8 @@ class Database:
         self.queries = Queries(self)
         self.default_partitions = default_partitions
         self._properties: dict[str, ViewProperties] = {}
-        self._followed: dict[str, ReadableTopic] = {}  # of the streams
-        self._entries: dict[str, CatalogEntry] = {}  # of the catalog, as they are declared here
+        self.followed: dict[str, ReadableTopic] = {}  # of the streams
+        self._declarations = Declarations(self)
         self._tail: TailFolder | None = None
         self._owned: Folder | None = None
         if path is not None and read_only:
@@ -77,14 +83,25 @@ class Database:
             self.late: LateLog = LateLog(self.log, self._owned)
             for system in system_relations(self.binder):
                 self.relations.add(system)
-            self.engine = Engine(options, self.late.flush, self.late.ends)
+            self._checkpoints = Checkpoints(self.log.path / "checkpoints", durable=durability != "none")
+            self.engine = Engine(options, self.late.flush, self.late.ends, self._found())
+            interval_s = 0.0 if self.read_only or self.log.temporary else checkpoint_interval_s
+            self.checkpointer = Checkpointer(self.engine, self._checkpoints, self.late.settle, interval_s)
             if self._owned is not None:
                 self._drop_orphans(self._owned)
-            self._declare(self.log.catalog.entries)
+            self._declarations.declare(self.log.catalog.entries)
         except BaseException:
             self.log.close()
             raise
         self.engine.start()
+        self.checkpointer.start()
+
+    def _found(self) -> Found | None:
+        """The checkpoint to go on from."""
+        loaded = self._checkpoints.load()
+        if loaded is None or loaded[0].content["version"] != STATE_VERSION:
+            return None
+        return Found(*loaded)
 
     @property
     def log(self) -> ReadableFolder:
@@ -99,9 +116,12 @@ class Database:
         """The folder, to write. Raises: OperationalError where it was opened to read only."""
         if self._owned is not None:
             return self._owned
+        raise self._not_owned("write")
+
+    def _not_owned(self, wish: str) -> OperationalError:
         assert self._tail is not None
-        raise OperationalError(
-            "cannot write: the database is open for reading only",
+        return OperationalError(
+            f"cannot {wish}: the database is open for reading only",
             detail=f"Process {self._tail.owner} owns {self._tail.path}, or owned it last.",
             hint="Write from that process; or, when it has ended, connect without read_only.",
             sqlstate="25006",
@@ -115,14 +135,15 @@ class Database:
     @property
     def notices(self) -> list[str]:
         """What there is to say about how the database was found."""
-        found = list(self.log.notices)
+        found = [*self.log.notices, *self._checkpoints.notices]
         for relation in self.relations:
             gone = 0
             if relation.kind == "STREAM":  # of a table nothing goes that still counts
                 gone = sum(partition.start_offset for partition in self.log.topic(relation.name).partitions)
             if not gone:
                 continue
-            names = [f'"{view.name}"' for view in self.readers(relation.name) if view.kind == "MATERIALIZED VIEW"]
+            built = [view.name for view in self.readers(relation.name) if view.kind == "MATERIALIZED VIEW"]
+            names = [f'"{name}"' for name in built if name not in self.engine.recorder.resumed]
             if names:
                 says = f'{gone} rows were deleted from "{relation.name}" so far'
                 found.append(f"{says}: {', '.join(names)} followed, when this was opened, from those left then")
@@ -134,10 +155,17 @@ class Database:
             return
         with self.lock:
             if self._tail.look():
-                self._follow_catalog(self._tail.catalog.entries)
+                self._declarations.follow(self._tail.catalog.entries)
+
+    def checkpoint(self) -> None:
+        """Write down what the engine has kept, and return when it is on disk. Raises: OperationalError if it cannot."""
+        if self.read_only:
+            raise self._not_owned("take a checkpoint")
+        self.checkpointer.take("statement")
 
     def close(self) -> None:
-        """Stop the engine, then let go of the folder."""
+        """Stop the engine, with a checkpoint where it is worth one, then let go of the folder."""
+        self.checkpointer.close()
         self.engine.close()
         self.log.close()
 
@@ -149,7 +177,7 @@ class Database:
         One that is `replaced` goes first, with its rows.
         """
         relation = declared_relation(self.binder, statement)
-        options = self._options(statement, relation)
+        options = self.topic_options(statement, relation)
         spread = relation.kind == "STREAM" or bool(relation.key)
         partitions = statement.partitions or (self.default_partitions if spread else 1)
         relation = replace(relation, partitions=partitions)
@@ -167,7 +195,8 @@ class Database:
         durability: Durability = "none" if self.log.temporary else "group"
         return TopicOptions(durability, stream.event_time, cleanup=cleanup, headers=headers, append_time=stream.arrival)
 
-    def _options(self, statement: CreateStream, relation: Relation) -> TopicOptions:
+    def topic_options(self, statement: CreateStream, relation: Relation) -> TopicOptions:
+        """How the log of a declared stream or table is kept."""
         if relation.kind == "TABLE":
             refuse_cleaning(statement.options, statement.start)
         headers = next((column.name for column in statement.columns if column.metadata == "headers"), None)
@@ -186,14 +215,14 @@ class Database:
             base = self.default_options(relation, topic.options.headers)
             relation = replace(relation, sql=declared(relation, topic.key, topic.options, base))
         self.relations.add(relation)
-        self._followed[relation.name] = topic
+        self.followed[relation.name] = topic
         entry = self.log.catalog.entries.get(relation.name)
         advance = None if entry is None else Advance.of(entry.properties)
         self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us, advance))
         if relation.kind == "TABLE":
             plan = table_plan(relation)
             planned = ViewPlan(exp.select("*").from_(quote(relation.name)), relation.columns, plan, final=False)
-            self._keep(relation.name, 0, planned, self.lower(relation.name, planned, view_id=0))
+            self.keep(relation.name, 0, planned)
 
     # -- views ----------------------------------------------------------------------------------------------------
 
@@ -210,11 +239,11 @@ class Database:
         entry = CatalogEntry(relation.name, relation.kind, statement.text, {"id": view_id})
         self.folder.catalog.replace(relation.name if replaced is None else replaced.name, entry)
         if replaced is not None:
-            self._forget(replaced)
+            self.forget(replaced)
         self.relations.add(relation)
         if planned is None or dataflow is None:
             return []
-        self._keep(relation.name, view_id, planned, dataflow)
+        self.keep(relation.name, view_id, planned, dataflow)
         return [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
 
     def view_relation(
@@ -232,7 +261,8 @@ class Database:
         through = frozenset(name for name, planned in self.plans.items() if stateless(planned.plan))
         return ViewPlanner(self.relations if relations is None else relations, self._properties, through, self.binder)
 
-    def _keep(self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow) -> None:
+    def keep(self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow | None = None) -> None:
+        """Know a relation whose rows the engine keeps, and let it."""
         plan = planned.plan
         settled = any(isinstance(node, p.WindowAggregate | p.Session) for node in p.walk(plan))
         times = p.time_columns(plan) if settled else frozenset()
@@ -242,7 +272,18 @@ class Database:
         )
         self.plans[name.lower()] = planned
         self.view_ids[name.lower()] = view_id
-        self.engine.add_view(name, dataflow, schema_of(planned.columns))
+        self.start(name, view_id, planned, dataflow or self.lower(name, planned, view_id))
+
+    def start(
+        self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow, output: Output | None = None
+    ) -> None:
+        """Let the engine run a query under `name`, after a restart from where a checkpoint has it."""
+        schema = schema_of(planned.columns)
+        try:
+            self.engine.add_view(name, dataflow, schema, output, fingerprint(view_id, planned.plan))
+        except RestoreError as error:
+            self._checkpoints.notices.append(f"a checkpoint was of no use: {error}")
+            self.engine.add_view(name, self.lower(name, planned, view_id, keeps=output is None), schema, output)
 
     def start_unnamed(self, name: str, planned: ViewPlan) -> None:
         """Let the engine keep the result of a subscription's own query under `name`, which no SQL can say."""
@@ -296,9 +337,10 @@ class Database:
         """Forget relations, given so that none comes before one that reads it; from the catalog all at once."""
         self.folder.catalog.remove(*names)
         for name in names:
-            self._forget(self.relations.require(name))
+            self.forget(self.relations.require(name))
 
-    def _forget(self, relation: Relation) -> None:
+    def forget(self, relation: Relation) -> None:
+        """Let go of a relation that is not in the catalog any more, and of its rows."""
         name = relation.name.lower()
         self.queries.forget(relation)
         if relation.kept:
@@ -307,7 +349,7 @@ class Database:
         if relation.logged:
             self.engine.drop_stream(relation.name)
             self.late.ends.pop(relation.name, None)
-            del self._followed[relation.name]
+            del self.followed[relation.name]
             if self._owned is not None:
                 self._owned.drop_topic(relation.name)
         self.relations.remove(name)
@@ -317,69 +359,6 @@ class Database:
         streams = {entry.name for entry in folder.catalog.entries.values() if entry.kind in ("STREAM", "TABLE")}
         for name in [name for name in folder.topics if name not in {*streams, self.late.NAME, PROGRESS}]:
             folder.drop_topic(name)
-
-    def _follow_catalog(self, entries: Mapping[str, CatalogEntry]) -> None:
-        """Declare what is new in the catalog, and forget what is not in it any more or is another now."""
-        stale = {name for name, entry in self._entries.items() if entries.get(name) != entry}
-        for name in [name for name in stale if name in entries and self._altered(name, entries[name])]:
-            stale.remove(name)
-        gone = [relation for relation in self.relations if relation.name in stale]
-        while gone:
-            for relation in [r for r in gone if not any(d in gone for d in self.dependents(r.name))]:
-                self._forget(relation)
-                del self._entries[relation.name]
-                gone.remove(relation)
-        self._declare({name: entry for name, entry in entries.items() if name not in self._entries})
-
-    def _altered(self, name: str, entry: CatalogEntry) -> bool:
-        """Take over what a stream has become that the catalog says otherwise now; False if it is another stream."""
-        topic = self._followed.get(name)
-        if topic is None or self.log.topics.get(name) is not topic:
-            return False
-        old, self._entries[name] = self.relations.require(name), entry
-        statement = parse_script(_in_force(entry, topic).sql)[0]
-        assert isinstance(statement, CreateStream)
-        new = replace(declared_relation(self.binder, statement), partitions=old.partitions)
-        lost = {column.name for column in old.columns if column not in new.columns}
-        self.relations.add(new)
-        advance = Advance.of(entry.properties)
-        if advance is not None:
-            self.engine.advance_watermark(name, advance)
-        self.engine.end_readers(name, lost, OperationalError(f'stream "{name}" was altered', hint="Start it again."))
-        return True
-
-    def _declare(self, entries: Mapping[str, CatalogEntry]) -> None:
-        """Declare what the catalog holds, in the order it was created."""
-        for known in entries.values():
-            self._entries[known.name] = known
-            entry = _in_force(known, self.log.topics.get(known.name))
-            statement = parse_script(entry.sql)[0]
-            if isinstance(statement, CreateStream):
-                relation = declared_relation(self.binder, statement)
-                options = self._options(statement, relation)
-                partitions = int(entry.properties["partitions"])
-                self.open_stream(
-                    replace(relation, partitions=partitions), options, partitions, list(entry.properties["key"])
-                )
-            elif isinstance(statement, CreateDerived | Insert):
-                self.queries.declare(entry, statement)
-            else:
-                assert isinstance(statement, CreateView)
-                view, planned = self.view_relation(statement)
-                self.relations.add(view)
-                if planned is not None:
-                    view_id = int(entry.properties["id"])
-                    self._keep(view.name, view_id, planned, self.lower(view.name, planned, view_id))
-
-
-def _in_force(entry: CatalogEntry, topic: ReadableTopic | None) -> CatalogEntry:
-    """The entry as it counts: an ALTER without its last step is done if the topic has changed, else it never was."""
-    altered = entry.properties.get("altered")
-    if altered is None or topic is None:
-        return entry
-    if topic.version.id >= altered["version"]:
-        return replace(entry, sql=altered["sql"], properties=altered["properties"])
-    return replace(entry, properties={name: value for name, value in entry.properties.items() if name != "altered"})
 
 
 def _same(left: str, right: str) -> bool:

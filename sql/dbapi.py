@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow.fs import FileSystem
 
-from ..engine.runtime import Options
+from ..engine.options import Options
 from ..storage import limits
 from ..storage.consumer import Consumer, Rebalanced, Reset
 from ..storage.errors import InterfaceError, OperationalError, ProgrammingError
@@ -68,6 +68,7 @@ def connect(
     default_partitions: int = 1,
     clock: Callable[[], int] | None = None,
     cache_bytes: int = limits.SEGMENT_CACHE_BYTES,
+    checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
     filesystems: Mapping[str, FileSystem] | None = None,
 ) -> Connection:
     """A connection to the database in the folder `path`, made if it is not there; ':memory:' leaves nothing behind.
@@ -76,6 +77,8 @@ def connect(
     `read_only` the folder may belong to another process, whose rows appear a few milliseconds after it had them
     acknowledged; views are kept by this process too. Segments that were moved elsewhere, by the option `tier` of a
     stream, are fetched and held up to `cache_bytes`; `filesystems` has those Arrow does not open itself, by scheme.
+    While rows come a checkpoint is taken every `checkpoint_interval_s` at most, and one when the database is closed;
+    with 0 none but those that CHECKPOINT asks for.
     Raises: FolderLockedError where another process owns the folder.
 
     >>> with connect() as con:
@@ -98,6 +101,7 @@ def connect(
             read_only=read_only,
             remote=RemoteFiles(filesystems),
             cache_bytes=cache_bytes,
+            checkpoint_interval_s=checkpoint_interval_s,
         )
 
     user = object()

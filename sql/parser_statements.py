@@ -13,7 +13,7 @@ from .parser_returning import returning
 from .parser_streams import create_stream
 from .parser_tables import create_table, truncate, update
 from .positions import position_of_token
-from .statements import Describe, Drop, Explain, ExplainMode, Reset, Select, Set, Show, Statement, Verify
+from .statements import Checkpoint, Describe, Drop, Explain, ExplainMode, Reset, Select, Set, Show, Statement, Verify
 
 _SHOW = ("STREAMS", "TABLES", "VIEWS", "QUERIES", "PARTITIONS", "CREATE")
 _DROP = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY")
@@ -22,7 +22,6 @@ _NOT_SUPPORTED: dict[str, str | None] = {  # statements that mean something, and
     "ATTACH": "A folder is one database; open another with headrace.connect.",
     "BEGIN": "Each statement is a transaction of its own.",
     "CALL": None,
-    "CHECKPOINT": None,
     "COMMENT": None,
     "COMMIT": "Each statement is a transaction of its own.",
     "DETACH": None,
@@ -174,6 +173,7 @@ def _reset(cursor: Cursor, place: dict[str, Any]) -> Reset:
 
 STATEMENTS: dict[str, Callable[[Cursor, dict[str, Any]], Statement]] = {
     "ALTER": alter,
+    "CHECKPOINT": lambda cursor, place: Checkpoint(**place),
     "COPY": copy,
     "CREATE": _create,
     "DELETE": returning(delete),

@@ -121,7 +121,7 @@ class Queries:
         done = written_progress(database.log).get(query_id)
         output = TopicOutput(database.folder, derived.writes, query_id, done, database.late.settle)
         dataflow = database.lower(engine_name(name), derived.planned, query_id, keeps=False)
-        database.engine.add_view(engine_name(name), dataflow, derived.writes.schema, output)
+        database.start(engine_name(name), query_id, derived.planned, dataflow, output)
 
     def _plans(self) -> Mapping[str, Plan]:
         return {name: planned.plan for name, planned in self._database.plans.items()}

@@ -25,6 +25,7 @@ from .returning import Answer, Returning, ignore, told
 from .show import show
 from .statements import (
     AlterStream,
+    Checkpoint,
     Copy,
     CopyTo,
     CreateDerived,
@@ -156,6 +157,10 @@ class Session:
                 return Outcome("EXPLAIN", _text(self._explain(statement), "plan"))
             case Verify():
                 return self._verify(statement)
+            case Checkpoint():
+                self.database.engine.wait(self._ends())
+                self.database.checkpoint()
+                return Outcome("CHECKPOINT")
             case Show() | Describe():
                 self.database.engine.wait(self._ends())
                 rows = show(self.database, statement)

@@ -341,6 +341,11 @@ class Verify(Statement):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint(Statement):
+    """CHECKPOINT."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Set(Statement):
     """SET name = value; `name` in lower case."""
 

@@ -74,6 +74,30 @@ def _operators(database: Database) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=OPERATORS)
 
 
+CHECKPOINTS = pa.schema(
+    [
+        ("epoch", pa.int64()),
+        ("taken", pa.timestamp("us")),
+        ("reason", pa.string()),
+        ("bytes_written", pa.int64()),
+        ("bytes_total", pa.int64()),
+        ("milliseconds", pa.float64()),
+        ("pause_milliseconds", pa.float64()),
+    ]
+)
+
+
+def _checkpoints(database: Database) -> pa.Table:
+    """Those taken since the database was opened."""
+    rows = [
+        (one.epoch, one.at, one.reason, one.bytes_written, one.bytes_total, one.duration_s * 1000, one.pause_s * 1000)
+        for one in database.checkpointer.taken
+    ]
+    columns = [*zip(*rows, strict=True)] or [()] * len(CHECKPOINTS)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, CHECKPOINTS, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=CHECKPOINTS)
+
+
 SYSTEM: Mapping[str, System] = {
     LateLog.NAME: System(SCHEMA, lambda database: database.late.rows()),
     "system.topics": System(TOPICS, lambda database: topic_figures(topics_of(database.log))),
@@ -81,6 +105,7 @@ SYSTEM: Mapping[str, System] = {
     "system.segments": System(SEGMENTS, lambda database: segment_figures(topics_of(database.log))),
     "system.operators": System(OPERATORS, _operators),
     "system.queries": System(QUERIES, query_rows),
+    "system.checkpoints": System(CHECKPOINTS, _checkpoints),
     "system.consumers": System(CONSUMERS, lambda database: consumer_figures(database.log)),
 }
 

@@ -28,6 +28,7 @@ the story runs in shows as FOLDER, an empty line as a dot.
 from __future__ import annotations
 
 import difflib
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Way:
 
     name: str
     options: Mapping[str, Any]
-    restarts: bool = False  # stop and open the folder again after each statement
+    restarts: bool = False  # stop and open the folder again after each statement, in turns from checkpoint and log
     verifies: bool = False  # compare every view with its twin after each statement, not only at the end
 
 
@@ -146,6 +147,7 @@ class Teller:
     def __init__(self, way: Way, folder: Path) -> None:
         self.way = way
         self.folder = folder
+        self.stops = 0
         self.connection = self._open()
         self.subscription: Subscription | None = None
 
@@ -215,11 +217,20 @@ class Teller:
             if self.subscription is not None:
                 self.subscription.drain()
                 self.subscription.close()
-            self.connection.close()
+            self._stop()
             self.connection = self._open()
             self.connection.flush()
             if self.subscription is not None:
                 self.subscription.reopen(self.connection)
+
+    def _stop(self) -> None:
+        """Close the database: with a checkpoint, without one since the last, without any."""
+        turn, self.stops = self.stops % 3, self.stops + 1
+        if turn == 0:
+            self.connection.execute("CHECKPOINT")
+        self.connection.close()
+        if turn == 2:
+            shutil.rmtree(self.folder / "db" / "checkpoints", ignore_errors=True)
 
     def _open(self) -> headrace.Connection:
         path = self.folder / "db" if self.way.restarts else ":memory:"

@@ -1,0 +1,108 @@
+"""The checkpointer: a thread that takes checkpoints now and then, and writes them while epochs go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..storage import limits
+from ..storage.checkpoints import Checkpoint, Checkpoints
+from ..storage.errors import Error
+from .runtime import Engine
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One checkpoint. Units: bytes and seconds; `at` microseconds since 1970; epochs waited for `pause_s`."""
+
+    epoch: int
+    at: int
+    bytes_written: int
+    bytes_total: int
+    duration_s: float
+    pause_s: float
+    reason: str
+
+
+class Checkpointer:
+    """Takes a checkpoint every `interval_s` while rows come fast, less often while they do not, and at the end.
+
+    `settle` returns once all that the epochs so far have written beside the log is durable.
+    State: what is known of the last `_REMEMBERED` checkpoints.
+    """
+
+    _REMEMBERED = 1000
+
+    def __init__(self, engine: Engine, store: Checkpoints, settle: Callable[[], None], interval_s: float) -> None:
+        self._engine = engine
+        self._store = store
+        self._settle = settle
+        self._interval_s = interval_s
+        self._one = threading.Lock()  # at a time
+        self._end = threading.Event()
+        self._rows, self._epoch = engine.rows, engine.epoch  # at the last checkpoint
+        self._content: Mapping[str, Any] | None = None
+        self._due_s = 0.0  # when the next may come, on the monotonic clock
+        self._at_s = time.monotonic()
+        self.taken: list[Taken] = []
+        self.failure: Error | None = None  # of the last attempt
+        self._thread = threading.Thread(target=self._run, name="headrace-checkpoints", daemon=True)
+
+    def start(self) -> None:
+        """From now on; with an interval of 0 only when somebody asks."""
+        if self._interval_s > 0:
+            self._thread.start()
+
+    def take(self, reason: str) -> Taken | None:
+        """A checkpoint now; None if nothing has happened since the last one.
+
+        Raises: OperationalError where the disk refuses; queries go on, and the checkpoints before stay.
+        """
+        with self._one:
+            begun = time.monotonic()
+            capture = self._engine.capture()
+            pause_s = time.monotonic() - begun
+            rows, epoch = self._engine.rows, int(capture.content["epoch"])
+            if capture.content == self._content:
+                return None
+            self._settle()
+            checkpoint = self._store.save(capture.content, capture.tables, capture.same)
+            with self._engine.still():
+                self._engine.recorder.saved(capture, checkpoint)
+            self._content, self._rows, self._epoch = capture.content, rows, epoch
+            return self._took(checkpoint, epoch, begun, pause_s, reason)
+
+    def close(self) -> None:
+        """Stop, and take a last one where to open the database again would take long without."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._interval_s > 0 and self._engine.rows - self._rows >= limits.CLOSING_ROWS:
+            self._try("closing")
+
+    def _took(self, checkpoint: Checkpoint, epoch: int, begun: float, pause_s: float, reason: str) -> Taken:
+        now = time.monotonic()
+        duration_s = now - begun
+        at = time.time_ns() // 1000
+        taken = Taken(epoch, at, checkpoint.written, checkpoint.bytes, duration_s, pause_s, reason)
+        self.taken = [*self.taken[1 - self._REMEMBERED :], taken]
+        self._at_s, self._due_s = now, now + max(self._interval_s, duration_s / limits.CHECKPOINT_SHARE)
+        return taken
+
+    def _run(self) -> None:
+        while not self._end.wait(min(1.0, self._interval_s)):
+            rows, epoch, now = self._engine.rows, self._engine.epoch, time.monotonic()
+            waited = now - self._at_s >= limits.CHECKPOINT_REST_S and epoch > self._epoch
+            if now >= self._due_s and (waited or rows - self._rows >= limits.CHECKPOINT_ROWS):
+                self._try("interval")
+
+    def _try(self, reason: str) -> None:
+        try:
+            self.take(reason)
+            self.failure = None
+        except Error as error:
+            self.failure = error
+            self._due_s = time.monotonic() + limits.CHECKPOINT_REST_S

@@ -1,0 +1,19 @@
+"""How an engine runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..storage import limits
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the engine runs. Units: seconds; `clock` gives microseconds since 1970."""
+
+    rows_per_epoch: int = limits.ROWS_PER_EPOCH
+    idle_timeout_s: float = limits.IDLE_TIMEOUT_S
+    future_guard_s: float = limits.FUTURE_GUARD_S
+    clock: Callable[[], int] = lambda: time.time_ns() // 1000
