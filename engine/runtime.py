@@ -95,7 +95,7 @@ class Engine:
         """Follow a stream's log; what it holds already is history."""
         with self._turns:
             ends = [partition.end_offset for partition in stream.topic.partitions]
-            read = None if self._found is None else self._found.stream(stream, self._now())
+            read = None if self._found is None else self._found.stream(stream, self.now())
             self._main.add_stream(stream, replay_ends=ends, read=read)
             self._unlisten[stream.name] = stream.topic.listen(self._wake.set)
         self._wake.set()
@@ -190,7 +190,7 @@ class Engine:
         What the time of this call changes in a view has then changed.
         """
         names = None if views is None else set(views)
-        clock = self._now()
+        clock = self.now()
         written: Mapping[str, list[int]] | None = None  # by queries that have taken in what is asked for
         levels = 0
 
@@ -321,7 +321,7 @@ class Engine:
         """Run one epoch of whoever is behind; whether there was anything to do."""
         if self._closed:
             return False
-        clock = self._now()
+        clock = self.now()
         if self._catching_up and self._main.reached(self._main.replay_ends):
             self._clock = clock
             self._catch_up(clock)
@@ -370,10 +370,10 @@ class Engine:
 
     def _sleep_s(self) -> float | None:
         timeout = self._main.next_timeout()
-        return None if timeout is None else min(threading.TIMEOUT_MAX, max(0.001, (timeout - self._now()) / 1e6))
+        return None if timeout is None else min(threading.TIMEOUT_MAX, max(0.001, (timeout - self.now()) / 1e6))
 
-    def _now(self) -> int:
-        """The clock, which never goes back."""
+    def now(self) -> int:
+        """The clock, which never goes back. Units: microseconds since 1970."""
         return max(self._clock, self._options.clock())
 
     def _unsubscribe(self, subscription: Subscription) -> None:

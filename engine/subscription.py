@@ -20,11 +20,21 @@ class Subscription:
         self._on_close = on_close
         self._error: Error | None = None
         self.closed = False
+        self.stop: Callable[[int], bool] | None = None  # says of an epoch whether it comes too late to be told
+
+    @property
+    def waiting(self) -> int:
+        """How many epochs' changes wait to be read."""
+        return len(self._queue)
 
     def put(self, epoch: int, delta: Delta) -> None:
         """Called by the engine; a subscriber that is too far behind is told so instead of slowing everybody."""
         with self._ready:
             if self.closed or self._error is not None:
+                return
+            if self.stop is not None and self.stop(epoch):
+                self.closed = True
+                self._ready.notify_all()
                 return
             if len(self._queue) >= limits.SUBSCRIPTION_EPOCHS_MAX:
                 self._error = OperationalError(

@@ -50,8 +50,11 @@ def changes(con: Connection, cursor: Cursor, *, limit: int | None, idle: bool) -
         table = cursor.next_changes(timeout_s=REFRESH_S)
         if table is None and idle and con.status().lag == 0:
             table = cursor.next_changes(timeout_s=0)
+            table = cursor.rest_of_changes() if table is None else table
             if table is None:
                 return
+        if table is None and cursor.ended:
+            return
         if table is not None and left is not None:
             table = table.slice(0, left)
             left -= table.num_rows

@@ -69,6 +69,11 @@ class Cursor:
         return self._outcome.live is not None
 
     @property
+    def ended(self) -> bool:
+        """Whether a live result has come to its end."""
+        return self._outcome.live is not None and self._outcome.live.ended
+
+    @property
     def key(self) -> tuple[str, ...] | None:
         """The columns that tell a live result's rows apart, where they are known."""
         return self._outcome.live.key if self._outcome.live is not None else None
@@ -126,8 +131,10 @@ class Cursor:
         return taken
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """All rows that are left. A live cursor never ends: ask it for fetchmany or next_changes."""
+        """All rows that are left, of a live query with UP TO until it ends; others have no end."""
         self._check_rows()
+        if self._outcome.live is not None and self._outcome.live.ends:
+            return list(self)
         if self.live:
             raise NotSupportedError(
                 "cannot fetch all of a live query", hint="Use fetchmany(n, timeout=...), next_changes() or iterate."
@@ -155,6 +162,11 @@ class Cursor:
                 "next_changes needs a live cursor", hint="SUBSCRIBE TO a view, or SELECT ... EMIT CHANGES."
             )
         return self._outcome.live.next(timeout_s)
+
+    def rest_of_changes(self) -> pa.Table | None:
+        """What EMIT EVERY holds back until its interval ends, told now; None where that is nothing."""
+        self._check()
+        return None if self._outcome.live is None else self._outcome.live.rest()
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         while (row := self.fetchone()) is not None:

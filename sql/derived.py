@@ -11,6 +11,7 @@ from ..storage.errors import Error, NotSupportedError, Position, ProgrammingErro
 from . import plan as p
 from .declaration import spelled
 from .late_target import late_target
+from .parser_emit import refuse_every
 from .plan import Plan
 from .plan_inputs import over_logs
 from .plan_keys import key_of
@@ -35,6 +36,7 @@ class Derived:
 
 def derive(planner: ViewPlanner, statement: CreateDerived, plans: Mapping[str, Plan]) -> Derived:
     """The stream or table that the statement makes, and the query that writes it."""
+    refuse_every(statement.emit)
     final = None if statement.emit is None else statement.emit.mode == "FINAL"
     if statement.kind == "STREAM":
         planned = _append_only(planner, statement.query, statement.emit, statement.name, plans)
@@ -62,6 +64,7 @@ def insert_derived(
     planner: ViewPlanner, statement: Insert, name: str, target: Relation, plans: Mapping[str, Plan]
 ) -> Derived:
     """The query called `name` that goes on inserting into the stream `target`."""
+    refuse_every(statement.emit)
     planned = _append_only(planner, statement.query, statement.emit, target.name, plans)
     names = target_columns(target, statement.columns, statement.position)
     if len(names) != len(planned.columns):

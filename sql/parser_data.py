@@ -147,13 +147,17 @@ def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:
     cursor.accept("TO")
     if cursor.token is None:
         cursor.unexpected("Here should be a view, a stream or a query.")
-    end, snapshot = len(cursor.tokens), True
+    end, snapshot, bounds = len(cursor.tokens), True, dict[str, Any]()
     for index, token, depth in cursor.depths():
         pair = [*words(token), *cursor.words_at(index - cursor.index + 1)]
-        if depth == 0 and pair in (["AS", "OF"], ["UP", "TO"]):
-            hint = "A subscription starts now and has no end."
-            headline = f"SUBSCRIBE ... {' '.join(pair)} is not supported yet"
-            cursor.not_yet(headline, position=position_of_token(token), hint=hint)
+        versioned = index > 0 and words(cursor.tokens[index - 1]) == ["SYSTEM_TIME"]
+        if depth == 0 and pair in (["AS", "OF"], ["UP", "TO"]) and not versioned:
+            end, rest = index, Cursor(cursor.source, cursor.tokens, index)
+            bounds = _bounds(rest)
+            if rest.accept("WITH"):
+                snapshot = _subscription_options(rest)
+            rest.end()
+            break
         if depth == 0 and pair == ["WITH"] and index > cursor.index and cursor.at_mark("(", index - cursor.index + 1):
             end, snapshot = index, _subscription_options(Cursor(cursor.source, cursor.tokens, index + 1))
             break
@@ -162,7 +166,36 @@ def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:
     if emit is not None and emit.mode == "FINAL":
         hint = "CREATE MATERIALIZED VIEW ... EMIT FINAL, and subscribe to that."
         cursor.not_yet("SUBSCRIBE ... EMIT FINAL is not supported yet", position=emit.position, hint=hint)
-    return Subscribe(query=query, snapshot=snapshot, changelog=emit is not None and emit.mode == "CHANGELOG", **place)
+    return Subscribe(
+        query=query,
+        snapshot=snapshot,
+        changelog=emit is not None and emit.mode == "CHANGELOG",
+        every_us=None if emit is None else emit.every_us,
+        **bounds,
+        **place,
+    )
+
+
+def _bounds(cursor: Cursor) -> dict[str, Any]:
+    """[AS OF EPOCH n | LATEST] [UP TO EPOCH n | TIMESTAMP t], as fields of Subscribe."""
+    bounds: dict[str, Any] = {}
+    if cursor.accept("AS OF"):
+        position, words_to_come = cursor.position, ("EARLIEST", "TIMESTAMP")
+        if cursor.word in words_to_come:
+            hint = "AS OF LATEST, and without AS OF, it begins with the rows that are there now."
+            cursor.not_yet(f"SUBSCRIBE ... AS OF {cursor.word} is not supported yet", position=position, hint=hint)
+        if cursor.accept("EPOCH"):
+            bounds["epoch"] = cursor.integer("an epoch")
+        elif not cursor.accept("LATEST"):
+            cursor.choice("where to begin", ("EPOCH", "LATEST"))
+    if cursor.accept("UP TO"):
+        if cursor.accept("EPOCH"):
+            bounds["until_epoch"] = cursor.integer("an epoch")
+        elif cursor.accept("TIMESTAMP"):
+            bounds["until_position"], bounds["until"] = cursor.position, cursor.string("a time")
+        else:
+            cursor.choice("where to end", ("EPOCH", "TIMESTAMP"))
+    return bounds
 
 
 def _subscription_options(cursor: Cursor) -> bool:

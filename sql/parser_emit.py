@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
 
+from ..storage.errors import NotSupportedError
 from .cursor import Cursor
 from .intervals import constant_us
 from .lexer import words
@@ -21,7 +22,7 @@ _MODES: dict[str, EmitMode] = {
     "ON UPDATE": "CHANGES",
     "CHANGELOG": "CHANGELOG",
 }
-_MODES_TO_COME = ("EVERY", "PERIODIC")
+_EVERY = ("EVERY", "PERIODIC")
 _OPERAND_ENDS = QueryParser.ID_VAR_TOKENS | {  # what an expression or a clause may end with
     TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER, TokenType.NULL, TokenType.TRUE, TokenType.FALSE,
     TokenType.END, TokenType.ASC, TokenType.DESC, TokenType.PLACEHOLDER, TokenType.R_PAREN, TokenType.R_BRACKET,
@@ -87,11 +88,14 @@ def _ends_operand(cursor: Cursor, index: int) -> bool:
 def _emit(cursor: Cursor) -> Emit:
     position = cursor.position
     cursor.expect("EMIT")
+    if any(cursor.accept(word) for word in _EVERY):
+        every_us = _every(cursor)
+        if cursor.token is not None:
+            cursor.unexpected("EMIT comes last.")
+        return Emit("EVERY", position, every_us=every_us)
     mode = next((mode for phrase, mode in _MODES.items() if cursor.accept(phrase)), None)
     if mode is None:
-        if cursor.word in _MODES_TO_COME:
-            cursor.not_yet(f"EMIT {cursor.word} is not supported yet", hint="EMIT CHANGES and EMIT FINAL work.")
-        cursor.choice("a way to EMIT", _MODES)
+        cursor.choice("a way to EMIT", (*_MODES, *_EVERY))
     lateness_us = _lateness(cursor) if cursor.accept("ALLOW LATENESS") else 0
     late_to, place = None, None
     if cursor.accept("LATE TO"):
@@ -100,6 +104,25 @@ def _emit(cursor: Cursor) -> Emit:
     if cursor.token is not None:
         cursor.unexpected("EMIT comes last.")
     return Emit(mode, position, lateness_us, late_to, place)
+
+
+def _every(cursor: Cursor) -> int:
+    place = cursor.position
+    every_us = constant_us(cursor.expression("an interval"), place, "what comes after EVERY")
+    if every_us <= 0:
+        cursor.wrong("the interval must be longer than nothing", position=place)
+    return every_us
+
+
+def refuse_every(emit: Emit | None) -> None:
+    """Raises: NotSupportedError where EMIT says how often, of what is kept or written."""
+    if emit is not None and emit.mode == "EVERY":
+        raise NotSupportedError(
+            "EMIT EVERY is for live queries",
+            detail="What is kept is always as its rows are, and what is written says how far it has read.",
+            hint="Create it without, and SUBSCRIBE TO it EMIT EVERY ...",
+            position=emit.position,
+        )
 
 
 def _lateness(cursor: Cursor) -> int:

@@ -93,6 +93,12 @@ class QueryParser(KsqlWindowParser):
         tree: exp.Expr | None = self._parse_query_modifiers(self._parse_set_operations(self._parse_select(nested=True)))
         return tree
 
+    def _kv_to_prop_eq(self, expressions: list[exp.Expr], parse_map: bool = False) -> list[exp.Expr]:
+        for pair in expressions:
+            if isinstance(pair, self.KEY_VALUE_DEFINITIONS) and pair.this is None:
+                self.raise_error("A struct names each of its values, as in {'a': 1}")
+        return super()._kv_to_prop_eq(expressions, parse_map)
+
     def _parse_named_parameter(self) -> exp.Expr | None:
         colon = self._prev
         if not (self._is_connected() and self._match_set(self.ID_VAR_TOKENS)):

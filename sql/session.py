@@ -13,12 +13,13 @@ from ..storage.errors import NotSupportedError, ProgrammingError
 from ..storage.readable import ReadableTopic
 from ..storage.topic import Appended
 from . import plan as p
+from .advancing import moment
 from .altering import alter, delete
 from .changing import delete_rows, update
 from .database import Database
-from .explain import explain, explain_analyze, explain_state
+from .explaining import explained
 from .late_target import refuse_late_target
-from .queries import engine_name
+from .pacing import Pace
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .returning import Answer, Returning, ignore, told
@@ -48,11 +49,9 @@ from .statements import (
     Update,
     Verify,
 )
-from .subscribing import Live, bare_name, subscribe
-from .twin import expand_views, twin
+from .subscribing import Live, subscribe
 from .verify import verify
 from .view_plan import ViewPlan
-from .why import why_no_output
 from .writing import copy, insert, require_stream, require_written
 from .writing_files import write_file
 
@@ -101,11 +100,18 @@ class Session:
                 weights = statement.emit.mode == "CHANGELOG"
                 lateness_us = statement.emit.lateness_us
                 return self._subscribe(
-                    statement.query, snapshot=True, weights=weights, final=final, lateness_us=lateness_us
+                    statement.query,
+                    Pace(statement.emit.every_us),
+                    snapshot=True,
+                    weights=weights,
+                    final=final,
+                    lateness_us=lateness_us,
                 )
             case Subscribe():
+                until_us = None if statement.until is None else moment(statement.until, statement.until_position)
+                pace = Pace(statement.every_us, statement.epoch, statement.until_epoch, until_us)
                 return self._subscribe(
-                    statement.query, snapshot=statement.snapshot, weights=statement.changelog, final=False
+                    statement.query, pace, snapshot=statement.snapshot, weights=statement.changelog, final=False
                 )
             case Insert(emit=Emit()):
                 if parameters:
@@ -154,7 +160,7 @@ class Session:
             case Drop():
                 return self._drop(statement)
             case Explain():
-                return Outcome("EXPLAIN", _text(self._explain(statement), "plan"))
+                return Outcome("EXPLAIN", explained(self.database, statement, self._ends()))
             case Verify():
                 return self._verify(statement)
             case Checkpoint():
@@ -278,50 +284,6 @@ class Session:
             self.database.drop(order)
             return Outcome(f"DROP {statement.kind}", notices=[f'also dropped "{name}"' for name in order[:-1]])
 
-    def _explain(self, statement: Explain) -> list[str]:
-        inner = statement.statement
-        final = False
-        if isinstance(inner, CreateView):
-            final = inner.emit is not None and inner.emit.mode == "FINAL"
-        if not isinstance(inner, CreateView | CreateDerived | Select | Subscribe):
-            raise NotSupportedError("EXPLAIN takes a query, a name or CREATE ... AS", position=inner.start)
-        query = inner.query
-        name = bare_name(query)
-        relation = None if name is None else self.database.relations.get(name)
-        derived = None if relation is None else self.database.queries.get(relation.name)
-        if isinstance(inner, CreateDerived):
-            derived = self.database.queries.derive(inner)
-        if derived is not None and statement.mode in ("PLAN", "STATE"):
-            target = derived.writes
-            lines = [f"write to {target.kind.lower()} {target.name}", "    state: none; its progress is on disk"]
-            result, *operators = explain(derived.planned.plan)
-            return [result, *lines, *(f"  {line}" for line in operators)]
-        if relation is not None and relation.query is not None:
-            query = relation.query
-            planned = self.database.plans.get(relation.name.lower())
-            final = planned is not None and planned.final
-        if statement.mode == "TWIN":
-            expanded = expand_views(query, self.database.relations)
-            return twin(expanded).sql(dialect="duckdb", pretty=True).splitlines()
-        kept = None if relation is None else self.database.plans.get(relation.name.lower())
-        if statement.mode in ("ANALYZE", "WHY NO OUTPUT"):
-            running = derived.planned if derived is not None else kept
-            if relation is None or running is None:
-                raise NotSupportedError(
-                    f"EXPLAIN {statement.mode} takes a materialized view, or a query that writes",
-                    detail="It says what the operators of one that runs have done so far.",
-                    hint="CREATE MATERIALIZED VIEW, then ask by its name.",
-                    position=inner.start,
-                )
-            name = relation.name if derived is None else engine_name(relation.name)
-            self.database.engine.wait(self._ends(), [relation.name])
-            if statement.mode == "WHY NO OUTPUT":
-                return why_no_output(self.database, relation, running.plan, name)
-            return explain_analyze(running.plan, self.database.engine.state(name))
-        plan = self.database.plan(query, final=final).plan if kept is None else kept.plan
-        state = None if relation is None or kept is None else self.database.engine.state(relation.name)
-        return explain_state(plan, state) if statement.mode == "STATE" else explain(plan, state)
-
     def _verify(self, statement: Verify) -> Outcome:
         if statement.name is not None:
             relation = self.database.relations.require(statement.name, statement.start)
@@ -371,13 +333,15 @@ class Session:
         return Outcome("RESET" if isinstance(statement, Reset) else "SET")
 
     def _subscribe(
-        self, query: exp.Query, *, snapshot: bool, weights: bool, final: bool, lateness_us: int = 0
+        self, query: exp.Query, pace: Pace, *, snapshot: bool, weights: bool, final: bool, lateness_us: int = 0
     ) -> Outcome:
         def planned() -> ViewPlan:
             self._refuse_recompute(query, final=final)
             return self.database.plan(query, final=final, lateness_us=lateness_us)
 
-        live = subscribe(self.database, query, planned, self._ends(), snapshot=snapshot, weights=weights, final=final)
+        live = subscribe(
+            self.database, query, planned, self._ends(), snapshot=snapshot, weights=weights, final=final, pace=pace
+        )
         return Outcome("SUBSCRIBE", live=live)
 
 
@@ -394,7 +358,3 @@ def _with_dependents(database: Database, relation: Relation) -> list[str]:
 
     visit(relation.name)
     return order
-
-
-def _text(lines: list[str], name: str) -> Rows:
-    return Rows(pa.table({name: pa.array(lines, pa.string())}), ("VARCHAR",))

@@ -10,7 +10,7 @@ from sqlglot import exp
 
 from ..storage.errors import Position
 
-EmitMode = Literal["FINAL", "CHANGES", "CHANGELOG"]
+EmitMode = Literal["FINAL", "CHANGES", "CHANGELOG", "EVERY"]
 ExplainMode = Literal["PLAN", "TWIN", "STATE", "ANALYZE", "WHY NO OUTPUT"]
 CopyFormat = Literal["csv", "json", "parquet", "arrow"]
 Option = str | int | bool
@@ -51,13 +51,14 @@ class Watermark:
 
 @dataclass(frozen=True)
 class Emit:
-    """The EMIT clause, its aliases already resolved. Units: `lateness_us` microseconds."""
+    """The EMIT clause, its aliases already resolved. Units: `lateness_us` and `every_us` microseconds."""
 
     mode: EmitMode
     position: Position = field(compare=False)
     lateness_us: int = 0
     late_to: str | None = None
     late_position: Position | None = field(compare=False, default=None)
+    every_us: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,11 +294,19 @@ class Select(Statement):
 
 @dataclass(frozen=True, kw_only=True)
 class Subscribe(Statement):
-    """SUBSCRIBE: the changes of a query, after its rows of now if `snapshot`; with weights if `changelog`."""
+    """SUBSCRIBE: the changes of a query, after its rows of now if `snapshot`; with weights if `changelog`.
+
+    As of `epoch`, every `every_us`, before the epoch or the time `until`, where they are given. Units: microseconds.
+    """
 
     query: exp.Query
     snapshot: bool = True
     changelog: bool = False
+    every_us: int | None = None
+    epoch: int | None = None
+    until_epoch: int | None = None
+    until: str | None = None
+    until_position: Position | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,9 @@ from sqlglot import exp
 from ..engine.changelog import changelog
 from ..engine.delta import Delta
 from ..engine.subscription import Subscription
+from ..storage.errors import NotSupportedError
 from .database import Database
+from .pacing import Pace, Paced
 from .plan_keys import key_of
 from .view_plan import ViewPlan
 
@@ -29,19 +31,33 @@ class Live:
     key: tuple[str, ...] | None
     weights: bool
     on_close: Callable[[], None]
+    paced: Paced
 
     def next(self, timeout_s: float | None) -> pa.Table | None:
         """The changes of the next epoch that has any; None after the timeout, or once closed."""
-        change = self.subscription.get(timeout_s)
-        if change is None:
-            return None
-        epoch, delta = change
-        return pa.Table.from_batches([self._batch(epoch, delta)])
+        return self._table(self.paced.next(timeout_s))
+
+    def rest(self) -> pa.Table | None:
+        """What is held until its interval ends; None where that is nothing."""
+        return self._table(self.paced.rest())
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends by itself."""
+        return self.paced.pace.ends
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more changes will come."""
+        return self.subscription.closed
 
     def close(self) -> None:
         """End it; once or more, from any thread."""
         self.subscription.close()
         self.on_close()
+
+    def _table(self, change: tuple[int, Delta] | None) -> pa.Table | None:
+        return None if change is None else pa.Table.from_batches([self._batch(*change)])
 
     def _batch(self, epoch: int, delta: Delta) -> pa.RecordBatch:
         if not self.weights:
@@ -61,8 +77,9 @@ def subscribe(
     snapshot: bool,
     weights: bool,
     final: bool,
+    pace: Pace,
 ) -> Live:
-    """The changes of `query` from an epoch on that covers `ends`, first its rows then if `snapshot`.
+    """The changes of `query` from an epoch on that covers `ends`, first its rows then if `snapshot`; told at `pace`.
 
     `planned` plans it, unless it is the name of a table or a materialized view, which is kept already.
     """
@@ -80,14 +97,30 @@ def subscribe(
             close = _once(lambda: database.engine.drop_view(view))
     try:
         database.engine.wait(ends, [view])
-        subscription = database.engine.subscribe(view, snapshot=snapshot)
+        with database.engine.still():
+            _check_epoch(database, pace)
+            subscription = database.engine.subscribe(view, snapshot=snapshot)
+            paced = Paced(subscription, pace, lambda: (database.engine.epoch, database.engine.now()))
+            paced.begin()
     except BaseException:  # Ctrl-C while history is read leaves no view behind
         close()
         raise
     first = [("epoch", pa.int64()), ("weight", pa.int64()) if weights else ("op", pa.string())]
     schema = pa.schema([*first, *((c.name, c.arrow) for c in columns)])
     types = ("BIGINT", "BIGINT" if weights else "VARCHAR", *(c.type for c in columns))
-    return Live(subscription, schema, types, key, weights, close)
+    return Live(subscription, schema, types, key, weights, close, paced)
+
+
+def _check_epoch(database: Database, pace: Pace) -> None:
+    """Raises: NotSupportedError where it is to begin at another epoch than this."""
+    present = database.engine.epoch
+    if pace.epoch is not None and pace.epoch != present:
+        kept = "what was before is not kept." if pace.epoch < present else "that is to come."
+        raise NotSupportedError(
+            f"cannot subscribe as of epoch {pace.epoch}",
+            detail=f"The present epoch is {present}; {kept}",
+            hint="Leave AS OF out: it begins with the rows that are there now.",
+        )
 
 
 def bare_name(query: exp.Query) -> str | None:

@@ -15,6 +15,7 @@ from . import plan as p
 from .blocks import volatile_names
 from .dialect import WindowFunction, position_of
 from .late_target import late_target
+from .parser_emit import refuse_every
 from .pivots import refuse_open_pivots
 from .places import forget_places, mark_places, number_places, told_apart
 from .plan import Plan
@@ -66,6 +67,7 @@ class ViewPlanner:
     def view(self, statement: CreateView) -> tuple[Relation, ViewPlan | None]:
         """What a view is and, if it is materialized, its plan."""
         if statement.materialized:
+            refuse_every(statement.emit)
             final = statement.emit is not None and statement.emit.mode == "FINAL"
             lateness_us = 0 if statement.emit is None else statement.emit.lateness_us
             planned = self.plan(
