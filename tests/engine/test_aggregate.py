@@ -7,7 +7,6 @@ import math
 from decimal import Decimal
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -19,7 +18,7 @@ from headrace.engine.delta import Delta
 from headrace.engine.operator import NO_WATERMARK, Time
 from headrace.engine.operators.aggregate import Aggregate
 from headrace.storage.errors import DataError
-from tests.laws import batch_query, changes, check_incremental, check_laws, delta_of, step
+from tests.laws import batch_query, changes, check_incremental, check_laws, delta_of, oracle, step
 
 SCHEMA = pa.schema(
     [
@@ -59,7 +58,7 @@ def bind(keys: tuple[str, ...], calls: tuple[str, ...]) -> tuple[list[AggregateC
         parsed.append((function, None if star else argument, name, f"c{place}"))
     grouping = f" GROUP BY {', '.join(keys)}" if keys else ""
     sql = f"SELECT {', '.join(items)} FROM input{grouping}"
-    connection = duckdb.connect()
+    connection = oracle()
     connection.register("input", SCHEMA.empty_table())
     schema = connection.sql(sql).to_arrow_table().schema
     return [AggregateCall(*call, schema.field(call[3]).type) for call in parsed], schema, sql

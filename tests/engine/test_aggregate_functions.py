@@ -8,7 +8,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +19,7 @@ from headrace.engine.aggregates import FUNCTIONS, AggregateCall, OrderKey
 from headrace.engine.delta import Delta
 from headrace.engine.exact_sums import Doubles, ExactSums
 from headrace.engine.operators.aggregate import Aggregate
-from tests.laws import batch_query, changes, check_incremental, check_laws, delta_of, step
+from tests.laws import batch_query, changes, check_incremental, check_laws, delta_of, oracle, step
 
 SCHEMA = pa.schema(
     [
@@ -123,7 +122,7 @@ def bound(keys: tuple[str, ...], name: str) -> tuple[list[AggregateCall], pa.Sch
     """The calls of a set with their types, the output schema and the SQL that they stand for."""
     items = [*keys, *(f"{text} AS c{place}" for place, text in enumerate(SETS[name]))]
     sql = f"SELECT {', '.join(items)} FROM input" + (f" GROUP BY {', '.join(keys)}" if keys else "")
-    connection = duckdb.connect()
+    connection = oracle()
     connection.register("input", SCHEMA.empty_table())
     schema = connection.sql(sql).to_arrow_table().schema
     calls = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,11 +16,11 @@ from headrace.engine.delta import Delta
 from headrace.engine.join_side import JoinInput
 from headrace.engine.operator import END_OF_TIME, Time
 from headrace.engine.operators.asof_join import AsofJoin, AsofRule
-from tests.laws import add, delta_of, nonzero, show, table_rows, total
+from tests.laws import add, delta_of, nonzero, oracle, show, table_rows, total
 
 LEFT = pa.schema([("k", pa.int64()), ("lat", pa.timestamp("us")), ("x", pa.int64())])
 RIGHT = pa.schema([("rk", pa.int64()), ("rat", pa.timestamp("us")), ("v", pa.string())])
-DUCKDB = duckdb.connect()
+DUCKDB = oracle()
 RULES = {">=": (False, False), ">": (True, False), "<=": (False, True), "<": (True, True)}
 Change = tuple[int, Delta]  # the port it comes to
 

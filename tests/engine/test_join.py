@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, get_args
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -22,7 +21,7 @@ from headrace.engine.operators import join
 from headrace.engine.operators.join import Join
 from headrace.engine.time_bound import Kind
 from headrace.sql.expressions import compile_map
-from tests.laws import add, batch_rows, changes, delta_of, nonzero, show, table_rows, total
+from tests.laws import add, batch_rows, changes, delta_of, nonzero, oracle, show, table_rows, total
 
 LEFT = pa.schema([("k", pa.int64()), ("t", pa.string()), ("v", pa.int64())])
 RIGHT = pa.schema([("rk", pa.int64()), ("rt", pa.string()), ("rv", pa.int64())])
@@ -56,7 +55,7 @@ def make(kind: Kind, keys: tuple[tuple[str, str, bool], ...], residual: str | No
 
 
 def expected(kind: Kind, condition: str, inputs: list[Change]) -> Counter[Any]:
-    connection = duckdb.connect()
+    connection = oracle()
     for port, (name, schema) in enumerate((("l", LEFT), ("r", RIGHT))):
         mine = [delta for to, delta in inputs if to == port]
         connection.register(name, total(mine) if mine else schema.empty_table())

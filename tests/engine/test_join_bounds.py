@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, get_args
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -20,12 +19,12 @@ from headrace.engine.operator import END_OF_TIME, Time
 from headrace.engine.operators.join import Join
 from headrace.engine.time_bound import Kind, TimeBound
 from headrace.sql.expressions import compile_map
-from tests.laws import add, delta_of, nonzero, show, table_rows, total
+from tests.laws import add, delta_of, nonzero, oracle, show, table_rows, total
 
 LEFT = pa.schema([("k", pa.int64()), ("lat", pa.timestamp("us"))])
 RIGHT = pa.schema([("rk", pa.int64()), ("rat", pa.timestamp("us"))])
 Change = tuple[int, Delta]  # the port it comes to
-DUCKDB = duckdb.connect()
+DUCKDB = oracle()
 BOUNDS = [(0, 0), (-3, 2), (0, 5), (2, 9), (-7, -4), (None, 2), (-3, None)]
 
 

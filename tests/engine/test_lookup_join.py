@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -15,11 +14,11 @@ from headrace.engine.delta import concat
 from headrace.engine.join_side import JoinInput
 from headrace.engine.operator import Time
 from headrace.engine.operators.lookup_join import LookupJoin
-from tests.laws import add, changes, show, table_rows, total
+from tests.laws import add, changes, oracle, show, table_rows, total
 
 LEFT = pa.schema([("k", pa.int64()), ("v", pa.int64())])
 RIGHT = pa.schema([("rk", pa.int64()), ("rv", pa.string())])
-DUCKDB = duckdb.connect()
+DUCKDB = oracle()
 
 
 def make(outer: bool) -> LookupJoin:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -11,7 +10,7 @@ from headrace.engine.delta import Delta
 from headrace.engine.operators.over import Over
 from headrace.engine.over_functions import Frame, OverCall
 from headrace.engine.sort_keys import SortKey
-from tests.laws import batch_query, changes, check_laws, delta_of, step
+from tests.laws import batch_query, changes, check_laws, delta_of, oracle, step
 
 SCHEMA = pa.schema(
     [("k", pa.string()), ("f", pa.float64()), ("s", pa.string()), ("i", pa.int64()), ("d", pa.decimal128(9, 2))]
@@ -57,7 +56,7 @@ def over(cases: list[Case], partition: list[str]) -> tuple[list[OverCall], str]:
     by = f"PARTITION BY {', '.join(partition)} " if partition else ""
     items = [f"{case[6]} OVER ({by}ORDER BY {case[7]}) AS c{place}" for place, case in enumerate(cases)]
     sql = f"SELECT *, {', '.join(items)} FROM input"
-    connection = duckdb.connect()
+    connection = oracle()
     connection.register("input", SCHEMA.empty_table())
     schema = connection.sql(sql).to_arrow_table().schema
     calls = [OverCall(*case[:6], f"c{place}", schema.field(f"c{place}").type) for place, case in enumerate(cases)]

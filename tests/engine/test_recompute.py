@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -14,7 +13,7 @@ from headrace.engine.operator import Time
 from headrace.engine.operators.recompute import Recompute
 from headrace.storage import limits
 from headrace.storage.errors import OperationalError
-from tests.laws import batch_query, changes, check_laws, delta_of, step
+from tests.laws import batch_query, changes, check_laws, delta_of, oracle, step
 
 SCHEMA = pa.schema([("k", pa.string()), ("v", pa.int64()), ("f", pa.float64())])
 
@@ -28,11 +27,11 @@ QUERIES = [
 
 
 def recompute(sql: str, partition: tuple[tuple[str, ...], ...]) -> Recompute:
-    connection = duckdb.connect()
+    connection = oracle()
     connection.register("in0", SCHEMA.empty_table())
     schema = connection.sql(sql).to_arrow_table().schema
     read = 'SELECT * FROM "in0_rows"'
-    return Recompute(sql, ["in0"], [read], [SCHEMA], schema, partition, duckdb.connect())
+    return Recompute(sql, ["in0"], [read], [SCHEMA], schema, partition, oracle())
 
 
 @pytest.mark.parametrize(("sql", "partition"), QUERIES)
@@ -71,7 +70,7 @@ def test_partitions_meet_across_integer_types(large: bool) -> None:
     sql = "SELECT l.k AS a, r.k AS b FROM in0 AS l FULL JOIN in1 AS r ON l.k IS NOT DISTINCT FROM r.k"
     schema = pa.schema([("a", pa.int8()), ("b", pa.int64())])
     operator = Recompute(
-        sql, ["in0", "in1"], read, [small_schema, large_schema], schema, (("k",), ("k",)), duckdb.connect()
+        sql, ["in0", "in1"], read, [small_schema, large_schema], schema, (("k",), ("k",)), oracle()
     )
     parts = [delta_of(small_schema, [(1,), (None,)]), delta_of(large_schema, [(1,), (257,), (None,)])]
     if large:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -26,6 +25,7 @@ from tests.laws import (
     check_laws,
     delta_of,
     nonzero,
+    oracle,
     show,
     step,
     table_rows,
@@ -71,7 +71,7 @@ def sql(window: Window, keys: tuple[str, ...]) -> str:
 
 @functools.cache
 def output_schema(keys: tuple[str, ...]) -> pa.Schema:
-    connection = duckdb.connect()
+    connection = oracle()
     connection.register("input", SCHEMA.empty_table())
     return connection.sql(sql(WINDOWS[0], keys)).to_arrow_table().schema
 
