@@ -100,6 +100,19 @@ class View:
         for reader in self.readers:
             reader.fail(InternalError(f'its input "{self.name}" has stopped'))
 
+    def end(self, reason: str) -> None:
+        """There is no such view any more: who listens is told so, and live queries that read it stop."""
+        for subscription in self.subscriptions:
+            subscription.fail(OperationalError(f'"{self.name}" {reason}'))
+        for reader in self.readers:
+            reader.fail(OperationalError(f'"{self.name}" {reason}'))
+
+    def renamed(self, new: str) -> View:
+        """The same view, called otherwise from now on."""
+        self.end(f'is called "{new}" now')
+        self.name = new
+        return self
+
 
 class Group:
     """Views with one position per partition of every stream they read, advanced by `step`."""

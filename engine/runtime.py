@@ -55,8 +55,7 @@ class Engine:
         self._unread: UnreadError | None = None  # why there is no progress at the moment
         self._unlisten: dict[str, Callable[[], None]] = {}
         self._thread: threading.Thread | None = None
-        self.epoch = 0
-        self.rows = 0
+        self.epoch, self.rows = 0, 0
         self._clock = 0  # of the last epoch
         self.recorder = Recorder()
         self._found = found  # on disk, until it is started
@@ -79,9 +78,8 @@ class Engine:
             if self._closed:
                 return
             self._closed = True
-            for view in self._views.values():
-                for subscription in list(view.subscriptions):
-                    subscription.end()
+            for subscription in [each for view in self._views.values() for each in view.subscriptions]:
+                subscription.end()
             self._progress.notify_all()
         self._wake.set()
         for unlisten in self._unlisten.values():
@@ -147,11 +145,11 @@ class Engine:
             self._check()
             return self.recorder.capture(self._main, Moment(self.epoch, self._clock))
 
-    def drop_view(self, name: str) -> None:
-        """Forget a view; nothing may read it."""
+    def drop_view(self, name: str, reason: str = "was dropped") -> None:
+        """Forget a view; live queries that read it end, and nothing else may."""
         with self._turns:
             view = self._views.pop(name)
-            assert not view.readers, "dropping a view that another reads"
+            view.end(reason)
             for upstream in view.inputs:
                 upstream.readers.remove(view)
                 upstream.refresh_listeners()
@@ -159,8 +157,11 @@ class Engine:
                 self._main.views.remove(view)
             view.dataflow.release()
             self._catching_up = [(other, group) for other, group in self._catching_up if other is not view]
-            for subscription in view.subscriptions:
-                subscription.fail(OperationalError(f'view "{name}" was dropped'))
+
+    def rename_view(self, name: str, new: str) -> None:
+        """Call a view otherwise; live queries that read it end."""
+        with self._turns:
+            self._views[new] = self._views.pop(name).renamed(new)
 
     def advance_watermark(self, name: str, advance: Advance) -> None:
         """Event time of a stream has come as far as `advance` says; whoever waits from now on sees what that closes."""

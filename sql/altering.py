@@ -13,8 +13,17 @@ from ..storage.catalog import CatalogEntry
 from ..storage.errors import Error, NotSupportedError, OperationalError, ProgrammingError
 from ..storage.topic import Topic
 from .advancing import advance_watermark, moment
+from .comments import renamed_comments
 from .database import Database
-from .declaration import check_default, declared, option_defaults, spelled, topic_options
+from .declaration import (
+    check_default,
+    check_table_column,
+    declared,
+    option_defaults,
+    refuse_cleaning,
+    spelled,
+    topic_options,
+)
 from .dialect import parse_script
 from .late_target import refuse_late_rows
 from .relations import Column, Relation, Relations
@@ -32,6 +41,7 @@ from .statements import (
     ResetOptions,
     SetOptions,
     Statement,
+    StreamChange,
 )
 from .types import connect, translate
 from .view_plan import ViewPlan
@@ -49,7 +59,7 @@ def alter(database: Database, statement: AlterStream) -> list[str]:
     with database.lock:
         if statement.if_exists and database.relations.get(statement.name) is None:
             return [f'"{statement.name}" does not exist; nothing was done']
-        stream = require_stream(database, statement.name, statement.position, "alter")
+        stream = _target(database, statement)
         if stream.query is not None:
             raise NotSupportedError(
                 f'cannot alter "{stream.name}"',
@@ -60,6 +70,8 @@ def alter(database: Database, statement: AlterStream) -> list[str]:
         topic = database.folder.topic(stream.name)
         change = statement.change
         try:
+            if stream.kind == "TABLE":
+                _refuse_kept(database, stream, change)
             if isinstance(change, SetOptions | ResetOptions):
                 return _set_options(database, stream, topic, change)
             if isinstance(change, AdvanceWatermark):
@@ -69,10 +81,42 @@ def alter(database: Database, statement: AlterStream) -> list[str]:
             if isinstance(change, DropColumn) and change.if_exists and stream.column(change.name) is None:
                 return [f'column "{change.name}" does not exist; nothing was done']
             refuse_late_rows(database, stream)
-            return _evolve(database, stream, topic, change)
+            with database.turns.of(stream):
+                return _evolve(database, stream, topic, change)
         except Error as error:
             error.position = error.position or change.position
             raise
+
+
+def _target(database: Database, statement: AlterStream) -> Relation:
+    """The stream or the table that is altered."""
+    if statement.kind == "STREAM":
+        return require_stream(database, statement.name, statement.position, "alter")
+    relation = database.relations.require(statement.name, statement.position)
+    if relation.kind != "TABLE":
+        raise ProgrammingError(
+            f'"{relation.name}" is not a table',
+            hint=f"ALTER STREAM {relation.name}" if relation.kind == "STREAM" else f"It is a {relation.kind.lower()}.",
+            position=statement.position,
+            sqlstate="42809",
+        )
+    return relation
+
+
+def _refuse_kept(database: Database, table: Relation, change: StreamChange) -> None:
+    """Raises: where an option would let rows of a table go, or what is kept has rows of the table as they were."""
+    if isinstance(change, SetOptions | ResetOptions):
+        options = change.options if isinstance(change, SetOptions) else dict.fromkeys(change.names)
+        refuse_cleaning(options, change.position)
+        return
+    kept = [view for view in database.readers(table.name) if view.kept or database.queries.get(view.name)]
+    if kept:
+        raise NotSupportedError(
+            f'cannot alter "{table.name}" while "{kept[0].name}" reads it',
+            detail="It is kept up to date from whole rows of the table.",
+            hint=f"DROP {kept[0].kind} {kept[0].name}, alter the table, and create it again.",
+            sqlstate="2BP01",
+        )
 
 
 def delete(database: Database, statement: Delete) -> tuple[int, list[str]]:
@@ -120,7 +164,7 @@ def _evolve(
     if isinstance(change, DropColumn | RenameColumn) and stream.event_time in lost:
         raise NotSupportedError(
             f'cannot {"drop" if isinstance(change, DropColumn) else "rename"} column "{stream.event_time}"',
-            detail="The stream's watermark follows it.",
+            detail="The watermark follows it.",
         )
     _check_readers(database, new)
     entry = database.folder.catalog.entries[stream.name]
@@ -130,6 +174,9 @@ def _evolve(
         options = replace(options, headers=change.new)
     new = replace(new, sql=declared(new, key, options, database.default_options(new, options.headers)))
     properties = {**entry.properties, "key": key}
+    if isinstance(change, DropColumn | RenameColumn) and "comments" in properties:
+        old, renamed = next(iter(lost)), change.new if isinstance(change, RenameColumn) else None
+        properties["comments"] = renamed_comments(properties["comments"], old, renamed)
     pending = {"sql": new.sql, "properties": properties, "version": topic.version.id + 1}
     database.folder.catalog.put(replace(entry, properties={**entry.properties, "altered": pending}))
     try:
@@ -139,11 +186,15 @@ def _evolve(
         with database.engine.still():
             topic.evolve(evolution)
             database.relations.add(new)
-            database.engine.end_readers(stream.name, lost, reason)
+            if new.kind == "TABLE":
+                database.engine.drop_view(new.name, "was altered")
+                database.keep_table(new)
+            else:
+                database.engine.end_readers(stream.name, lost, reason)
     except Error:
         database.folder.catalog.put(entry)
         raise
-    database.folder.catalog.put(CatalogEntry(stream.name, "STREAM", new.sql, properties))
+    database.folder.catalog.put(CatalogEntry(stream.name, entry.kind, new.sql, properties))
     return []
 
 
@@ -168,6 +219,8 @@ def _changed(
         added = database.binder.column(
             definition.name, definition.type, nullable=not definition.not_null, position=definition.position
         )
+        if stream.kind == "TABLE":
+            check_table_column(added, definition.position, keyed=False)
         value = None
         if definition.default is not None:
             check_default(database.binder, definition.default, added)
@@ -193,7 +246,11 @@ def _changed(
             if stream.column(new) is not None and new.lower() != name.lower():
                 raise ProgrammingError(f'column "{new}" exists already', sqlstate="42701")
             columns[place] = replace(columns[place], name=new)
-            stream = replace(stream, arrival=new if stream.arrival == name else stream.arrival)
+            stream = replace(
+                stream,
+                arrival=new if stream.arrival == name else stream.arrival,
+                key=tuple(new if known == name else known for known in stream.key),
+            )
             defaults = {new if known == name else known: value for known, value in defaults.items()}
             return (
                 replace(stream, columns=tuple(columns), defaults=defaults),
@@ -227,10 +284,11 @@ def _check_readers(database: Database, new: Relation) -> None:
             if after.columns == view.columns and (before is None or planned is None or planned.plan == before.plan):
                 continue
             reason = f"{_READERS}; it selects * or reads the column."
+        kind = new.kind.lower()
         raise NotSupportedError(
             f'cannot alter "{new.name}" while "{view.name}" reads it',
             detail=reason,
-            hint=f"DROP {view.kind} {view.name}, alter the stream, and create the view again, with its columns named.",
+            hint=f"DROP {view.kind} {view.name}, alter the {kind}, and create the view again, with its columns named.",
             sqlstate="2BP01",
         )
 

@@ -220,9 +220,12 @@ class Database:
         advance = None if entry is None else Advance.of(entry.properties)
         self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us, advance))
         if relation.kind == "TABLE":
-            plan = table_plan(relation)
-            planned = ViewPlan(exp.select("*").from_(quote(relation.name)), relation.columns, plan, final=False)
-            self.keep(relation.name, 0, planned)
+            self.keep_table(relation)
+
+    def keep_table(self, table: Relation) -> None:
+        """Let the engine keep the rows that a table's log says are there now."""
+        query = exp.select("*").from_(quote(table.name))
+        self.keep(table.name, 0, ViewPlan(query, table.columns, table_plan(table), final=False))
 
     # -- views ----------------------------------------------------------------------------------------------------
 
@@ -353,6 +356,16 @@ class Database:
             if self._owned is not None:
                 self._owned.drop_topic(relation.name)
         self.relations.remove(name)
+
+    def rename(self, relation: Relation, new: Relation) -> None:
+        """Know a view, which nothing reads, under the name that the catalog has for it now."""
+        old, name = relation.name.lower(), new.name.lower()
+        self.relations.remove(old)
+        self.relations.add(new)
+        if relation.kept:
+            self.plans[name], self._properties[name] = self.plans.pop(old), self._properties.pop(old)
+            self.view_ids[name] = self.view_ids.pop(old)
+            self.engine.rename_view(relation.name, new.name)
 
     def _drop_orphans(self, folder: Folder) -> None:
         """Drop the topics of no stream or table: a DROP was committed, and the process died before the files went."""

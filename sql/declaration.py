@@ -43,7 +43,7 @@ def declared_relation(binder: Binder, statement: CreateStream) -> Relation:
         nullable = not definition.not_null and definition.name.lower() not in (name.lower() for name in key)
         column = binder.column(definition.name, definition.type, nullable=nullable, position=definition.position)
         if kind == "TABLE":
-            _check_table_column(column, definition.position, keyed=not nullable and not definition.not_null)
+            check_table_column(column, definition.position, keyed=not nullable and not definition.not_null)
         if definition.default is not None:
             check_default(binder, definition.default, column)
             defaults[column.name] = definition.default
@@ -94,7 +94,8 @@ def declared_relation(binder: Binder, statement: CreateStream) -> Relation:
     return replace(relation, key=tuple(spelled(relation, name) for name in key))
 
 
-def _check_table_column(column: Column, position: Position, *, keyed: bool) -> None:
+def check_table_column(column: Column, position: Position, *, keyed: bool) -> None:
+    """Raises: an error for a column that a table cannot have, or not as part of its key."""
     if column.name.lower() == WEIGHT_COLUMN:
         raise ProgrammingError(
             f'a table cannot have a column "{column.name}"', detail="Its log has one of that name.", position=position
@@ -172,10 +173,11 @@ def option_defaults(
 
 
 def declared(relation: Relation, key: Sequence[str], options: TopicOptions, base: TopicOptions) -> str:
-    """The CREATE STREAM that makes the stream as it is; options that are as in `base` are left out."""
+    """The CREATE that makes the stream or the table as it is; options that are as in `base` are left out."""
     lines = []
     for column in relation.columns:
-        line = f"{_name(column.name)} {column.type}{'' if column.nullable else ' NOT NULL'}"
+        said = not column.nullable and column.name not in relation.key
+        line = f"{spelled_name(column.name)} {column.type}{' NOT NULL' if said else ''}"
         if column.name in relation.defaults:
             line += f" DEFAULT {relation.defaults[column.name].sql(dialect='duckdb')}"
         if column.name in (options.headers, relation.arrival):
@@ -183,23 +185,26 @@ def declared(relation: Relation, key: Sequence[str], options: TopicOptions, base
         lines.append(line)
     implied = relation.event_time == relation.arrival and relation.delay_us == limits.ARRIVAL_DELAY_US
     if relation.event_time is not None and not implied:
-        time = _name(relation.event_time)
+        time = spelled_name(relation.event_time)
         delay = f" - {interval(relation.delay_us)}" if relation.delay_us else ""
         lines.append(f"WATERMARK FOR {time} AS {time}{delay}")
-    text = f"CREATE STREAM {_name(relation.name)} (\n  " + ",\n  ".join(lines) + "\n)"
-    if key:
-        text += f" PARTITIONED BY ({', '.join(_name(name) for name in key)})"
+    if relation.key:
+        lines.append(f"PRIMARY KEY ({', '.join(spelled_name(name) for name in relation.key)})")
+    text = f"CREATE {relation.kind} {spelled_name(relation.name)} (\n  " + ",\n  ".join(lines) + "\n)"
+    if key and not relation.key:
+        text += f" PARTITIONED BY ({', '.join(spelled_name(name) for name in key)})"
     if relation.partitions != 1:
         text += f" INTO {relation.partitions} PARTITIONS"
-    said = [
+    given = [
         f"{name} = {_said(field, getattr(options, field))}"
         for name, (field, _, _) in _OPTIONS.items()
         if getattr(options, field) != getattr(base, field)
     ]
-    return text + (f" WITH ({', '.join(said)})" if said else "")
+    return text + (f" WITH ({', '.join(given)})" if given else "")
 
 
-def _name(name: str) -> str:
+def spelled_name(name: str) -> str:
+    """A name as SQL takes it: in quotes where it would be read otherwise."""
     return name if re.fullmatch(r"[a-z_]\w*", name, re.ASCII) and name.upper() not in reserved_words() else quote(name)
 
 

@@ -28,7 +28,7 @@ class Declarations:
     def follow(self, entries: Mapping[str, CatalogEntry]) -> None:
         """Declare what is new in the catalog, and forget what is not in it any more or is another now."""
         database = self._database
-        stale = {name for name, entry in self._entries.items() if entries.get(name) != entry}
+        stale = {name for name, entry in self._entries.items() if not _alike(entries.get(name), entry)}
         for name in [name for name in stale if name in entries and self._altered(name, entries[name])]:
             stale.remove(name)
         gone = [relation for relation in database.relations if relation.name in stale]
@@ -45,7 +45,10 @@ class Declarations:
         topic = database.followed.get(name)
         if topic is None or database.log.topics.get(name) is not topic:
             return False
-        old, self._entries[name] = database.relations.require(name), entry
+        old = database.relations.require(name)
+        if old.kind == "TABLE":
+            return False  # whose rows are kept: they are read again
+        self._entries[name] = entry
         statement = parse_script(_in_force(entry, topic).sql)[0]
         assert isinstance(statement, CreateStream)
         new = replace(declared_relation(database.binder, statement), partitions=old.partitions)
@@ -81,6 +84,15 @@ class Declarations:
                 if planned is not None:
                     view_id = int(entry.properties["id"])
                     database.keep(view.name, view_id, planned)
+
+
+def _alike(new: CatalogEntry | None, old: CatalogEntry) -> bool:
+    """Whether two entries declare the same, whatever is said of it."""
+    return new is not None and _uncommented(new) == _uncommented(old)
+
+
+def _uncommented(entry: CatalogEntry) -> CatalogEntry:
+    return replace(entry, properties={name: value for name, value in entry.properties.items() if name != "comments"})
 
 
 def _in_force(entry: CatalogEntry, topic: ReadableTopic | None) -> CatalogEntry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from .cursor import Cursor
 from .parser_streams import column
@@ -12,31 +12,51 @@ from .statements import (
     AdvanceWatermark,
     AlterStream,
     AlterType,
+    Comment,
     Delete,
     DeleteRows,
     DropColumn,
     RenameColumn,
+    RenameView,
     ResetOptions,
     SetOptions,
     StreamChange,
 )
 
+_CHANGES_OF_TABLE = ("ADD COLUMN", "DROP COLUMN", "RENAME COLUMN", "ALTER COLUMN", "SET", "RESET")
+_COMMENTED = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY")
 _CHANGES = ("ADD COLUMN", "DROP COLUMN", "RENAME COLUMN", "ALTER COLUMN", "SET", "RESET", "ADVANCE WATERMARK TO")
 
 
-def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream:
+def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream | RenameView:
     """The rest of ALTER."""
-    if cursor.word in ("MATERIALIZED", "VIEW", "TABLE"):
-        hint = "CREATE OR REPLACE it; or ALTER STREAM." if cursor.word != "TABLE" else "ALTER STREAM."
-        cursor.not_yet(f"ALTER {cursor.word} is not supported yet", hint=hint)
-    cursor.expect("STREAM")
+    view = next((kind for kind in ("VIEW", "MATERIALIZED VIEW") if cursor.accept(kind)), None)
+    if view is not None:
+        return _rename(cursor, view, place)
+    kind: Literal["STREAM", "TABLE"] = "TABLE" if cursor.accept("TABLE") else "STREAM"
+    if kind == "STREAM" and not cursor.accept("STREAM"):
+        cursor.choice("something to ALTER", ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW"))
     if_exists = cursor.accept("IF EXISTS")
     position = cursor.position
-    name = cursor.relation("the stream's name")
-    change = _change(cursor)
+    name = cursor.relation(f"the {kind.lower()}'s name")
+    change = _change(cursor, kind)
     if cursor.at_mark(","):
-        cursor.unexpected("ALTER STREAM changes one thing at a time.")
-    return AlterStream(name=name, change=change, if_exists=if_exists, position=position, **place)
+        cursor.unexpected(f"ALTER {kind} changes one thing at a time.")
+    return AlterStream(name=name, change=change, kind=kind, if_exists=if_exists, position=position, **place)
+
+
+def _rename(cursor: Cursor, kind: str, place: dict[str, Any]) -> RenameView:
+    """[IF EXISTS] name RENAME TO name: the rest of ALTER VIEW."""
+    if_exists, position = cursor.accept("IF EXISTS"), cursor.position
+    name = cursor.relation("the view's name")
+    if not cursor.accept("RENAME"):
+        cursor.not_yet(f"ALTER {kind} can only RENAME", hint=f"CREATE OR REPLACE {kind} gives it another query.")
+    cursor.expect("TO")
+    new_position = cursor.position
+    new = cursor.name("the view's new name")
+    return RenameView(
+        kind=kind, name=name, new=new, if_exists=if_exists, position=position, new_position=new_position, **place
+    )
 
 
 def delete(cursor: Cursor, place: dict[str, Any]) -> Delete | DeleteRows:
@@ -56,12 +76,37 @@ def delete(cursor: Cursor, place: dict[str, Any]) -> Delete | DeleteRows:
     return cursor.choice("a place to delete before", ("OFFSET", "TIMESTAMP"))
 
 
-def _change(cursor: Cursor) -> StreamChange:
+def comment(cursor: Cursor, place: dict[str, Any]) -> Comment:
+    """The rest of COMMENT ON kind name IS 'text', or COLUMN relation.column."""
+    cursor.expect("ON")
+    kind = next((kind for kind in (*_COMMENTED, "COLUMN") if cursor.accept(kind)), None)
+    if kind is None:
+        cursor.choice("what the comment is on", (*_COMMENTED, "COLUMN"))
+    position, column = cursor.position, None
+    if kind == "COLUMN":
+        name, _, column = cursor.dotted().rpartition(".")
+        if not name:
+            cursor.wrong("a column is named with its relation", position=position, hint="As in COLUMN bids.price.")
+    else:
+        name = cursor.relation("its name")
+    cursor.expect("IS")
+    said = None if cursor.accept("NULL") else cursor.string("the comment, or NULL")
+    return Comment(
+        kind="" if kind == "COLUMN" else str(kind), name=name, column=column, comment=said, position=position, **place
+    )
+
+
+def _change(cursor: Cursor, kind: Literal["STREAM", "TABLE"]) -> StreamChange:
     position = cursor.position
     if cursor.accept("ADD"):
         cursor.accept("COLUMN")
         if_not_exists = cursor.accept("IF NOT EXISTS")
-        return AddColumn(column(cursor, cursor.position), if_not_exists, position)
+        place = cursor.position
+        added = column(cursor, place, "stream" if kind == "STREAM" else "table")
+        if added.primary_key:
+            hint = "CREATE a new table and INSERT the rows of this one into it."
+            cursor.not_yet("the key of a table cannot change", position=place, hint=hint)
+        return AddColumn(added, if_not_exists, position)
     if cursor.accept("DROP"):
         cursor.accept("COLUMN")
         if_exists = cursor.accept("IF EXISTS")
@@ -72,7 +117,9 @@ def _change(cursor: Cursor) -> StreamChange:
         return DropColumn(name, if_exists, position)
     if cursor.accept("RENAME"):
         if cursor.accept("TO"):
-            cursor.not_yet("a stream keeps its name", position=position, hint="CREATE VIEW the_new_name AS FROM it.")
+            cursor.not_yet(
+                f"a {kind.lower()} keeps its name", position=position, hint="CREATE VIEW the_new_name AS FROM it."
+            )
         cursor.accept("COLUMN")
         position = cursor.position
         old = cursor.name("a column's name")
@@ -85,7 +132,7 @@ def _change(cursor: Cursor) -> StreamChange:
         if not (cursor.accept("TYPE") or cursor.accept("SET DATA TYPE")):
             cursor.not_yet("only the type of a column can be altered", hint="Say ALTER COLUMN name TYPE type.")
         return AlterType(name, cursor.type(), position)
-    if cursor.accept("ADVANCE WATERMARK TO"):
+    if kind == "STREAM" and cursor.accept("ADVANCE WATERMARK TO"):
         cursor.accept("TIMESTAMP") or cursor.accept("TIMESTAMPTZ")
         time_position, time = cursor.position, cursor.string("a time")
         partition = cursor.integer("a partition") if cursor.accept("PARTITION") else None
@@ -94,4 +141,4 @@ def _change(cursor: Cursor) -> StreamChange:
         return SetOptions(cursor.options(bare=False), position)
     if cursor.accept("RESET"):
         return ResetOptions(tuple(name.lower() for name in cursor.names("an option")), position)
-    return cursor.choice("a change to a stream", _CHANGES)
+    return cursor.choice(f"a change to a {kind.lower()}", _CHANGES if kind == "STREAM" else _CHANGES_OF_TABLE)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .cursor import Cursor
-from .parser_alter import alter, delete
+from .parser_alter import alter, comment, delete
 from .parser_data import copy, create_view, insert, subscribe
 from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
 from .parser_returning import returning
@@ -22,7 +22,6 @@ _NOT_SUPPORTED: dict[str, str | None] = {  # statements that mean something, and
     "ATTACH": "A folder is one database; open another with headrace.connect.",
     "BEGIN": "Each statement is a transaction of its own.",
     "CALL": None,
-    "COMMENT": None,
     "COMMIT": "Each statement is a transaction of its own.",
     "DETACH": None,
     "EXECUTE": "Pass parameters to execute().",
@@ -173,6 +172,7 @@ def _reset(cursor: Cursor, place: dict[str, Any]) -> Reset:
 
 STATEMENTS: dict[str, Callable[[Cursor, dict[str, Any]], Statement]] = {
     "ALTER": alter,
+    "COMMENT": comment,
     "CHECKPOINT": lambda cursor, place: Checkpoint(**place),
     "COPY": copy,
     "CREATE": _create,

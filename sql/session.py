@@ -16,17 +16,20 @@ from . import plan as p
 from .advancing import moment
 from .altering import alter, delete
 from .changing import delete_rows, update
+from .comments import comment
 from .database import Database
 from .explaining import explained
 from .late_target import refuse_late_target
 from .pacing import Pace
 from .reading import Parameters, Rows, select
 from .relations import Relation
+from .renaming import rename_view
 from .returning import Answer, Returning, ignore, told
 from .show import show
 from .statements import (
     AlterStream,
     Checkpoint,
+    Comment,
     Copy,
     CopyTo,
     CreateDerived,
@@ -40,6 +43,7 @@ from .statements import (
     Emit,
     Explain,
     Insert,
+    RenameView,
     Reset,
     Select,
     Set,
@@ -153,7 +157,12 @@ class Session:
                 kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
                 return self._create(statement, lambda old: self._create_view(statement, old), kind)
             case AlterStream():
-                return Outcome("ALTER STREAM", notices=alter(self.database, statement))
+                return Outcome(f"ALTER {statement.kind}", notices=alter(self.database, statement))
+            case RenameView():
+                return Outcome(f"ALTER {statement.kind}", notices=rename_view(self.database, statement))
+            case Comment():
+                comment(self.database, statement)
+                return Outcome("COMMENT")
             case Delete():
                 count, notices = delete(self.database, statement)
                 return Outcome(f"DELETE {count}", rowcount=count, notices=notices)

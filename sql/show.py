@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..storage.errors import NotSupportedError, ProgrammingError
+from .comments import comments
 from .database import Database
 from .reading import Rows
 from .relations import Relation
@@ -22,7 +23,7 @@ def show(database: Database, statement: Show | Describe) -> Rows:
     """The rows that SHOW or DESCRIBE answers with."""
     match statement:
         case Describe():
-            return _describe(database.relations.require(statement.name, statement.start))
+            return _describe(database, database.relations.require(statement.name, statement.start))
         case Show(what="STREAMS"):
             return _streams(database)
         case Show(what="TABLES"):
@@ -51,8 +52,8 @@ def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]) 
     return Rows(pa.table(arrays, names=[name for name, _ in columns]), tuple(type for _, type in columns))
 
 
-def _describe(relation: Relation) -> Rows:
-    rows = []
+def _describe(database: Database, relation: Relation) -> Rows:
+    rows, said = [], comments(database, relation.name)
     for column in relation.columns:
         default = relation.defaults.get(column.name)
         note = "primary key" if column.name in relation.key else None
@@ -64,6 +65,7 @@ def _describe(relation: Relation) -> Rows:
                 column.nullable,
                 None if default is None else default.sql(dialect="duckdb"),
                 note,
+                said.get(column.name),
             )
         )
     return _table(
@@ -73,6 +75,7 @@ def _describe(relation: Relation) -> Rows:
             ("nullable", "BOOLEAN"),
             ("default", "VARCHAR"),
             ("note", "VARCHAR"),
+            ("comment", "VARCHAR"),
         ],
         rows,
     )

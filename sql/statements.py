@@ -165,11 +165,35 @@ StreamChange = AdvanceWatermark | AddColumn | DropColumn | RenameColumn | AlterT
 
 @dataclass(frozen=True, kw_only=True)
 class AlterStream(Statement):
-    """ALTER STREAM."""
+    """ALTER STREAM, or TABLE as `kind` says."""
 
     name: str
     change: StreamChange
+    kind: Literal["STREAM", "TABLE"] = "STREAM"
     if_exists: bool = False
+    position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenameView(Statement):
+    """ALTER VIEW or MATERIALIZED VIEW, as `kind` says, RENAME TO `new`."""
+
+    kind: str
+    name: str
+    new: str
+    if_exists: bool = False
+    position: Position = field(compare=False)
+    new_position: Position = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comment(Statement):
+    """COMMENT ON `kind` `name`, or on its column, IS `comment`; None takes it away."""
+
+    kind: str
+    name: str
+    column: str | None
+    comment: str | None
     position: Position = field(compare=False)
 
 

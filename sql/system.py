@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from ..storage.figures import (
     topic_figures,
     topics_of,
 )
+from .comments import comments
 from .dialect import position_of
 from .explain import operator_names
 from .late_rows import SCHEMA, LateLog
@@ -69,9 +70,7 @@ def _operators(database: Database) -> pa.Table:
             mark = None if node.watermark == NO_WATERMARK else node.watermark
             done = (figures.rows_in, figures.rows_out, figures.seconds * 1000)
             rows.append((relation.name, number, name, *done, node.state_bytes, mark))
-    columns = [*zip(*rows, strict=True)] or [()] * len(OPERATORS)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, OPERATORS, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=OPERATORS)
+    return _table(OPERATORS, rows)
 
 
 CHECKPOINTS = pa.schema(
@@ -93,12 +92,48 @@ def _checkpoints(database: Database) -> pa.Table:
         (one.epoch, one.at, one.reason, one.bytes_written, one.bytes_total, one.duration_s * 1000, one.pause_s * 1000)
         for one in database.checkpointer.taken
     ]
-    columns = [*zip(*rows, strict=True)] or [()] * len(CHECKPOINTS)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, CHECKPOINTS, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=CHECKPOINTS)
+    return _table(CHECKPOINTS, rows)
+
+
+RELATIONS = pa.schema([(name, pa.string()) for name in ("name", "kind", "comment", "statement")])
+COLUMNS = pa.schema(
+    [
+        ("relation", pa.string()),
+        ("name", pa.string()),
+        ("position", pa.int64()),
+        ("type", pa.string()),
+        ("nullable", pa.bool_()),
+        ("comment", pa.string()),
+    ]
+)
+
+
+def _relations(database: Database) -> pa.Table:
+    """All that SQL can name but for our own."""
+    named = [relation for relation in database.relations if relation.kind != "SYSTEM"]
+    return _table(RELATIONS, [(r.name, r.kind, comments(database, r.name).get(""), r.sql) for r in named])
+
+
+def _columns(database: Database) -> pa.Table:
+    """The columns of all these, counted from 1."""
+    rows: list[tuple[object, ...]] = []
+    for relation in database.relations:
+        said = comments(database, relation.name)
+        if relation.kind not in ("SYSTEM", "QUERY"):
+            for place, c in enumerate(relation.columns, start=1):
+                rows.append((relation.name, c.name, place, c.type, c.nullable, said.get(c.name)))
+    return _table(COLUMNS, rows)
+
+
+def _table(schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    columns = [*zip(*rows, strict=True)] or [()] * len(schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 SYSTEM: Mapping[str, System] = {
+    "system.relations": System(RELATIONS, _relations),
+    "system.relation_columns": System(COLUMNS, _columns),
     LateLog.NAME: System(SCHEMA, lambda database: database.late.rows()),
     "system.topics": System(TOPICS, lambda database: topic_figures(topics_of(database.log))),
     "system.partitions": System(PARTITIONS, lambda database: partition_figures(topics_of(database.log))),

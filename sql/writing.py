@@ -87,7 +87,7 @@ _INSTEAD = {
 }
 _INSTEAD_OF_TABLE = {
     "write to": "Use INSERT, COPY or con.append().",
-    "alter": "CREATE OR REPLACE it.",
+    "alter": "Say ALTER TABLE.",
     "delete from": "Say which rows: DELETE FROM table WHERE ...",
     "consume": "SUBSCRIBE to it.",
 }

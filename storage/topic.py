@@ -300,9 +300,10 @@ def _conform(batch: pa.RecordBatch, schema: SegmentSchema, versions: Sequence[Se
         return batch
     if batch.schema.names == schema.schema.names and batch.schema.types == schema.schema.types:
         return pa.RecordBatch.from_arrays(batch.columns, schema=schema.schema)
-    for version in reversed(versions[: schema.id]):
-        if batch.schema.names == version.schema.names and batch.schema.types == version.schema.types:
-            return project(batch, version, schema)
+    given = dict(zip(batch.schema.names, batch.schema.types, strict=True))
+    for version in reversed(versions[: schema.id + 1]):  # in any order: a column that came late is the last here
+        if given == dict(zip(version.schema.names, version.schema.types, strict=True)):
+            return project(batch.select(version.schema.names), version, schema)
     assert batch.schema.names == schema.schema.names, "a batch with other columns than its topic"
     return pa.RecordBatch.from_arrays(batch.columns, schema=schema.schema)
 
