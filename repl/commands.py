@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,6 +127,40 @@ def timing(shell: Shell, argument: str) -> None:
     shell.console.say(f"Timing: {'on' if settings.timing else 'off'}.", role="tag")
 
 
+def pager(shell: Shell, argument: str) -> None:
+    """Results that the terminal has no room for are scrolled."""
+    settings = shell.console.settings
+    settings.pager = switched(settings.pager, argument)
+    shell.console.say(f"Pager: {'on' if settings.pager else 'off'}.", role="tag")
+
+
+def copy(shell: Shell, argument: str) -> None:
+    """COPY on one line, without `;`; the file needs no quotes."""
+    if not argument:
+        raise UsageError("\\copy takes what COPY does: NAME FROM FILE, NAME TO FILE, (QUERY) TO FILE")
+    run_text(shell.con, shell.console, f"COPY {quoted_file(argument)}")
+
+
+def quoted_file(argument: str) -> str:
+    """What COPY takes, its file in quotes: the last FROM or TO outside of brackets and quotes has it behind it."""
+    place, depth, quote = None, 0, ""
+    for found in re.finditer(r"""['"()]|\b(?:FROM|TO)\b\s*""", argument, re.IGNORECASE):
+        mark = found[0]
+        if quote or mark in "'\"":
+            quote = "" if mark == quote else (quote or mark)
+        elif mark in "()":
+            depth += 1 if mark == "(" else -1
+        elif not depth:
+            place = found
+    if place is None:
+        return argument
+    name, space, rest = argument[place.end() :].partition(" ")
+    if not name or name.startswith("'"):
+        return argument
+    doubled = name.replace("'", "''")
+    return f"{argument[: place.end()]}'{doubled}'{space}{rest}"
+
+
 def changelog(shell: Shell, argument: str) -> None:
     """Live queries scroll their changes instead of drawing their rows."""
     settings = shell.console.settings
@@ -204,8 +239,10 @@ COMMANDS = (
     Command("\\x", "[on|off|auto]", "records instead of tables; auto: where a table is too wide", expanded),
     Command("\\format", "[NAME]", "table, csv, json, jsonl, markdown, parquet, arrow", choose_format),
     Command("\\changelog", "[on|off]", "live queries scroll +I -U +U -D instead of drawing their rows", changelog),
+    Command("\\pager", "[on|off]", "scroll results that the terminal has no room for, in PAGER or less", pager),
     Command("\\timing", "[on|off]", "say how long each statement took", timing),
     Command("\\watch", "[SECONDS]", "run the last statement again and again", watch),
+    Command("\\copy", "...", "COPY on one line: NAME FROM FILE, NAME TO FILE, (QUERY) TO FILE", copy),
     Command("\\i", "FILE", "run the statements of a file", include),
     Command("\\o", "[FILE]", "write results to a file; without a name, to the terminal again", output),
     Command("\\?", "", "this list", show_help),

@@ -35,6 +35,8 @@ class Settings:
     expanded: Literal["on", "off", "auto"] = "auto"
     timing: bool = False
     changelog: bool = False
+    pager: bool = False
+    keys: Literal["emacs", "vi"] | None = None  # None: as EDITOR has them
     changes_max: int | None = None  # after how many changes a live query ends
 
 
@@ -124,12 +126,30 @@ class Console:
         if self.settings.format == "markdown":
             self.write(markdown_text(excerpt(table, types, rows_max=None)))
             return
+        if self.terminal and self.settings.pager:
+            self._page(table, types)
+            return
         part = excerpt(table, types, rows_max=ROWS_SHOWN_MAX if self.terminal else None)
         box = None
         if self.settings.expanded != "on":
             room = self.width if self.terminal and self.settings.expanded == "auto" else None
             box = box_text(part, width=room, theme=self.theme)
         self.write(box if box is not None else expanded_text(part, theme=self.theme))
+
+    def _page(self, table: pa.Table, types: Sequence[str]) -> None:
+        """Rows for a person who scrolls, where the terminal has no room for all of them."""
+        from .pager import page
+        from .render import ROWS_PAGED_MAX, box_text, excerpt, expanded_text
+
+        part = excerpt(table, types, rows_max=ROWS_PAGED_MAX)
+        box = None if self.settings.expanded == "on" else box_text(part, width=None, theme=self.theme)
+        text = expanded_text(part, theme=self.theme) if box is None else box
+        plain = box_text(part, width=self.width, theme=PLAIN)
+        if plain is not None and text.count("\n") < self.height - 1:
+            self.write(text)
+        else:
+            self.out.flush()
+            page(text)
 
     def stream_format(self) -> str:
         """How changes are written where there is no live table. Raises: UsageError for a format that must end."""

@@ -13,6 +13,7 @@ from .text import is_numeric, sql_text
 from .theme import PLAIN, Theme
 
 ROWS_SHOWN_MAX = 40  # of a long result: the first half and the last half
+ROWS_PAGED_MAX = 10_000  # in a pager
 COLUMN_WIDTH_MIN = 12  # narrower than this no column is cut to make a box fit
 COLUMN_WIDTH_MAX = 200
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

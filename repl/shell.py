@@ -23,6 +23,7 @@ from ..sql.dialect import split_script
 from ..storage.errors import Error, InternalError
 from .commands import Leave, Shell, run_command
 from .complete import ShellCompleter
+from .config import config_path, configure
 from .console import Console, UsageError
 from .interrupts import kept_apart
 from .script import run_text
@@ -39,7 +40,11 @@ CONTINUATION = "     ...> "
 def run_shell(con: Connection, console: Console, *, title: str) -> None:
     """Reads and runs what is typed until Ctrl-D or `\\q`; an error or Ctrl-C ends a statement, never the shell."""
     shell = Shell(con, console)
-    session = prompt_session(con)
+    try:
+        configure(console.settings, config_path())
+    except UsageError as error:
+        console.say(f"Error: {error}", role="error")
+    session = prompt_session(con, console.settings.keys)
     console.say(f"headrace · {title} · \\? for help", role="footer")
     while True:
         try:
@@ -86,9 +91,10 @@ def raise_unless_typed(stop: KeyboardInterrupt) -> None:
         raise stop
 
 
-def prompt_session(con: Connection) -> PromptSession[str]:
-    """The line editor, with history, highlighting and completion; vi keys where EDITOR asks for them."""
-    vi = os.environ.get("VISUAL", os.environ.get("EDITOR", "")).rpartition("/")[2].startswith(("vi", "nvim"))
+def prompt_session(con: Connection, keys: str | None) -> PromptSession[str]:
+    """The line editor, with history, highlighting and completion; vi keys where EDITOR or `keys` asks for them."""
+    editor = os.environ.get("VISUAL", os.environ.get("EDITOR", "")).rpartition("/")[2]
+    vi = keys == "vi" or (keys is None and editor.startswith(("vi", "nvim")))
     return PromptSession(
         PROMPT,
         multiline=True,

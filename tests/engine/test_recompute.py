@@ -69,9 +69,7 @@ def test_partitions_meet_across_integer_types(large: bool) -> None:
     read = ['SELECT * FROM "in0_rows"', 'SELECT * FROM "in1_rows"']
     sql = "SELECT l.k AS a, r.k AS b FROM in0 AS l FULL JOIN in1 AS r ON l.k IS NOT DISTINCT FROM r.k"
     schema = pa.schema([("a", pa.int8()), ("b", pa.int64())])
-    operator = Recompute(
-        sql, ["in0", "in1"], read, [small_schema, large_schema], schema, (("k",), ("k",)), oracle()
-    )
+    operator = Recompute(sql, ["in0", "in1"], read, [small_schema, large_schema], schema, (("k",), ("k",)), oracle())
     parts = [delta_of(small_schema, [(1,), (None,)]), delta_of(large_schema, [(1,), (257,), (None,)])]
     if large:
         operator.process(parts[1], 1)

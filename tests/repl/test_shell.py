@@ -29,6 +29,7 @@ class Terminal:
             os.chdir(folder)
             root = str(Path(__file__).parent.parent.parent)
             settings = {"PYTHONPATH": root, "XDG_STATE_HOME": str(folder / "state"), "TERM": "xterm", "EDITOR": "ed"}
+            settings |= {"XDG_CONFIG_HOME": str(folder / "config"), "PAGER": "sed s/^/paged:/"}
             sizes = {"PROMPT_TOOLKIT_NO_CPR": "1", "NO_COLOR": "1", "COLUMNS": "100", "LINES": "40"}
             os.execve(sys.executable, [sys.executable, "-m", "headrace", "db"], os.environ | settings | sizes)
 
@@ -134,3 +135,25 @@ def test_tab_completes_and_ctrl_d_leaves(terminal: Terminal) -> None:
     terminal.prompt()
     terminal.type(CTRL_D)
     assert terminal.exit_code() == 0
+
+
+def test_it_begins_as_its_file_says_and_pages(tmp_path: Path) -> None:
+    (tmp_path / "config" / "headrace").mkdir(parents=True)
+    (tmp_path / "config" / "headrace" / "config.toml").write_text("timing = true\npager = true\nsize = 3\n")
+    terminal = Terminal(tmp_path)
+    assert 'sets "size", which is no setting' in terminal.expect("? for help")
+    terminal.enter("SELECT 1 AS one;")
+    assert "paged" not in terminal.expect("Time: ")
+    terminal.enter("SELECT i AS number FROM range(100) AS r(i);")
+    assert "│     57 │" in terminal.expect("paged:│     99 │")
+    terminal.enter("\\copy (SELECT 42 AS answer) to answer.csv")
+    terminal.expect("COPY 1")
+    assert (tmp_path / "answer.csv").read_text() == "answer\n42\n"
+    terminal.enter("\\pager off")
+    terminal.expect("Pager: off.")
+    terminal.enter("SELECT i AS number FROM range(100) AS r(i);")
+    assert "paged" not in terminal.expect("Time: ")
+    terminal.prompt()
+    terminal.type(CTRL_D)
+    assert terminal.exit_code() == 0
+    os.close(terminal.file)
