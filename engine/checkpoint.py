@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,8 +13,10 @@ from ..storage.checkpoints import Checkpoint, stream_of
 from .arrangement import Arrangement
 from .dataflow import Node
 from .group import Group, Stream, StreamRead, View
+from .journal import Entry, Journal, delta_of, enter
 from .metrics import Figures
 from .operator import Snapshot
+from .output import Progress
 from .watermark import PartitionTime, StreamTime
 
 STATE_VERSION = 1  # another one when an operator's snapshot is not what it was: then views are built from the log
@@ -30,15 +32,44 @@ class Moment:
 
 @dataclass(frozen=True)
 class Capture:
-    """All that a checkpoint says: `content` as JSON, new `tables` by name, and the places of those that are the same.
+    """All that a checkpoint says: `content` as JSON, and tables: new ones and the places of those that are the same.
 
     `changes` counts, by part number, what the tables contain.
     """
 
     content: Mapping[str, Any]
-    tables: Mapping[str, pa.Buffer]
+    copied: Mapping[str, pa.Buffer]
+    entries: Mapping[str, Entry]
     same: Mapping[str, Mapping[str, Any]]
     changes: Mapping[int, int]
+
+    def tables(self) -> dict[str, pa.Buffer]:
+        """The new ones by name, as Arrow streams. No epoch need wait for this."""
+        tables = dict(self.copied)
+        for prefix, entry in self.entries.items():
+            tables.update((f"{prefix}.{name}", stream_of(table)) for name, table in entry.tables().items())
+        return tables
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What has state: a node, or the rows that a view keeps. `changes` counts how often it has become another one."""
+
+    of: Node | Arrangement
+    changes: int
+    journal: Journal
+
+    @property
+    def journalled(self) -> bool:
+        """Whether what went in may stand for its state."""
+        return isinstance(self.of, Arrangement) or (self.of.operator is not None and self.of.operator.journalled)
+
+    def snapshot(self) -> Snapshot:
+        """Its state."""
+        if isinstance(self.of, Arrangement):
+            return self.of.snapshot()
+        assert self.of.operator is not None
+        return self.of.operator.snapshot()
 
 
 class RestoreError(Exception):
@@ -48,13 +79,15 @@ class RestoreError(Exception):
 class Recorder:
     """Takes checkpoints of views, and writes of each only what has changed since the one before.
 
-    What has state is a part: a node, or the rows that a view keeps. It has a number for as long as it lives.
-    State: per part 100 bytes.
+    Each part has a number for as long as it lives. Of one that has changed there is its whole state, under its number,
+    or what went in since then, under the number and a place in their order: whichever is less.
+    State: per part 100 bytes, and its journal.
     """
 
     def __init__(self) -> None:
         self._numbers: WeakKeyDictionary[Node | Arrangement, int] = WeakKeyDictionary()
         self._next = 0
+        self._unsaved: list[Journal] = []  # what they have cut is on no disk
         self._changes: Mapping[int, int] = {}
         self._last: Checkpoint | None = None
         self.resumed: frozenset[str] = frozenset()  # the views that went on from one that was found
@@ -62,20 +95,33 @@ class Recorder:
     def capture(self, group: Group, moment: Moment) -> Capture:
         """The group's views, between two epochs; those that have stopped are left out."""
         views: dict[str, Any] = {}
-        tables: dict[str, pa.Buffer] = {}
+        copied: dict[str, pa.Buffer] = {}
+        entries: dict[str, Entry] = {}
         same: dict[str, Mapping[str, Any]] = {}
         changes: dict[int, int] = {}
         figures: dict[str, Any] = {}
+        for journal in self._unsaved:
+            journal.stop()
+        self._unsaved = []
 
-        def keep(number: int, changed: int, part: Arrangement | Node) -> None:
+        def keep(number: int, part: Part) -> None:
             if number in changes:
                 return
-            changes[number] = changed
-            if self._last is not None and self._changes.get(number) == changed:
-                prefix = f"{number}."
-                same.update((name, place) for name, place in self._last.tables.items() if name.startswith(prefix))
+            changes[number] = part.changes
+            before = self._changes.get(number)  # None if the last checkpoint has not got it
+            goes_on = before is not None and part.journal.whole
+            if before == part.changes or goes_on:
+                same.update(self._places(number))
+            if before == part.changes:
                 return
-            tables.update((f"{number}.{name}", stream_of(table)) for name, table in _snapshot(part).items())
+            self._unsaved.append(part.journal)
+            if goes_on:
+                entries[f"{number}+{part.journal.entries}"] = part.journal.cut()
+                return
+            tables = {f"{number}.{name}": stream_of(table) for name, table in part.snapshot().items()}
+            copied.update(tables)
+            if part.journalled:
+                part.journal.start(sum(buffer.size for buffer in tables.values()))
 
         for view in group.views:
             if view.error is not None or view.key is None:
@@ -84,21 +130,21 @@ class Recorder:
             for number, node in zip(numbers, view.dataflow.nodes, strict=True):
                 figures[str(number)] = asdict(node.figures)
                 if node.operator is not None:
-                    keep(number, node.figures.changes, node)
+                    keep(number, Part(node, node.figures.changes, node.journal))
             stepped = [[sorted(streams), mark] for streams, mark in view.stepped.items()]
             views[view.name] = {"key": view.key, "nodes": numbers, "stepped": stepped}
             kept = view.result.kept
             if kept is not None:
                 number = self._number(kept)
-                keep(number, view.dataflow.result.figures.rows_out, kept)
+                keep(number, Part(kept, view.dataflow.result.figures.rows_out, view.result.journal))
                 views[view.name]["kept"] = number
         streams = {name: _stream_content(group, stream) for name, stream in group.streams.items()}
         content = {"version": STATE_VERSION, **asdict(moment), "streams": streams, "views": views, "nodes": figures}
-        return Capture(content, tables, same, changes)
+        return Capture(content, copied, entries, same, changes)
 
     def saved(self, capture: Capture, checkpoint: Checkpoint) -> None:
         """What was captured is on disk."""
-        self._changes, self._last = capture.changes, checkpoint
+        self._changes, self._last, self._unsaved = capture.changes, checkpoint, []
 
     def took_over(self, found: Found) -> None:
         """What was found, and taken over, need not be written again while it stays what it is."""
@@ -107,12 +153,23 @@ class Recorder:
             self._next = max(self._next, *view["nodes"], view.get("kept", 0)) + 1
             if view.get("kept") in found.kept:
                 changes[view["kept"]] = found.nodes[view["nodes"][-1]].figures.rows_out
-        for number, node in found.nodes.items():
-            self._numbers[node] = number
-        for number, kept in found.kept.items():
-            self._numbers[kept] = number
         self._changes, self._last = changes, found.checkpoint
+        parts: dict[int, Node | Arrangement] = {**found.nodes, **found.kept}
+        for number, part in parts.items():
+            self._numbers[part] = number
+            places = self._places(number)
+            sizes = [int(place["bytes"]) for place in places.values()]
+            whole = sum(size for name, size in zip(places, sizes, strict=True) if "+" not in name)
+            entries = {name.split(".")[0] for name in places if "+" in name}
+            if Part(part, 0, found.journals[number]).journalled:
+                found.journals[number].start(whole, sum(sizes) - whole, len(entries))
         self.resumed = frozenset(found.views)
+
+    def _places(self, number: int) -> dict[str, Mapping[str, Any]]:
+        """Where the last checkpoint has the tables of a part."""
+        assert self._last is not None
+        starts = (f"{number}.", f"{number}+")
+        return {name: place for name, place in self._last.tables.items() if name.startswith(starts)}
 
     def _number(self, part: Node | Arrangement) -> int:
         number = self._numbers.get(part)
@@ -135,6 +192,7 @@ class Found:
     streams: dict[str, StreamRead] = field(default_factory=dict)
     nodes: dict[int, Node] = field(default_factory=dict)  # by their numbers
     kept: dict[int, Arrangement] = field(default_factory=dict)
+    journals: dict[int, Journal] = field(default_factory=dict)
 
     @property
     def moment(self) -> Moment:
@@ -162,6 +220,15 @@ class Found:
         self.streams[stream.name] = StreamRead(positions, time)
         return self.streams[stream.name]
 
+    def has_all(self, done: Progress | None) -> bool:
+        """Whether it is of a time when a query had come as far as it wrote last."""
+        positions = {} if done is None else done.positions
+        return all(
+            at >= wrote
+            for name, ends in positions.items()
+            for at, wrote in zip(self.streams[name].positions, ends, strict=True)
+        )
+
     def take_over(self, view: View) -> bool:
         """Let the view go on from here; False if it cannot, and then nothing has changed.
 
@@ -179,7 +246,9 @@ class Found:
         for node, number in places.items():
             if number not in self.nodes and node.operator is not None:
                 try:
-                    node.operator.restore(self._snapshot(number))
+                    node.operator.restore(self._tables(f"{number}."))
+                    for entry in self._entries(number):
+                        enter(node.operator, entry)
                 except Exception as error:
                     raise RestoreError(f'{type(node.operator).__name__} of "{view.name}": {error}') from error
         view.dataflow.share(lambda node: self.nodes.get(places[node]))
@@ -187,25 +256,26 @@ class Found:
         for number, node in zip(numbers, view.dataflow.nodes, strict=True):
             if number not in self.nodes:
                 node.figures.go_on(Figures(**self.checkpoint.content["nodes"][str(number)]))
-            self.nodes[number] = node
+            self.nodes[number], self.journals[number] = node, node.journal
         if view.result.kept is not None:
-            view.result.kept.restore(self._snapshot(known["kept"]))
-            self.kept[known["kept"]] = view.result.kept
+            view.result.kept.restore(self._tables(f"{known['kept']}."))
+            for entry in self._entries(known["kept"]):
+                view.result.kept.insert(delta_of(entry["port0"]))
+            self.kept[known["kept"]], self.journals[known["kept"]] = view.result.kept, view.result.journal
         view.stepped = {frozenset(streams): mark for streams, mark in known["stepped"]}
         view.wake = view.dataflow.wake
         self.views.add(view.name)
         return True
 
-    def _snapshot(self, number: int) -> Snapshot:
-        prefix = f"{number}."
+    def _tables(self, prefix: str) -> Snapshot:
         return {name.removeprefix(prefix): t for name, t in self.tables.items() if name.startswith(prefix)}
 
-
-def _snapshot(part: Node | Arrangement) -> Snapshot:
-    if isinstance(part, Arrangement):
-        return part.snapshot()
-    assert part.operator is not None
-    return part.operator.snapshot()
+    def _entries(self, number: int) -> Iterator[Snapshot]:
+        """What went in since the state was written whole, in order."""
+        start = f"{number}+"
+        places = {int(name.removeprefix(start).split(".")[0]) for name in self.tables if name.startswith(start)}
+        for place in sorted(places):
+            yield self._tables(f"{start}{place}.")
 
 
 def _stream_content(group: Group, stream: Stream) -> dict[str, Any]:

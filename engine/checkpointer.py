@@ -64,12 +64,14 @@ class Checkpointer:
         with self._one:
             begun = time.monotonic()
             capture = self._engine.capture()
+            if capture is None:
+                return None
             pause_s = time.monotonic() - begun
             rows, epoch = self._engine.rows, int(capture.content["epoch"])
             if capture.content == self._content:
                 return None
             self._settle()
-            checkpoint = self._store.save(capture.content, capture.tables, capture.same)
+            checkpoint = self._store.save(capture.content, capture.tables(), capture.same)
             with self._engine.still():
                 self._engine.recorder.saved(capture, checkpoint)
             self._content, self._rows, self._epoch = capture.content, rows, epoch

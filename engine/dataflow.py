@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from .arrangement import Arrangement
 from .delta import Delta, concat
+from .journal import Journal
 from .metrics import Figures
 from .operator import END_OF_TIME, NO_WATERMARK, Operator, ResultHolder, Time
 from .operators.map import Map
@@ -42,6 +43,7 @@ class Node:
     identity: object | None = None
     figures: Figures = field(default_factory=Figures)
     needed: set[Dataflow] = field(default_factory=set)
+    journal: Journal = field(default_factory=Journal)
 
     @property
     def bytes(self) -> int:
@@ -156,6 +158,7 @@ def _output(
         delta = done[below]  # type: ignore[assignment]
         if delta is not None and (rows := delta.rows):
             figures.rows_in += rows
+            node.journal.take(port, delta)
             output = operator.process(delta, port)
             if output is not None and output.rows:
                 parts.append(output)
@@ -166,6 +169,7 @@ def _output(
     if parts or woken or figures.rows_in > rows_before or figures.watermark < now.watermark:
         figures.changes += 1
         figures.watermark = now.watermark
+        node.journal.pass_time(now)
     if not parts:
         return None
     output = concat(parts)
@@ -213,6 +217,7 @@ class Result:
         self._dataflow = dataflow
         self._keeps = keeps
         self._kept: Arrangement | None = None
+        self.journal = Journal()  # of the rows that are kept
         self.refresh()
 
     def refresh(self) -> None:
@@ -230,6 +235,7 @@ class Result:
     def insert(self, delta: Delta | None) -> None:
         """Take the change of an epoch."""
         if self._kept is not None and delta is not None:
+            self.journal.take(0, delta)
             self._kept.insert(Delta(delta.batch, delta.weights))
 
     def listen(self, wanted: bool) -> None:

@@ -292,6 +292,11 @@ class Group:
                 marks.append(self.times[name].watermark)
         return min(marks, default=NO_WATERMARK)
 
+    def watermarks(self) -> dict[str, int | None]:
+        """The watermark of each stream that has one; None where no row has come yet."""
+        known = {name: self.times.get(name) for name, stream in list(self.streams.items()) if stream.event_time}
+        return {n: None if t.watermark == NO_WATERMARK else t.watermark for n, t in known.items() if t is not None}
+
     def _step_view(self, view: View, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int, done: Done) -> None:
         marks = {node.streams: self.watermark(node.streams) for node in view.dataflow.nodes}
         due = view.wake is not None and view.wake <= clock

@@ -33,12 +33,15 @@ class Operator(ABC):
     once; what they return together is the operator's output of the epoch.
     `emits` is False while nobody needs the changelog (a view that is only read): such an operator keeps its state
     and may return None; the dataflow sets it True between two epochs, never within one.
+    `journalled` says that its state does not depend on how rows were cut into epochs, and that nothing outside learns
+    what it does: so what went in may stand for the state.
     `wake` is when, on the engine's clock, `advance` has something to do though no row comes; None if it has not.
     """
 
     schema: pa.Schema
     emits: bool = True
     wake: int | None = None
+    journalled: bool = True
 
     @abstractmethod
     def process(self, delta: Delta, port: int = 0) -> Delta | None:

@@ -16,7 +16,6 @@ from .dataflow import Dataflow, Result
 from .delta import Delta, concat
 from .group import Group, Stream, UnreadError, View
 from .metrics import NodeState, ViewState
-from .operator import NO_WATERMARK
 from .options import Options
 from .output import Output
 from .reading import Reading
@@ -118,12 +117,16 @@ class Engine:
             assert output is None or not inputs, "what was written must follow from logs"
             view = View(name, dataflow, Result(dataflow, schema, keeps=output is None), inputs, output=output, key=key)
             found = self._found if self._found is not None and self._found.take_over(view) else None
+            if output is not None and found is not None and found.has_all(output.done):
+                output.done = None
             self._views[name] = view
             for upstream in inputs:
                 upstream.readers.append(view)
             view.refresh_listeners()
-            if output is None and self._thread is None and (self._found is None or found is not None):
-                if found is None:
+            fresh = output is None and self._found is None
+            level = found is not None and (output is None or output.done is None)
+            if self._thread is None and (fresh or level):
+                if fresh:
                     self._main.share(view)
                 self._main.views.append(view)
                 for upstream in inputs:
@@ -134,15 +137,15 @@ class Engine:
                 for stream in sorted(dataflow.streams):
                     read = None if found is None else found.streams[stream]
                     group.add_stream(self._main.streams[stream], replay_ends=list(history[stream]), read=read)
-                if output is not None and output.done is not None and group.reached(output.done.positions):
-                    output.done = None
                 self._catching_up.append((view, group))
         self._wake.set()
 
-    def capture(self) -> Capture:
-        """What a checkpoint of the present epoch says."""
+    def capture(self) -> Capture | None:
+        """What a checkpoint of the present epoch says; None while it would not have what the last one has."""
         with self._turns:
             self._check()
+            if any(view.name in self.recorder.resumed and view.error is None for view, _ in self._catching_up):
+                return None
             return self.recorder.capture(self._main, Moment(self.epoch, self._clock))
 
     def drop_view(self, name: str, reason: str = "was dropped") -> None:
@@ -190,8 +193,7 @@ class Engine:
 
         What the time of this call changes in a view has then changed.
         """
-        names = None if views is None else set(views)
-        clock = self.now()
+        names, clock = None if views is None else set(views), self.now()
         written: Mapping[str, list[int]] | None = None  # by queries that have taken in what is asked for
         levels = 0
 
@@ -259,12 +261,7 @@ class Engine:
 
     def watermarks(self) -> dict[str, int | None]:
         """Per stream with a WATERMARK how far event time has come, None where no row has come yet. Never waits."""
-        marks = {}
-        for name, stream in list(self._main.streams.items()):
-            time = self._main.times.get(name)
-            if time is not None and stream.event_time is not None:
-                marks[name] = None if time.watermark == NO_WATERMARK else time.watermark
-        return marks
+        return self._main.watermarks()
 
     def behind(self) -> int:
         """Rows in the log that the views have not taken yet. Never waits: it may be a moment old."""

@@ -224,12 +224,12 @@ class Teller:
                 self.subscription.reopen(self.connection)
 
     def _stop(self) -> None:
-        """Close the database: with a checkpoint, without one since the last, without any."""
-        turn, self.stops = self.stops % 3, self.stops + 1
-        if turn == 0:
+        """Close the database: with a checkpoint, with another, without one since the last, without any."""
+        turn, self.stops = self.stops % 4, self.stops + 1
+        if turn < 2:
             self.connection.execute("CHECKPOINT")
         self.connection.close()
-        if turn == 2:
+        if turn == 3:
             shutil.rmtree(self.folder / "db" / "checkpoints", ignore_errors=True)
 
     def _open(self) -> headrace.Connection:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.storage import limits
 from tests import story as tales
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -18,6 +19,8 @@ def test_story(
     path: Path, way: tales.Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(limits, "JOURNAL_STATE_BYTES", 1)  # a checkpoint has what went in, of the smallest state too
+    monkeypatch.setattr(limits, "JOURNAL_SHARE", 1e6)
     story = tales.read(path)
     if reason := story.excepted.get(way.name):
         pytest.skip(reason)

@@ -43,6 +43,8 @@ class Late(Operator):
     From: Akidau et al., "The Dataflow Model" (VLDB 2015), section 2.3, on watermarks and lateness.
     """
 
+    journalled = False
+
     def __init__(
         self,
         window: Rule,
