@@ -19,6 +19,7 @@ from .grouping_sets import distinct_keys, grouping_sets, spell_groupings
 from .lateness import when_closed, with_late
 from .plan import Plan
 from .relations import Column
+from .trees import copied, every
 from .window_checks import WINDOW_COLUMNS
 
 
@@ -44,7 +45,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
         and windowed
         and (assign.window.starts_differ or {"window_end", "window_time"} & set(windowed))
         and all(key in plain or place in frozenset.intersection(*chosen) for place, key in enumerate(keys))
-        and not any(c.name in WINDOW_COLUMNS for part in inputs for c in part.find_all(exp.Column))
+        and not any(c.name in WINDOW_COLUMNS for part in inputs for c in every(part, exp.Column))
     ):
         source = Scope(assign.input, scope.alias, scope.binder)
     else:
@@ -187,7 +188,7 @@ def finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:
         return exp.alias_(finish(item.this, after), item.alias, quoted=True)
     if isinstance(item, exp.Column):
         raise Unplannable(f'"{item.name}" beside aggregates')
-    item = item.copy()
+    item = copied(item)
     for child in list(item.iter_expressions()):
         child.replace(finish(child, after))
     return item

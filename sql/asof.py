@@ -18,6 +18,7 @@ from .lateness import with_late
 from .plan import Plan
 from .relations import Column
 from .time_bounds import settled_columns
+from .trees import every
 
 _SIGNS: dict[type[exp.Expr], tuple[bool, bool]] = {  # strict, backward; as left sign right
     exp.GTE: (False, False),
@@ -45,7 +46,7 @@ def nearness(conditions: Sequence[exp.Expr], right: Mapping[str, str]) -> tuple[
     condition = others[0]
     assert isinstance(condition, exp.Binary)
     strict, backward = _SIGNS[type(condition)]
-    if any(column.name in right for column in condition.left.find_all(exp.Column)):
+    if any(column.name in right for column in every(condition.left, exp.Column)):
         backward = not backward
     return Nearness(exp.EQ(this=condition.left.copy(), expression=condition.right.copy()), strict, backward), equal
 

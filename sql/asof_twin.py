@@ -9,12 +9,13 @@ from sqlglot import exp
 from .dialect import twin_sql
 from .join_twin import watermark_below
 from .places import SETTLED, TIES
+from .trees import every
 from .types import quote
 
 
 def settle_versions(query: exp.Query, closed: Mapping[str, int] | None) -> None:
     """Leave one version of each time in the marked joins of `query`, and with `closed` the left rows it settles."""
-    for join in [join for join in query.find_all(exp.Join) if TIES in join.meta]:
+    for join in [join for join in every(query, exp.Join) if TIES in join.meta]:
         right = join.this
         ties, versions = join.meta[TIES]
         order = ", ".join(f"{quote(name)} DESC NULLS LAST" for name in ties)

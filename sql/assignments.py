@@ -14,6 +14,7 @@ from .dialect import twin_sql
 from .reading import register
 from .relations import Column, Relation
 from .statements import Assignment, Conflict
+from .trees import every
 from .types import connect, quote, translate
 
 ROW = "_row"  # which of the rows, counted from 0
@@ -71,7 +72,7 @@ def assigned(target: Relation, conflict: Conflict, present: pa.RecordBatch, excl
     select = exp.select(*items(target, conflict.assignments, alias))
     if conflict.where is not None:
         select = select.where(conflict.where.copy())
-    for column in select.find_all(exp.Column):
+    for column in every(select, exp.Column):
         if not column.table:
             column.set("table", exp.to_identifier(alias, quoted=True))
     connection = connect()

@@ -13,6 +13,7 @@ from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
 from .temporal import has_clock, split_condition
+from .trees import copied, every, every_node
 from .twin import bind_over
 from .types import Binder, connect
 
@@ -47,7 +48,7 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 def has_aggregate(node: exp.Expr) -> bool:
     """Whether an aggregate function is called anywhere in `node`."""
-    return any(is_aggregate(found) for found in node.walk())
+    return any(is_aggregate(found) for found in every_node(node))
 
 
 def has_window(node: exp.Expr) -> bool:
@@ -84,7 +85,7 @@ class Scope:
                 result = exp.Anonymous(this="struct_extract", expressions=[result, exp.Literal.string(part)])
             return result
 
-        return expression.copy().transform(spell)
+        return copied(expression).transform(spell, copy=False)
 
     def items(self, expressions: Iterable[exp.Expr]) -> list[exp.Expr]:
         """The select list resolved, stars expanded; aliases stay."""
@@ -102,7 +103,7 @@ class Scope:
                     raise Unplannable("UNNEST")
                 if any(
                     function_name(call) in ("unnest", "columns", "generate_subscripts")
-                    for call in resolved.find_all(exp.Anonymous)
+                    for call in every(resolved, exp.Anonymous)
                 ):
                     raise Unplannable("UNNEST or COLUMNS")
                 items.append(self.labelled(item, resolved))
@@ -120,12 +121,26 @@ class Scope:
 
     def bind(self, items: Sequence[exp.Expr], condition: exp.Expr | None = None) -> tuple[Column, ...]:
         """Names and types that DuckDB gives the items over this source."""
-        select = exp.select(*[item.copy() for item in items]).from_(
+        if condition is None and (plain := self._plain(items)) is not None:
+            return plain
+        select = exp.select(*[copied(item) for item in items]).from_(
             exp.Table(this=exp.to_identifier("_in", quoted=True))
         )
         if condition is not None:
-            select = select.where(condition.copy())
+            select = select.where(copied(condition))
         return bind_over(twin_sql(select), [("_in", self.below.columns)], self.binder)
+
+    def _plain(self, items: Sequence[exp.Expr]) -> tuple[Column, ...] | None:
+        """The same where all items are columns of different names, which needs no question."""
+        found: dict[str, Column] = {}
+        for item in items:
+            value = item.unalias()
+            below = self._by_name.get(value.name.lower()) if isinstance(value, exp.Column) else None
+            if below is None or below.name != value.name or value.args.get("table"):
+                return None
+            name = item.alias or below.name
+            found[name.lower()] = Column(name, below.type, below.arrow)
+        return tuple(found.values()) if len(found) == len(items) else None
 
     def map(self, items: Sequence[exp.Expr], where: exp.Expr | None) -> Plan:
         """The plan that computes the items (resolved) for the rows `where` (not resolved) lets pass."""
@@ -172,17 +187,17 @@ def _moment(value: exp.Expr, scope: Scope) -> exp.Expr:
 
 def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
     """`select` with GROUP BY ordinals and ALL spelled out, and names of select items replaced by what they name."""
-    select = select.copy()
+    select = copied(select)
     named: dict[str, exp.Expr] = {}
 
     def replace(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Column) and not node.table and not scope.has(node.name) and node.name.lower() in named:
-            return exp.Paren(this=named[node.name.lower()].copy())
+            return exp.Paren(this=copied(named[node.name.lower()]))
         return node
 
     items = []
     for item in select.expressions:
-        item = item.transform(replace)
+        item = copied(item).transform(replace, copy=False)
         if isinstance(item, exp.Alias):
             named[item.alias.lower()] = item.this
         items.append(item)
@@ -193,17 +208,17 @@ def substitute_aliases(select: exp.Select, scope: Scope) -> exp.Select:
             keys = [item.unalias().copy() for item in items if not has_aggregate(item)]
         else:
             keys = [_ordinal(key, items) for key in group.expressions]
-        group.set("expressions", [_unwrap(key.transform(replace)) for key in keys])
+        group.set("expressions", [_unwrap(copied(key).transform(replace, copy=False)) for key in keys])
         group.set("all", None)
     for clause in ("where", "having", "qualify"):
         if select.args.get(clause):
-            select.args[clause].set("this", select.args[clause].this.transform(replace))
+            select.args[clause].set("this", copied(select.args[clause].this).transform(replace, copy=False))
     return select
 
 
 def _ordinal(key: exp.Expr, items: Sequence[exp.Expr]) -> exp.Expr:
     if isinstance(key, exp.Rollup | exp.Cube | exp.GroupingSets | exp.Tuple):
-        key = key.copy()
+        key = copied(key)
         key.set("expressions", [_ordinal(part, items) for part in key.expressions])
         return key
     if isinstance(key, exp.Literal) and key.is_int and 1 <= int(key.name) <= len(items):

@@ -13,6 +13,7 @@ from .blocks import Unplannable, is_aggregate
 from .dialect import WindowFunction, twin_sql
 from .relations import Column
 from .ties import own_nodes
+from .trees import every, every_node
 
 _OUTER = "outer row"  # the source that stands for the outer block's values
 _ONE_ROW = ("limit", "offset")
@@ -119,7 +120,7 @@ class Outer:
         outside = {id(column) for column in free}
         local, pairs, others, seen = [], [], [], 0
         for part in own_conjuncts(where.this if where is not None else None):
-            count = sum(id(column) in outside for column in part.find_all(exp.Column))
+            count = sum(id(column) in outside for column in every(part, exp.Column))
             if not count:
                 local.append(part)
                 continue
@@ -140,7 +141,7 @@ class Outer:
         """A condition over both, the columns of the subquery made columns of the source."""
         assert isinstance(apart.query, exp.Select)
         condition = exp.Paren(this=condition)
-        for node in list(condition.find_all(exp.Column)):
+        for node in every(condition, exp.Column):
             if id(node) not in outside:
                 name = f"key {len(apart.keys) + 1}"
                 apart.keys.append(name)
@@ -175,10 +176,10 @@ class Outer:
 
         These become columns of the source; the pairs are such a column, and the value that it stands for.
         """
-        if any(isinstance(table.this, WindowFunction) for table in self.select.find_all(exp.Table)):
+        if any(isinstance(table.this, WindowFunction) for table in every(self.select, exp.Table)):
             raise Unplannable("a correlated subquery over a window")
-        for call in (node for node in query.walk() if is_aggregate(node)):
-            columns = [id(column) for column in call.find_all(exp.Column)]
+        for call in (node for node in every_node(query) if is_aggregate(node)):
+            columns = [id(column) for column in every(call, exp.Column)]
             if columns and set(columns) <= {id(column) for column in free}:
                 raise Unplannable("an aggregate of the outer query in a subquery")
         values = {twin_sql(column): column.copy() for column in free}
@@ -208,7 +209,7 @@ def plain(query: exp.Expr) -> exp.Query:
 def has_own_aggregates(query: exp.Select) -> bool:
     """Whether a block without GROUP BY is one row for all, by an aggregate in it."""
     nodes = [*query.expressions, *([query.args["having"]] if query.args.get("having") else [])]
-    return any(is_aggregate(node) and not _nested(node, query) for part in nodes for node in part.walk())
+    return any(is_aggregate(node) and not _nested(node, query) for part in nodes for node in every_node(part))
 
 
 def same_values(left: Column, right: Column) -> bool:
@@ -254,7 +255,7 @@ def _sides(part: exp.Expr, outside: set[int]) -> tuple[exp.Expr, exp.Expr] | Non
     """An equality's inner and its outer side."""
     if not isinstance(part, exp.EQ) or part.find(exp.Query) is not None:
         return None
-    sides = [{id(column) in outside for column in side.find_all(exp.Column)} for side in (part.this, part.expression)]
+    sides = [{id(column) in outside for column in every(side, exp.Column)} for side in (part.this, part.expression)]
     if sides == [{False}, {True}]:
         return part.this, part.expression
     if sides == [{True}, {False}]:

@@ -10,7 +10,7 @@ from .parser_queries import Headrace
 from .parser_statements import read_statement
 from .positions import Source, position_of
 from .statements import Statement
-from .trees import copied, found
+from .trees import copied, every
 from .window_function import WindowFunction
 
 __all__ = ["Headrace", "WindowFunction", "parse_script", "position_of", "split_script", "twin_sql"]
@@ -48,5 +48,5 @@ def split_script(text: str) -> tuple[list[str], str]:
 
 def twin_sql(node: exp.Expr) -> str:
     """DuckDB's SQL for a query or expression in which no WindowFunction is left."""
-    assert not found(node, WindowFunction), "a window function has no DuckDB text; sql/twin.py replaces it first"
+    assert not every(node, WindowFunction), "a window function has no DuckDB text; sql/twin.py replaces it first"
     return Headrace.Generator(dialect=_DIALECT).generate(copied(node), copy=False)

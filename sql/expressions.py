@@ -20,6 +20,7 @@ from .functions import AS_IS, COMMON, ELEMENT, FUNCTIONS, RESULT
 from .kinds import Argument, matches
 from .relations import Column
 from .terms import Call, ColumnTerm, Constant, NoKernel, Term, sql_text, term_of
+from .trees import every
 from .types import connect, quote, scan_sql, translate, typed_empty
 
 
@@ -72,7 +73,7 @@ def _projection(
 ) -> Projection:
     """The query for all of it, over the columns it names and the row number, called by a name that none of them has."""
     named = {
-        column.name for node in [*values, *([] if where is None else [where])] for column in node.find_all(exp.Column)
+        column.name for node in [*values, *([] if where is None else [where])] for column in every(node, exp.Column)
     }
     read = tuple(i for i, column in enumerate(columns) if column.name in named)
     row = "row"

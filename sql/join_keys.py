@@ -13,6 +13,7 @@ from .dialect import twin_sql
 from .join_scope import JoinNames, inner_column
 from .plan import Plan
 from .relations import Column
+from .trees import copied
 from .twin import bind_over
 from .types import Binder
 
@@ -54,7 +55,7 @@ class JoinKeys:
             if not all(_same_order(column.arrow, both.arrow) for column in types):
                 return None
             ours, theirs = (
-                value if column.type == both.type else exp.cast(value.copy(), both.type, dialect="duckdb")
+                value if column.type == both.type else exp.cast(copied(value), both.type, dialect="duckdb")
                 for value, column in zip((ours, theirs), types, strict=True)
             )
             types = [both, both]
@@ -64,6 +65,10 @@ class JoinKeys:
 
     def typed(self, value: exp.Expr, below: Plan) -> Column:
         """What DuckDB makes of `value` over the rows of `below`."""
+        if isinstance(value, exp.Column):
+            known = next((column for column in below.columns if column.name == value.name), None)
+            if known is not None:
+                return Column(known.name, known.type, known.arrow)
         return bind_over(f"SELECT {twin_sql(value)} FROM _in", [("_in", below.columns)], self._binder)[0]
 
     def beside(self, below: Plan, values: list[exp.Expr], kept: set[str]) -> tuple[Plan, list[str]]:
@@ -83,7 +88,7 @@ class JoinKeys:
         if isinstance(below, p.Map) and all(isinstance(item, exp.Column) for _, item in below.items):
             inner = dict(below.items)
             items = [
-                (name, item.transform(lambda n: inner[n.name].copy() if isinstance(n, exp.Column) else n))
+                (name, item.transform(lambda n: copied(inner[n.name]) if isinstance(n, exp.Column) else n))
                 for name, item in items
             ]
             return p.Map(below.input, tuple(items), below.where, tuple(columns)), found

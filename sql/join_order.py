@@ -10,6 +10,7 @@ from sqlglot import exp
 from .join_scope import JoinNames
 from .plan import Plan, closing, time_columns
 from .plan_keys import key_of
+from .trees import every
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def relates_times(names: JoinNames, plans: Sequence[Plan], conditions: Sequence[
         for place, plan in enumerate(plans)
         for name in (*closing(plan), *time_columns(plan))
     }
-    named = [{settled.get(column.name) for column in condition.find_all(exp.Column)} for condition in conditions]
+    named = [{settled.get(column.name) for column in every(condition, exp.Column)} for condition in conditions]
     return any(len(places - {None}) > 1 for places in named)
 
 

@@ -12,6 +12,7 @@ from .blocks import Scope, Unplannable
 from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
+from .trees import copied, every
 from .twin import bind_over
 from .types import Binder, quote
 
@@ -68,12 +69,12 @@ class JoinNames:
         ours = self.find(name, len(self.sources) - 1)
         theirs = inner_column(right.inner(column.name))
         if side == "full":
-            merged: exp.Expr = exp.Coalesce(this=ours.copy(), expressions=[theirs.copy()])
+            merged: exp.Expr = exp.Coalesce(this=copied(ours), expressions=[copied(theirs)])
         else:
             merged = theirs if side == "right" else ours
-        self.merged[name.lower()] = merged.copy()
+        self.merged[name.lower()] = copied(merged)
         self._merged_right.add(right.inner(column.name))
-        return exp.EQ(this=ours.copy(), expression=theirs.copy())
+        return exp.EQ(this=copied(ours), expression=copied(theirs))
 
     def find(self, name: str, count: int | None = None) -> exp.Expr:
         """What an unqualified name means among the first `count` sources."""
@@ -100,7 +101,7 @@ class JoinNames:
                 result = exp.Anonymous(this="struct_extract", expressions=[result, exp.Literal.string(part)])
             return result
 
-        return expression.copy().transform(spell)
+        return copied(expression).transform(spell, copy=False)
 
     def _meant(self, parts: Sequence[str], count: int | None) -> tuple[exp.Expr, Sequence[str]]:
         if len(parts) == 1 and self.owner(parts[0]) is not None:
@@ -122,7 +123,7 @@ class JoinNames:
 
     def owners(self, resolved: exp.Expr) -> frozenset[int]:
         """The places of all sources that a resolved expression names."""
-        places = [self.owner(column.name) for column in resolved.find_all(exp.Column)]
+        places = [self.owner(column.name) for column in every(resolved, exp.Column)]
         return frozenset(place for place in places if place is not None)
 
     def star(self, table: str) -> list[tuple[str, exp.Expr]]:
@@ -139,7 +140,7 @@ class JoinNames:
                     found.append((column.name, inner_column(inner)))
                 elif inner not in self._merged_right:
                     value = self.merged.get(column.name.lower(), inner_column(inner))
-                    found.append((column.name, value.copy()))
+                    found.append((column.name, copied(value)))
         if not found:
             raise Unplannable("qualified *")
         return found

@@ -9,6 +9,7 @@ from sqlglot import exp
 from ..engine.time_bound import TimeBound
 from .dialect import twin_sql
 from .places import BEHIND, ENDING
+from .trees import every
 from .types import quote
 
 LATE_SUFFIX = "+closed"  # a stream's rows with, per row, `_closed`: windows ending up to then do not count it
@@ -16,7 +17,7 @@ LATE_SUFFIX = "+closed"  # a stream's rows with, per row, `_closed`: windows end
 
 def leave_out_late(query: exp.Query, late: Collection[str]) -> None:
     """Let marked tables of `query` that are named in `late` (lower case) be without the rows behind the watermark."""
-    for table in [t for t in query.find_all(exp.Table) if BEHIND in t.meta and t.name.lower() in late]:
+    for table in [t for t in every(query, exp.Table) if BEHIND in t.meta and t.name.lower() in late]:
         time = quote(table.meta[BEHIND])
         rows: exp.Expr = exp.maybe_parse(
             f"SELECT * EXCLUDE (_closed) FROM {quote(table.name + LATE_SUFFIX)} "
@@ -32,7 +33,7 @@ def end_joins(query: exp.Query, closed: Mapping[str, int]) -> None:
 
     `closed` gives watermarks per relation (lower case).
     """
-    for join in [join for join in query.find_all(exp.Join) if ENDING in join.meta]:
+    for join in [join for join in every(query, exp.Join) if ENDING in join.meta]:
         select = join.parent
         assert isinstance(select, exp.Select)
         bound: TimeBound = join.meta[ENDING]
@@ -55,7 +56,7 @@ def end_joins(query: exp.Query, closed: Mapping[str, int]) -> None:
 
 def watermark_below(sides: Iterable[exp.Expr], closed: Mapping[str, int]) -> int:
     """The least of the watermarks `closed` of the relations that are read in `sides`."""
-    tables = [table for side in sides for table in side.find_all(exp.Table)]
+    tables = [table for side in sides for table in every(side, exp.Table)]
     names = {table.name.lower().removesuffix(LATE_SUFFIX) for table in tables}
     return min(mark for name, mark in closed.items() if name in names)
 

@@ -22,6 +22,7 @@ from .plan import Plan
 from .relations import Column
 from .temporal import has_clock
 from .time_bounds import bounded, ends
+from .trees import copied, every
 from .types import Binder
 from .unnesting import Elements, elements_of
 
@@ -100,7 +101,7 @@ def plan_joins(
             left_over.append(conjunct)
     left_over += joined[-1].above
     joined[-1].above = []
-    select = select.copy()
+    select = copied(select)
     select.set("joins", None)
     select.set("where", exp.Where(this=exp.and_(*left_over, copy=True)) if left_over else None)
     needed = _needed(select, names)
@@ -221,12 +222,12 @@ def _needed(select: exp.Select, names: JoinNames) -> set[str]:
         for part in value if isinstance(value, list) else [value]:
             if clause == "from_" or not isinstance(part, exp.Expr):
                 continue
-            for star in part.find_all(exp.Star):
+            for star in every(part, exp.Star):
                 if not isinstance(star.parent, exp.Count):
                     table = star.parent.table if isinstance(star.parent, exp.Column) else ""
                     for _, value in names.star(table):
                         needed |= _names_in(value)
-            for column in part.find_all(exp.Column):
+            for column in every(part, exp.Column):
                 if not isinstance(column.this, exp.Star):
                     try:
                         needed |= _names_in(names.resolve(column))
@@ -236,7 +237,7 @@ def _needed(select: exp.Select, names: JoinNames) -> set[str]:
 
 
 def _names_in(resolved: exp.Expr) -> set[str]:
-    return {column.name for column in resolved.find_all(exp.Column)}
+    return {column.name for column in every(resolved, exp.Column)}
 
 
 class _Builder:

@@ -38,6 +38,7 @@ from .plan import Plan
 from .plan_properties import forgets, repeatable
 from .relations import schema_of
 from .sets import constant_rows
+from .trees import every
 from .types import connect, scan_sql
 
 KnownLate = Mapping[str, list[tuple[int, int, int]]]  # per stream (partition, offset, closed), found before a restart
@@ -80,7 +81,7 @@ def _join(plan: p.Join) -> Join:
     """The operator of a join."""
     sides = _join_inputs(plan)
     both = (*plan.left.columns, *plan.right.columns)
-    named = set() if plan.residual is None else {column.name for column in plan.residual.find_all(exp.Column)}
+    named = set() if plan.residual is None else {column.name for column in every(plan.residual, exp.Column)}
     reads = [column for column in both if column.name in named] or [both[0]]
     residual = None
     if plan.residual is not None:

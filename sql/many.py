@@ -12,6 +12,7 @@ from sqlglot import exp
 from ..storage.errors import DataError, ProgrammingError
 from .session import Outcome, Session
 from .statements import Insert
+from .trees import every
 from .types import connect, translate
 from .writing import append, conform, require_written
 from .writing_columns import target_columns
@@ -21,8 +22,8 @@ def insert_many(session: Session, statement: Insert, rows: Sequence[Sequence[Any
     """Append a row per parameter row of an INSERT whose VALUES is one row of `?` only; all of them, or none."""
     target = require_written(session.database, statement.name, statement.position)
     names = target_columns(target, statement.columns, statement.position)
-    tuples = list(statement.query.find_all(exp.Tuple))
-    marks = list(statement.query.find_all(exp.Placeholder, exp.Parameter))
+    tuples = every(statement.query, exp.Tuple)
+    marks = every(statement.query, exp.Placeholder, exp.Parameter)
     if len(tuples) != 1 or len(marks) != len(names) or len(tuples[0].expressions) != len(names):
         raise ProgrammingError("executemany takes VALUES (?, ...) with one ? per column", position=statement.position)
     if any(len(row) != len(names) for row in rows):

@@ -12,6 +12,7 @@ from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_quer
 from .parser_tables import find_conflict, on_conflict, or_action
 from .positions import position_of, position_of_token
 from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Subscribe
+from .trees import every
 
 _FORMATS: dict[str, CopyFormat] = {
     "csv": "csv",
@@ -35,7 +36,7 @@ def create_view(cursor: Cursor, *, materialized: bool, or_replace: bool, place: 
         cursor.not_yet("a view has no WITH options yet", hint="Leave WITH (...) out.")
     cursor.expect("AS")
     query, emit = query_and_emit(cursor)
-    for parameter in query.find_all(exp.Placeholder, exp.Parameter):
+    for parameter in every(query, exp.Placeholder, exp.Parameter):
         cursor.wrong(
             "a view cannot have parameters",
             detail="It lives on after the call that gave them.",

@@ -19,7 +19,7 @@ from .parser_ksql import KsqlWindowParser
 from .parser_windows import SpottedError, WindowParser, unexpected
 from .positions import Source, position_of, position_of_token
 from .rewrites import rewrite
-from .trees import copied, found, nodes
+from .trees import copied, every, every_node
 from .window_function import WindowFunction, window_sql
 
 SYSTEM_SCHEMAS = ("system", "information_schema")
@@ -259,7 +259,7 @@ def _says(tree: exp.Expr, text: str) -> bool:
 
 def _printed(tree: exp.Expr) -> str:
     """The tree as DuckDB's SQL, without windows. Raises: UnsupportedError for what there is no SQL for."""
-    if found(tree, WindowFunction, exp.Version):
+    if every(tree, WindowFunction, exp.Version):
         tree = _without_windows(tree)
     return Headrace.Generator(dialect=Headrace, unsupported_level=ErrorLevel.RAISE).generate(copied(tree), copy=False)
 
@@ -288,9 +288,9 @@ def _compare(written: Parsed | None, tree: exp.Expr, tokens: Sequence[Token], *,
 def _without_windows(tree: exp.Expr) -> exp.Expr:
     """A copy in which the source of each window function stands in its place, and no table is as of a time."""
     tree = copied(tree)
-    for version in found(tree, exp.Version):
+    for version in every(tree, exp.Version):
         version.pop()
-    for table in [table for table in found(tree, exp.Table) if isinstance(table.this, WindowFunction)]:
+    for table in [table for table in every(tree, exp.Table) if isinstance(table.this, WindowFunction)]:
         source = table.this.this
         for name, value in table.args.items():
             if name != "this" and value:
@@ -304,13 +304,13 @@ def _obvious(tree: exp.Expr) -> bool:
     plain = exp.Values, exp.Tuple, exp.Literal, exp.Placeholder, exp.Null, exp.Boolean, exp.DataType
     return isinstance(tree, exp.Values) and all(
         isinstance(node, plain) or (isinstance(node, exp.Neg | exp.Cast) and isinstance(node.this, exp.Literal))
-        for node in nodes(tree)
+        for node in every_node(tree)
     )
 
 
 def _refuse_strangers(tree: exp.Expr, start: Position) -> None:
     """Raise for what sqlglot reads but no part of headrace means."""
-    for node in nodes(tree):
+    for node in every_node(tree):
         match node:
             case exp.Command() | exp.Hint() | exp.Into() | exp.Lock() | exp.DDL() | exp.DML():
                 raise NotSupportedError("this clause is not supported in a query", position=position_of(node) or start)

@@ -13,6 +13,7 @@ from .cursor import Cursor
 from .lexer import words
 from .positions import position_of
 from .statements import Delete, DeleteRows, Insert, Statement, Update
+from .trees import every
 
 Read = Callable[[Cursor, dict[str, Any]], Statement]
 
@@ -49,7 +50,7 @@ def _items(cursor: Cursor) -> exp.Select:
     query = cursor.query(first=TokenType.SELECT)
     if not isinstance(query, exp.Select) or {name for name, value in query.args.items() if value} != {"expressions"}:
         cursor.wrong("RETURNING takes expressions, and no more", position=position)
-    for node in query.find_all(exp.Placeholder, exp.Parameter, exp.Query, exp.AggFunc, exp.Window, exp.Explode):
+    for node in every(query, exp.Placeholder, exp.Parameter, exp.Query, exp.AggFunc, exp.Window, exp.Explode):
         if node is not query:
             hint = "It says something of each row by itself."
             cursor.not_yet(

@@ -12,6 +12,7 @@ from .intervals import constant_us
 from .parser_emit import query_and_emit
 from .positions import position_of
 from .statements import ColumnDefinition, CreateDerived, CreateStream, Watermark
+from .trees import every
 
 _TIMES = ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")
 _NOT_YET = {  # what may follow a column's type one day, and what to do until then
@@ -51,7 +52,7 @@ def create_derived(
     clauses = read_clauses(cursor, None, kind)
     cursor.expect("AS")
     query, emit = query_and_emit(cursor)
-    for parameter in query.find_all(exp.Placeholder, exp.Parameter):
+    for parameter in every(query, exp.Placeholder, exp.Parameter):
         detail = "It lives on after the call that gave them."
         cursor.wrong(f"a {kind} cannot have parameters", detail=detail, position=position_of(parameter))
     upper: Literal["STREAM", "TABLE"] = "STREAM" if kind == "stream" else "TABLE"
@@ -178,7 +179,7 @@ def column(cursor: Cursor, position: Position, kind: Literal["stream", "table"] 
             if default is not None:
                 cursor.wrong("a column has one DEFAULT", position=at)
             default = cursor.expression("the default")
-            for node in default.find_all(exp.Column, exp.Placeholder, exp.Query, exp.AggFunc, exp.Window):
+            for node in every(default, exp.Column, exp.Placeholder, exp.Query, exp.AggFunc, exp.Window):
                 cursor.wrong("a default must be a value by itself", position=position_of(node) or at)
         elif kind == "table" and cursor.accept("PRIMARY KEY"):
             primary_key = True

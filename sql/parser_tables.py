@@ -12,6 +12,7 @@ from .lexer import words
 from .parser_streams import create_derived, read_clauses, read_columns
 from .positions import position_of
 from .statements import Assignment, Conflict, CreateDerived, CreateTable, DeleteRows, Update
+from .trees import every
 
 
 def create_table(cursor: Cursor, *, or_replace: bool, place: dict[str, Any]) -> CreateTable | CreateDerived:
@@ -101,7 +102,7 @@ def on_conflict(cursor: Cursor) -> Conflict:
     assignments = _assignments(cursor, len(cursor.tokens) if where is None else where)
     conflict = Conflict("update", position, columns, assignments, _where(cursor))
     for part in [*(one.value for one in assignments), conflict.where]:
-        for node in part.find_all(exp.Placeholder, exp.Parameter, exp.Query) if part is not None else ():
+        for node in every(part, exp.Placeholder, exp.Parameter, exp.Query) if part is not None else ():
             hint = "The row that was to be inserted is called excluded."
             cursor.not_yet("DO UPDATE takes no parameters and no queries", position=position_of(node), hint=hint)
     return conflict
@@ -161,7 +162,7 @@ def _where(cursor: Cursor) -> exp.Expr | None:
     if not cursor.accept("WHERE"):
         return None
     condition = cursor.condition("a condition")
-    for node in condition.find_all(exp.AggFunc, exp.Window):
+    for node in every(condition, exp.AggFunc, exp.Window):
         if node.find_ancestor(exp.Query) is None:
             cursor.wrong("a condition says something of each row by itself", position=position_of(cast(exp.Expr, node)))
     return condition

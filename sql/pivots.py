@@ -15,6 +15,7 @@ from .blocks import Scope, Unplannable, is_aggregate
 from .plan import Plan
 from .positions import position_of
 from .relations import Column
+from .trees import every, every_node
 from .types import Binder
 
 
@@ -35,7 +36,7 @@ def pivoted(source: exp.Expr) -> exp.Select:
 
 def refuse_open_pivots(query: exp.Expr) -> None:
     """Raise at a PIVOT whose columns would follow from its rows."""
-    for pivot in query.find_all(exp.Pivot):
+    for pivot in every(query, exp.Pivot):
         fields = [] if pivot.args.get("unpivot") else pivot.args.get("fields") or pivot.expressions
         field = next((field for field in fields if not isinstance(field, exp.In)), None)
         if field is not None:
@@ -43,7 +44,7 @@ def refuse_open_pivots(query: exp.Expr) -> None:
                 "PIVOT in a view needs the list of its values",
                 detail="The columns of a view are known before its rows are.",
                 hint=f"Say ON {field.sql('duckdb')} IN ('...', '...').",
-                position=next((found for node in field.walk() if (found := position_of(node))), None),
+                position=next((found for node in every_node(field) if (found := position_of(node))), None),
             )
 
 
@@ -65,7 +66,7 @@ def _pivot(pivot: exp.Pivot, scope: Scope, columns: tuple[Column, ...], *, final
     lists = [_values(field) for field in (pivot.args["fields"] if standard else pivot.expressions)]
     group = pivot.args.get("group")
     taken = {
-        column.name.lower() for part in (*aggregates, *(c for c, _ in lists)) for column in part.find_all(exp.Column)
+        column.name.lower() for part in (*aggregates, *(c for c, _ in lists)) for column in every(part, exp.Column)
     }
     keys: list[exp.Expr] = [_column(c.name) for c in scope.below.columns if c.name.lower() not in taken]
     if group is not None:

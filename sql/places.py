@@ -7,6 +7,7 @@ from sqlglot import exp
 from ..engine.windows import Moments
 from . import plan as p
 from .plan import Plan
+from .trees import every
 
 PLACE = "place"  # in the metadata of a table or join: its number, through all copies of it
 BEHIND = "behind"  # of a table: the time that must not be behind the watermark
@@ -19,13 +20,13 @@ SETTLED = "settled"  # of an ASOF join that is final: the left row's time, and h
 
 def number_places(query: exp.Query) -> None:
     """Number the tables and joins of `query`."""
-    for place, node in enumerate(query.find_all(exp.Table, exp.Join)):
+    for place, node in enumerate(every(query, exp.Table, exp.Join)):
         node.meta[PLACE] = place
 
 
 def forget_places(query: exp.Query) -> None:
     """Take the numbers away: no join over `query` is then bound in time."""
-    for node in query.find_all(exp.Table, exp.Join):
+    for node in every(query, exp.Table, exp.Join):
         node.meta.pop(PLACE, None)
 
 
@@ -39,7 +40,7 @@ def told_apart(plan: Plan) -> bool:
 
 def mark_places(query: exp.Query, plan: Plan) -> None:
     """Mark those tables of the numbered `query` whose late rows `plan` leaves out, and joins that end."""
-    places = {node.meta[PLACE]: node for node in query.find_all(exp.Table, exp.Join) if PLACE in node.meta}
+    places = {node.meta[PLACE]: node for node in every(query, exp.Table, exp.Join) if PLACE in node.meta}
     for node in p.walk(plan):
         match node:
             case p.Late(window=Moments()) if node.input.place is not None:

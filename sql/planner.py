@@ -24,6 +24,7 @@ from .sets import is_constant, plan_constant, plan_set
 from .subqueries import without_subqueries
 from .temporal import refuse_clock
 from .ties import has_own_aggregate, has_own_window
+from .trees import copied
 from .twin import bind, bind_over, named_tables, twin
 from .types import Binder
 from .unnesting import without_unnest
@@ -97,7 +98,7 @@ class Planner:
                 case exp.SetOperation():
                     return self._set_operation(query)
                 case exp.Pivot():
-                    return self._pivot(exp.Subquery(this=query.copy()), query, query)
+                    return self._pivot(exp.Subquery(this=copied(query)), query, query)
                 case _:
                     raise Unplannable("not a plain SELECT")
         except Unplannable as reason:
@@ -155,7 +156,7 @@ class Planner:
         distinct = select.args["distinct"]
         if distinct.args.get("on"):
             raise Unplannable("DISTINCT ON")
-        inner = select.copy()
+        inner = copied(select)
         inner.set("distinct", None)
         inner.set("order", None)
         below = self._query(inner)
@@ -183,7 +184,7 @@ class Planner:
         """The plan of a FROM item and the name its columns may be qualified with."""
         pivot = pivot_of(source)
         if pivot is not None and not source.args.get("joins"):
-            return self._pivot(source.copy(), source, pivot), pivot.alias or source.alias_or_name
+            return self._pivot(copied(source), source, pivot), pivot.alias or source.alias_or_name
         if source.args.get("joins") or source.args.get("pivots") or source.args.get("sample"):
             raise Unplannable("join" if source.args.get("joins") else "PIVOT or SAMPLE")
         if _renames(source) and isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
@@ -197,7 +198,7 @@ class Planner:
             case exp.Subquery():
                 return self._derived(source), source.alias
             case exp.Values() | exp.Unnest() | exp.Table() if is_constant(source) and not source.find(exp.Column):
-                return plan_constant(exp.select(exp.Star()).from_(source.copy()), self._binder), source.alias
+                return plan_constant(exp.select(exp.Star()).from_(copied(source)), self._binder), source.alias
             case _:
                 raise Unplannable("table function")
 
@@ -271,7 +272,7 @@ class Planner:
 
     def _recompute(self, query: exp.Expr, reason: str, columns: tuple[Column, ...] | None = None) -> Plan:
         """`query` as a recompute operator over the largest parts below it that have plans of their own."""
-        query = query.copy()
+        query = copied(query)
         if isinstance(query, exp.Pivot):
             query = exp.select(exp.Star()).from_(exp.Subquery(this=query))
         holder = exp.Subquery(this=query)

@@ -10,6 +10,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token
 
 from ..storage.errors import Position
+from .trees import every_node
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def position_of_token(token: Token) -> Position:
 def position_of(node: exp.Expr) -> Position | None:
     """Where a node of a parsed query begins, from itself or the first of its parts that know."""
     if "start" not in node.meta:
-        placed = [part for part in node.walk() if "start" in part.meta]
+        placed = [part for part in every_node(node) if "start" in part.meta]
         if not placed:
             return None
         node = min(placed, key=lambda part: int(part.meta["start"]))

@@ -19,6 +19,7 @@ from .joins import conjuncts
 from .plan import Plan
 from .plan_inputs import with_inputs
 from .relations import Column
+from .trees import copied, every
 from .types import connect
 
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Between, exp.In)
@@ -64,7 +65,7 @@ class _Pushdown:
         """Those rows of `plan` that the condition is true for, told apart further down; None where that says more."""
         if self._readers[plan] > 1 and p.inputs_of(plan):
             return None
-        names = {column.name for column in condition.find_all(exp.Column)}
+        names = {column.name for column in every(condition, exp.Column)}
         match plan:
             case p.Map():
                 inner = _renamed(condition, dict(plan.items))
@@ -172,13 +173,13 @@ def _nothing(columns: Sequence[Column]) -> Plan:
 
 def _renamed(condition: exp.Expr, items: _Renamed) -> exp.Expr | None:
     """The condition over what the items are made of; None if it reads one that is computed."""
-    if not all(isinstance(items.get(column.name), exp.Column) for column in condition.find_all(exp.Column)):
+    if not all(isinstance(items.get(column.name), exp.Column) for column in every(condition, exp.Column)):
         return None
     return _substituted(condition, items)
 
 
 def _substituted(value: exp.Expr, items: _Renamed) -> exp.Expr:
-    return value.copy().transform(lambda node: items[node.name].copy() if isinstance(node, exp.Column) else node)
+    return copied(value).transform(lambda node: copied(items[node.name]) if isinstance(node, exp.Column) else node)
 
 
 def _fused(plan: p.Map) -> Plan:
@@ -210,7 +211,7 @@ def _bounded(plan: Plan) -> Plan:
 def _read(scan: p.Scan, plan: p.Map, time: str | None) -> p.Scan:
     """Of the scan below a map what it asks for; and the column `time`."""
     values = [*(item for _, item in plan.items), *([] if plan.where is None else [plan.where])]
-    named = {column.name for value in values for column in value.find_all(exp.Column)} | {time}
+    named = {column.name for value in values for column in every(value, exp.Column)} | {time}
     columns = tuple(column for column in scan.columns if column.name in named) or scan.columns[:1]
     event_time = next((column for column in columns if column.name == scan.event_time), None)
     if event_time is None:

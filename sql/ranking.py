@@ -18,6 +18,7 @@ from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
 from .ties import called, called_name
+from .trees import copied, every
 
 _ODD_TYPES = ("ENUM", "BIT", "TIME WITH TIME ZONE", "VARINT", "INTERVAL", "GEOMETRY")  # whose Arrow order is another
 _FUNCTIONS = ("row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead")
@@ -43,11 +44,11 @@ def plan_windows(select: exp.Select, scope: Scope) -> Plan:
     before = Before(scope)
     windows: dict[str, _Window] = {}
     for part in parts:
-        for node in part.find_all(exp.Window):
+        for node in every(part, exp.Window):
             if twin_sql(node) not in windows:
                 windows[twin_sql(node)] = _window(node, f"_over{len(windows)}", before, scope)
     for part in parts:
-        for column in part.find_all(exp.Column):
+        for column in every(part, exp.Column):
             before.add(column, "item")
     where = select.args.get("where")
     plan = before.plan(where.this if where is not None else None, None)
@@ -66,16 +67,16 @@ def split_aggregates(select: exp.Select) -> exp.Select:
     group = select.args.get("group")
     keys = list(group.expressions) if group is not None else []
     names = {twin_sql(key): f"_k{i}" for i, key in enumerate(keys)}
-    inner_items = [exp.alias_(key.copy(), f"_k{i}") for i, key in enumerate(keys)]
+    inner_items = [exp.alias_(copied(key), f"_k{i}") for i, key in enumerate(keys)]
 
     def lift(node: exp.Expr) -> exp.Expr:
         text = "" if isinstance(node, exp.Ordered) else twin_sql(node)  # which may read like the key in it
         if text not in names and (isinstance(node, exp.Filter) or is_aggregate(node)):
             names[text] = f"_a{len(names)}"
-            inner_items.append(exp.alias_(node.copy(), names[text]))
+            inner_items.append(exp.alias_(copied(node), names[text]))
         if text in names:
             return exp.column(names[text])
-        node = node.copy()
+        node = copied(node)
         for child in list(node.iter_expressions()):
             if isinstance(node, exp.Window) and child is node.this:
                 for argument in list(called(node).iter_expressions()):
@@ -92,7 +93,7 @@ def split_aggregates(select: exp.Select) -> exp.Select:
         items.append(lifted)
     qualify = select.args.get("qualify")
     outer_qualify = None if qualify is None else exp.Qualify(this=lift(qualify.this))
-    inner = select.copy()
+    inner = copied(select)
     inner.set("expressions", inner_items)
     inner.set("qualify", None)
     outer = exp.select(*items).from_(exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("_g"))))
@@ -103,7 +104,7 @@ def split_aggregates(select: exp.Select) -> exp.Select:
 def plan_limit(query: exp.Query, plan_query: Callable[[exp.Expr], Plan]) -> Plan:
     """The plan of ORDER BY ... LIMIT, whose ties are settled: the first rows of all, kept."""
     limit, offset = _number(query, "limit"), _number(query, "offset") if query.args.get("offset") else 0
-    inner = query.copy()
+    inner = copied(query)
     for clause in ("order", "limit", "offset"):
         inner.set(clause, None)
     below = plan_query(inner)
@@ -119,7 +120,7 @@ def plan_limit(query: exp.Query, plan_query: Callable[[exp.Expr], Plan]) -> Plan
         if place is None:
             if not isinstance(inner, exp.Select) or inner.args.get("distinct"):
                 raise Unplannable("ORDER BY ... LIMIT by a value that is not selected")
-            hidden.append(exp.alias_(key.this.copy(), f"_order{len(hidden)}"))
+            hidden.append(exp.alias_(copied(key.this), f"_order{len(hidden)}"))
             place = width + len(hidden) - 1
         places.append(place)
     if hidden:
@@ -176,9 +177,9 @@ def first_of_each(plan: Plan) -> Plan:
         if found is None:
             continue
         kept = [other for other in _conjuncts(plan.where) if other is not part]
-        where = exp.and_(*[other.copy() for other in kept]) if kept else None
+        where = exp.and_(*[copied(other) for other in kept]) if kept else None
         used = [*(item for _, item in plan.items), *([where] if where is not None else [])]
-        if any(column.name == bound[0] for value in used for column in value.find_all(exp.Column)):
+        if any(column.name == bound[0] for value in used for column in every(value, exp.Column)):
             return replace(plan, input=found(keep=True), where=where)
         return replace(plan, input=found(keep=False), where=where)
     return plan

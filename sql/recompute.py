@@ -9,21 +9,29 @@ from sqlglot import exp
 
 from .blocks import has_aggregate
 from .plan import Plan
+from .trees import every, every_node
 
 
 def used_columns(query: exp.Expr) -> frozenset[str] | None:
     """Names (lower case) of all columns that `query` could read, or None where a star or the like reads every one."""
-    stars = [star for star in query.find_all(exp.Star) if not isinstance(star.parent, exp.Count)]
-    if stars or query.find(exp.Pivot) or any(call.name.lower() == "columns" for call in query.find_all(exp.Anonymous)):
-        return None  # PIVOT groups by all columns that it does not name
-    names = {column.parts[i].name.lower() for column in query.find_all(exp.Column) for i in range(len(column.parts))}
-    for join in query.find_all(exp.Join):
-        if join.method.upper() == "NATURAL":
-            return None
+    parts = every_node(query)
+    for node in parts:
+        match node:
+            case exp.Star() if not isinstance(node.parent, exp.Count):
+                return None
+            case exp.Pivot():
+                return None  # PIVOT groups by all columns that it does not name
+            case exp.Anonymous() if node.name.lower() == "columns":
+                return None
+            case exp.Join() if node.method.upper() == "NATURAL":
+                return None
+    columns = [node for node in parts if isinstance(node, exp.Column)]
+    names = {part.name.lower() for column in columns for part in column.parts}
+    for join in (node for node in parts if isinstance(node, exp.Join)):
         names |= {found.name.lower() for found in join.args.get("using") or ()}
     # A table's own name used as a value (SELECT t FROM t) is its whole row.
-    tables = {table.alias_or_name.lower() for table in query.find_all(exp.Table, exp.Subquery)}
-    bare = {column.name.lower() for column in query.find_all(exp.Column) if not column.table}
+    tables = {node.alias_or_name.lower() for node in parts if isinstance(node, exp.Table | exp.Subquery)}
+    bare = {column.name.lower() for column in columns if not column.table}
     return None if tables & bare else frozenset(names)
 
 
@@ -52,9 +60,9 @@ def partition_columns(query: exp.Expr, inputs: Mapping[str, Plan]) -> tuple[tupl
         )
     ):
         return ()
-    if any(node is not query for node in query.find_all(exp.Query)):
+    if any(node is not query for node in every(query, exp.Query)):
         return ()
-    windows = list(query.find_all(exp.Window))
+    windows = every(query, exp.Window)
     if any(has_aggregate(item) and not windows for item in query.expressions):
         return ()
     sources = [query.args["from_"].this, *(join.this for join in query.args.get("joins") or ())]

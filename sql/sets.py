@@ -16,6 +16,7 @@ from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column, schema_of
 from .temporal import refuse_clock
+from .trees import copied, every
 from .twin import bind_over, named_tables, twin
 from .types import Binder, connect
 
@@ -58,7 +59,7 @@ def _aligned(side: Plan, columns: tuple[Column, ...], binder: Binder, *, by_name
     same_place = not by_name or names == [column.name.lower() for column in columns]
     if same_place and all(isinstance(item, exp.Column) for _, item in items):
         return side
-    select = exp.select(*[exp.alias_(item.copy(), name, quoted=True) for name, item in items]).from_("_in")
+    select = exp.select(*[exp.alias_(copied(item), name, quoted=True) for name, item in items]).from_("_in")
     try:
         bound = bind_over(twin_sql(select), [("_in", side.columns)], binder)
     except Error:
@@ -79,7 +80,7 @@ def _parts(side: Plan, *, distinct: bool) -> Sequence[Plan]:
 
 def is_constant(query: exp.Expr) -> bool:
     """Whether `query` reads no relation, so that its rows are known at once."""
-    return not named_tables(exp.Subquery(this=query.copy()))
+    return not named_tables(exp.Subquery(this=copied(query)))
 
 
 def plan_constant(query: exp.Expr, binder: Binder) -> Plan:
@@ -108,9 +109,9 @@ def constant_rows(plan: p.Constant) -> pa.Table:
 
 def unwrap_limits(query: exp.Query) -> exp.Query:
     """`query` with each ORDER BY and LIMIT behind parentheses, (SELECT ...) LIMIT 3, in a SELECT of its own."""
-    query = query.copy()
+    query = copied(query)
     holder = exp.Subquery(this=query)
-    for node in [node for node in holder.find_all(exp.Subquery) if node is not holder]:
+    for node in [node for node in every(holder, exp.Subquery) if node is not holder]:
         if not any(node.args.get(name) for name in ("order", "limit", "offset")):
             continue
         inner = exp.Subquery(this=node.this, alias=exp.TableAlias(this=exp.to_identifier("_q")))

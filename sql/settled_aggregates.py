@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from ..storage.errors import Error
 from .blocks import function_name
+from .trees import copied, every
 
 _IN_ORDER = {"list", "array_agg", "string_agg", "listagg", "group_concat", "any_value", "arbitrary", "mode"}
 _IN_GIVEN_ORDER = {"first", "last"}  # without ORDER BY the order in which rows came is meant: recomputed as it is
@@ -22,11 +23,11 @@ def settle_aggregates(query: exp.Query, names: Callable[[exp.Query], list[str]])
     of several values that are as good (any_value, mode, arg_min) the least is taken. `names` says how DuckDB names the
     columns of a query: an item that has no name keeps the one it had.
     """
-    query = query.copy()
-    for select in list(query.find_all(exp.Select)):
+    query = copied(query)
+    for select in every(query, exp.Select):
         before = None
         for place, item in enumerate(list(select.expressions)):
-            settled = _settled(item.copy())
+            settled = _settled(copied(item))
             if settled == item:
                 continue
             if not isinstance(item, exp.Alias) and select is not query:
@@ -35,10 +36,10 @@ def settle_aggregates(query: exp.Query, names: Callable[[exp.Query], list[str]])
             item.replace(settled)
         having = select.args.get("having")
         if having is not None:
-            having.set("this", _settled(having.this.copy()))
+            having.set("this", _settled(copied(having.this)))
         order = select.args.get("order")
         if order is not None:
-            select.set("order", _settled(order.copy()))
+            select.set("order", _settled(copied(order)))
     return query
 
 
@@ -78,8 +79,8 @@ def _settled_call(call: exp.AnonymousAggFunc) -> exp.Expr:
         return call
     if not (name in _IN_ORDER | _IN_GIVEN_ORDER or (name in _OF_TIES and len(arguments) == 2)):
         return call
-    keys = [] if order is None else [key.copy() for key in order.expressions]
+    keys = [] if order is None else [copied(key) for key in order.expressions]
     if name != "mode" or not keys:
-        keys.append(exp.Ordered(this=value.copy(), nulls_first=False))
+        keys.append(exp.Ordered(this=copied(value), nulls_first=False))
     arguments[-1] = exp.Order(this=last, expressions=keys)
     return exp.AnonymousAggFunc(this=call.this, expressions=arguments)

@@ -10,6 +10,7 @@ from sqlglot import exp
 from ..storage.errors import Error, NotSupportedError
 from .intervals import constant_us
 from .positions import position_of
+from .trees import copied, every, every_node
 
 _CLOCKS = ("now", "current_timestamp", "get_current_timestamp", "transaction_timestamp")
 _TIMESTAMPS = (exp.DataType.Type.TIMESTAMP, exp.DataType.Type.TIMESTAMPNTZ, exp.DataType.Type.TIMESTAMPTZ)
@@ -40,7 +41,7 @@ def is_clock(node: exp.Expr) -> bool:
 
 def has_clock(node: exp.Expr) -> bool:
     """Whether the present time is asked for anywhere in `node`."""
-    return any(is_clock(found) for found in node.walk())
+    return any(is_clock(found) for found in every_node(node))
 
 
 def split_condition(condition: exp.Expr) -> tuple[exp.Expr | None, list[Bound]]:
@@ -55,13 +56,13 @@ def split_condition(condition: exp.Expr) -> tuple[exp.Expr | None, list[Bound]]:
             bounds += _bounds(part)
         else:
             rest.append(part)
-    return exp.and_(*(part.copy() for part in rest), wrap=True, copy=False) if rest else None, bounds
+    return exp.and_(*(copied(part) for part in rest), wrap=True, copy=False) if rest else None, bounds
 
 
 def without_clocks(query: exp.Query) -> exp.Query:
     """A copy of `query` whose WHERE and HAVING have lost what `split_condition` takes for bounds."""
-    query = query.copy()
-    for clause in list(query.find_all(exp.Where, exp.Having)):
+    query = copied(query)
+    for clause in every(query, exp.Where, exp.Having):
         if has_clock(clause.this) and not isinstance(clause.this, exp.Query):
             rest, _ = split_condition(clause.this)
             clause.set("this", rest or exp.true())
@@ -71,15 +72,15 @@ def without_clocks(query: exp.Query) -> exp.Query:
 def at_clock(query: exp.Query, clock: int) -> exp.Query:
     """A copy of `query` in which the present time is `clock`. Units: microseconds since 1970."""
     literal = exp.Anonymous(this="make_timestamptz", expressions=[exp.Literal.number(clock)])
-    query = query.copy()
-    for node in [node for node in query.walk() if is_clock(node)]:
-        node.replace(literal.copy())
+    query = copied(query)
+    for node in [node for node in every_node(query) if is_clock(node)]:
+        node.replace(copied(literal))
     return query
 
 
 def refuse_clock(query: exp.Expr) -> None:
     """Raise at the present time where a query is run again only when its rows change."""
-    node = next((node for node in query.walk() if is_clock(node)), None)
+    node = next((node for node in every_node(query) if is_clock(node)), None)
     if node is not None:
         raise _refusal(node, "This part of the query is run again when its rows change, not when time passes.")
 
@@ -149,7 +150,7 @@ def _length(node: exp.Expr) -> int:
 
 
 def _refusal(node: exp.Expr, detail: str) -> NotSupportedError:
-    clock = next((found for found in node.walk() if is_clock(found)), node)
+    clock = next((found for found in every_node(node) if is_clock(found)), node)
     return NotSupportedError(
         "cannot follow the present time here",
         detail=detail,

@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from .blocks import function_name, has_aggregate, is_aggregate
 from .dialect import twin_sql
+from .trees import copied, every, every_node
 
 Names = Callable[[exp.Query], list[str]]  # the columns that a query returns
 
@@ -21,9 +22,9 @@ def settle_windows(query: exp.Query, names: Names) -> exp.Query:
     All columns that the block reads, or the keys that it groups by, are appended to the ORDER BY of windows whose
     result depends on the order of rows that are equal in it; rank() and the like do not.
     """
-    query = query.copy()
+    query = copied(query)
     holder = exp.Subquery(this=query)
-    for select in list(holder.find_all(exp.Select)):
+    for select in every(holder, exp.Select):
         _name_windows(select)
         _distinct_on(select)
         windows = [node for node in own_nodes(select) if isinstance(node, exp.Window)]
@@ -51,8 +52,8 @@ def has_own_window(select: exp.Select) -> bool:
 
 def has_own_aggregate(item: exp.Expr) -> bool:
     """Whether an aggregate function is called in an item other than as the function of a window."""
-    windowed = {id(called(window)) for window in item.find_all(exp.Window)}
-    return any(is_aggregate(node) and id(node) not in windowed for node in item.walk())
+    windowed = {id(called(window)) for window in every(item, exp.Window)}
+    return any(is_aggregate(node) and id(node) not in windowed for node in every_node(item))
 
 
 def called(window: exp.Window) -> exp.Expr:
@@ -85,7 +86,7 @@ def _name_windows(select: exp.Select) -> None:
         for part in ("partition_by", "order", "spec"):
             if not window.args.get(part) and known.args.get(part):
                 value = known.args[part]
-                window.set(part, [v.copy() for v in value] if isinstance(value, list) else value.copy())
+                window.set(part, [copied(v) for v in value] if isinstance(value, list) else copied(value))
 
     for node in own_nodes(select):
         if isinstance(node, exp.Window) and node not in select.args["windows"]:
@@ -106,10 +107,10 @@ def _distinct_on(select: exp.Select) -> None:
             node = select.expressions[int(node.name) - 1].unalias()
         elif isinstance(node, exp.Column) and not node.table:
             node = named.get(node.name.lower(), node)
-        return node.copy()
+        return copied(node)
 
     order = select.args.get("order")
-    keys = [key.copy() for key in order.expressions] if order is not None else []
+    keys = [copied(key) for key in order.expressions] if order is not None else []
     for key in keys:
         key.set("this", meant(key.this))
     window = exp.Window(
@@ -142,7 +143,7 @@ def _settle(window: exp.Window, ties: list[exp.Expr]) -> None:
     for tie in ties:
         if twin_sql(tie) not in decided:
             decided.add(twin_sql(tie))
-            keys.append(exp.Ordered(this=tie.copy(), nulls_first=False))
+            keys.append(exp.Ordered(this=copied(tie), nulls_first=False))
     if keys:
         window.set("order", exp.Order(expressions=keys))
 
@@ -168,7 +169,7 @@ def _ties(select: exp.Select, names: Names) -> list[exp.Expr]:
     star = exp.select(exp.Star())
     for clause in ("from_", "joins", "laterals"):
         value = select.args.get(clause)
-        star.set(clause, [v.copy() for v in value] if isinstance(value, list) else value and value.copy())
+        star.set(clause, [copied(v) for v in value] if isinstance(value, list) else value and copied(value))
     known = names(star)
     real = {name.lower() for name in known}
     if any(isinstance(item, exp.Star) or (isinstance(item, exp.Column) and item.is_star) for item in items):

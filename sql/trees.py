@@ -9,7 +9,7 @@ from sqlglot import exp
 E = TypeVar("E", bound=exp.Expr)
 
 
-def nodes(tree: exp.Expr) -> list[exp.Expr]:
+def every_node(tree: exp.Expr) -> list[exp.Expr]:
     """All nodes of a tree as they are now, breadth first."""
     kind = exp.Expr
     all_nodes = [tree]
@@ -22,9 +22,9 @@ def nodes(tree: exp.Expr) -> list[exp.Expr]:
     return all_nodes
 
 
-def found(tree: exp.Expr, *kinds: type[E]) -> list[E]:
+def every(tree: exp.Expr, *kinds: type[E]) -> list[E]:
     """The nodes of these types as they are now, breadth first."""
-    return [node for node in nodes(tree) if isinstance(node, kinds)]
+    return [node for node in every_node(tree) if isinstance(node, kinds)]
 
 
 def copied(tree: E) -> E:

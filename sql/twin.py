@@ -16,6 +16,7 @@ from .dialect import WindowFunction, position_of, twin_sql
 from .join_twin import LATE_SUFFIX, end_joins, leave_out_late
 from .relations import Column, Relation, Relations
 from .rewrites.ksql_windows import EVENT_TIME
+from .trees import copied, every
 from .types import Binder, quote, typed_empty
 from .versioned import VERSIONS, join_versions
 from .window_function import ARRIVAL, EXAMPLES
@@ -33,7 +34,7 @@ def named_tables(query: exp.Expr) -> list[exp.Table]:
     """Every reference to a relation of the database: not window or table functions, not CTEs."""
     return [
         table
-        for table in query.find_all(exp.Table)
+        for table in every(query, exp.Table)
         if isinstance(table.this, exp.Identifier) and _cte_of(table) is None
     ]
 
@@ -62,20 +63,20 @@ def _cte_of(table: exp.Table) -> exp.CTE | None:
 
 def inline_ctes(query: exp.Query) -> exp.Query:
     """`query` (views expanded) with each reference to a CTE replaced by the CTE's query; recursive ones stay."""
-    query = query.copy()
-    for node in list(query.find_all(exp.Query, bfs=True)):  # outermost first, so that no body falls into another scope
+    query = copied(query)
+    for node in every(query, exp.Query):  # outermost first, so that no body falls into another scope
         clause = node.args.get("with_")
         if clause is None or clause.args.get("recursive"):
             continue
         if not all(isinstance(cte.this, exp.Query) for cte in clause.expressions):
             continue
         for cte in clause.expressions:
-            for table in [t for t in node.find_all(exp.Table) if _cte_of(t) is cte]:
+            for table in [t for t in every(node, exp.Table) if _cte_of(t) is cte]:
                 alias = (table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name))).copy()
                 if not alias.args.get("columns"):
-                    alias.set("columns", [name.copy() for name in cte.args["alias"].args.get("columns") or ()])
+                    alias.set("columns", [copied(name) for name in cte.args["alias"].args.get("columns") or ()])
                 beside = {name: table.args[name] for name in ("joins", "pivots", "sample") if table.args.get(name)}
-                table.replace(exp.Subquery(this=cte.this.copy(), alias=alias, **beside))
+                table.replace(exp.Subquery(this=copied(cte.this), alias=alias, **beside))
         node.set("with_", None)
     return query
 
@@ -86,7 +87,7 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
     So are the materialized views named in `stateless` (lower case): read again from their streams, they cost nothing
     to keep, and event time passes through them.
     """
-    query = query.copy()
+    query = copied(query)
     name_event_times(query, relations)
     join_versions(query, relations)
     for table in named_tables(query):
@@ -107,9 +108,9 @@ def expand_views(query: exp.Query, relations: Relations, stateless: Collection[s
             wrapped = exp.select(exp.Star()).from_(
                 exp.Subquery(this=inner, alias=exp.TableAlias(this=exp.to_identifier("_v"), columns=names))
             )
-            replacement = exp.Subquery(this=wrapped, alias=alias.copy())
+            replacement = exp.Subquery(this=wrapped, alias=copied(alias))
         else:
-            replacement = exp.Table(this=exp.to_identifier(relation.name, quoted=True), alias=alias.copy())
+            replacement = exp.Table(this=exp.to_identifier(relation.name, quoted=True), alias=copied(alias))
             replacement.meta.update({**table.meta, _RELATION: True})
         for name in ("joins", "pivots", "sample"):
             if table.args.get(name):
@@ -144,7 +145,7 @@ def simple_source(source: exp.Expr) -> exp.Table | None:
         "pivots",
         "sample",
     )
-    if any(select.args.get(name) for name in blocking) or any(select.find_all(exp.AggFunc, exp.Window)):
+    if any(select.args.get(name) for name in blocking) or any(every(select, exp.AggFunc, exp.Window)):
         return None
     return simple_source(select.args["from_"].this)
 
@@ -158,7 +159,7 @@ def _unnests(item: exp.Expr) -> bool:
 
 def name_event_times(query: exp.Query, relations: Relations) -> None:
     """Give each window of `query` over the event time, or the time of arrival, the stream's column that has it."""
-    for window in query.find_all(WindowFunction):
+    for window in every(query, WindowFunction):
         name = window.args["column"].this
         if not name.meta.get(EVENT_TIME) and not name.meta.get(ARRIVAL):
             continue
@@ -205,17 +206,17 @@ def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, i
     read inside windows, and where a join is bound in time, from the relation `<stream>+closed`. `closed` gives
     watermarks per relation (lower case): only windows that have closed by then come out, as EMIT FINAL has it.
     """
-    query = query.copy()
+    query = copied(query)
     leave_out_late(query, late)
     # Innermost first, so that a window over a subquery with a window finds that one already rewritten.
-    for table in reversed([t for t in query.find_all(exp.Table, bfs=True) if isinstance(t.this, WindowFunction)]):
+    for table in reversed([t for t in every(query, exp.Table) if isinstance(t.this, WindowFunction)]):
         window = table.this
         carried = _carry_closed(window.this, late)
-        source = twin_sql(window.this.copy())
+        source = twin_sql(copied(window.this))
         if isinstance(window.this, exp.Table):
             source = f"(SELECT * FROM {source})"
         elif isinstance(window.this, exp.Subquery) and window.this.alias:
-            bare = window.this.copy()
+            bare = copied(window.this)
             bare.set("alias", None)
             source = twin_sql(bare)
         until = None
@@ -228,7 +229,7 @@ def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, i
             until = min(below, default=None)
         inner = sqlglot.parse_one(windowed_sql(window, source, late=carried, closed=until), read="duckdb")
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(_default_alias(window)))
-        replacement = exp.Subquery(this=inner, alias=alias.copy(), joins=table.args.get("joins"))
+        replacement = exp.Subquery(this=inner, alias=copied(alias), joins=table.args.get("joins"))
         table.replace(replacement)
     if closed is not None:
         end_joins(query, closed)
@@ -246,8 +247,8 @@ def settle_ties(query: exp.Query, columns: Callable[[exp.Query], int]) -> exp.Qu
 
     Without it ORDER BY ... LIMIT may cut between equal rows either way, and no two runs need agree.
     """
-    query = query.copy()
-    for node in list(query.find_all(exp.Select, exp.SetOperation)):
+    query = copied(query)
+    for node in every(query, exp.Select, exp.SetOperation):
         if not (node.args.get("limit") or node.args.get("offset")):
             continue
         order = node.args.get("order")
@@ -264,7 +265,7 @@ def bind(
     query: exp.Query, relations: Iterable[Relation], binder: Binder, node: exp.Expr | None = None
 ) -> tuple[Column, ...]:
     """The columns that the twin `query` returns, or a ProgrammingError placed in `node`."""
-    used = {table.name.lower() for table in query.find_all(exp.Table)}
+    used = {table.name.lower() for table in every(query, exp.Table)}
     sources = [(r.name, r.columns) for r in relations if r.name.lower() in used]
     return bind_over(twin_sql(query), sources, binder, node)
 
@@ -279,7 +280,7 @@ def bind_over(
 
 def refuse_volatile(query: exp.Query, volatile: Collection[str]) -> None:
     """Raise at a function whose value is not decided by its arguments: a view could not equal its twin."""
-    for node in query.find_all(exp.Func, exp.CurrentTimestamp, exp.CurrentDate):
+    for node in every(query, exp.Func, exp.CurrentTimestamp, exp.CurrentDate):
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
         until_today = name.lower() == "age" and len(node.expressions) == 1  # DuckDB does not say so
         if name.lower() in volatile or until_today:
@@ -293,7 +294,7 @@ def refuse_volatile(query: exp.Query, volatile: Collection[str]) -> None:
 
 def refuse_outside(query: exp.Query) -> None:
     """Raise at a table function that reads files or the like: no change of them would ever be noticed."""
-    for table in query.find_all(exp.Table):
+    for table in every(query, exp.Table):
         source = table.this
         if isinstance(source, exp.Func) and not isinstance(source, exp.GenerateSeries | exp.Unnest):
             name = (source.name if isinstance(source, exp.Anonymous) else source.sql_name()).lower()

@@ -15,6 +15,7 @@ from ..storage import limits
 from ..storage.errors import DataError, Error, NotSupportedError, Position, ProgrammingError
 from .positions import position_of
 from .relations import Column
+from .trees import every_node
 
 # Types whose Arrow form DuckDB would read back as another type: a scan casts these columns again.
 _CAST_BACK = re.compile(r"HUGEINT|UUID|JSON|BIT|VARINT|ENUM|TIME WITH TIME ZONE|GEOMETRY", re.IGNORECASE)
@@ -149,7 +150,7 @@ def _place(headline: str, node: exp.Expr | None) -> Position | None:
     if call:
         names.append(call.group(1).lower())
     for name in names:
-        for found in node.walk():
+        for found in every_node(node):
             label = (
                 found.name
                 if isinstance(found, exp.Identifier | exp.Anonymous | exp.Column)

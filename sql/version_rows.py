@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from .relations import Relation, Relations
+from .trees import every
 from .window_function import WindowFunction
 
 
@@ -104,7 +105,7 @@ def _first_by(query: exp.Select, inner: exp.Select, clause: str) -> tuple[exp.Se
     order = rank.args.get("order")
     keys = list(rank.args.get("partition_by") or ())
     query.set(clause, None)
-    for window in [found for found in inner.find_all(exp.Window) if found == rank]:
+    for window in [found for found in every(inner, exp.Window) if found == rank]:
         window.replace(exp.cast(exp.Literal.number(1), "BIGINT"))
     return None if inner.find(exp.Window) else _named(query, keys, [] if order is None else order.expressions)
 

@@ -9,6 +9,7 @@ from .places import LOOKUP, TEMPORAL
 from .positions import position_of
 from .relations import Relation, Relations
 from .temporal import has_clock, is_clock
+from .trees import every
 from .version_rows import VersionRows, version_rows
 
 VERSIONS = "versions"  # in the metadata of a table: the query whose rows are its versions
@@ -21,7 +22,7 @@ def join_versions(query: exp.Query, relations: Relations) -> None:
 
     Raises: ProgrammingError or NotSupportedError, at its place, where it says no version.
     """
-    for version in list(query.find_all(exp.Version)):
+    for version in every(query, exp.Version):
         table = version.parent
         join = table.parent if table is not None else None
         if not isinstance(table, exp.Table) or not isinstance(join, exp.Join) or table is not join.this:
@@ -49,7 +50,7 @@ def join_versions(query: exp.Query, relations: Relations) -> None:
 
 def refuse_lookups(query: exp.Expr) -> None:
     """Raise at a lookup where a query is run again: what was once found would then be revised."""
-    join = next((join for join in query.find_all(exp.Join) if LOOKUP in join.meta), None)
+    join = next((join for join in every(query, exp.Join) if LOOKUP in join.meta), None)
     if join is not None:
         raise NotSupportedError(
             "cannot look up what is there when a row comes in a query that is recomputed",
@@ -99,7 +100,7 @@ def _check_keys(join: exp.Join, relation: Relation, rows: VersionRows, version: 
     table = join.this.alias_or_name.lower()
     asked = {
         side.name.lower()
-        for condition in join.args["on"].find_all(exp.EQ, exp.NullSafeEQ)
+        for condition in every(join.args["on"], exp.EQ, exp.NullSafeEQ)
         for side in (condition.this, condition.expression)
         if isinstance(side, exp.Column) and side.table.lower() in ("", table) and relation.column(side.name)
     }

@@ -28,6 +28,7 @@ from .statements import CreateView, Statement
 from .system import refuse_system
 from .temporal import without_clocks
 from .ties import settle_windows
+from .trees import copied, every
 from .twin import (
     bind,
     expand_views,
@@ -113,11 +114,11 @@ class ViewPlanner:
         check_windows(expanded, self.relations, self.binder)
         columns = bind(twin(expanded), self.relations, self.binder, query)
         expanded = settle_aggregates(
-            expanded, lambda part: [c.name for c in bind(twin(part.copy()), self.relations, self.binder)]
+            expanded, lambda part: [c.name for c in bind(twin(copied(part)), self.relations, self.binder)]
         )
-        expanded = settle_ties(expanded, lambda part: len(bind(twin(part.copy()), self.relations, self.binder)))
+        expanded = settle_ties(expanded, lambda part: len(bind(twin(copied(part)), self.relations, self.binder)))
         expanded = settle_windows(
-            expanded, lambda part: [c.name for c in bind(twin(part.copy()), self.relations, self.binder)]
+            expanded, lambda part: [c.name for c in bind(twin(copied(part)), self.relations, self.binder)]
         )
         lateness_us = _lateness(expanded, lateness_us)
         planner = Planner(self.relations, self.properties, self.binder, final=final, lateness_us=lateness_us)
@@ -167,7 +168,7 @@ def _lateness(query: exp.Query, said_us: int) -> int:
     Units: microseconds.
     Raises: NotSupportedError for windows over windows, which do not know how late what they see is.
     """
-    windows = list(query.find_all(WindowFunction))
+    windows = every(query, WindowFunction)
     graces = [int(window.args["grace_us"].name) for window in windows if window.args.get("grace_us") is not None]
     lateness = max([said_us, *graces])
     nested = next((window for window in windows if window.find_ancestor(WindowFunction) is not None), None)

@@ -7,6 +7,7 @@ from sqlglot import exp
 from ..storage.errors import ProgrammingError
 from .dialect import WindowFunction, position_of
 from .relations import Column, Relations
+from .trees import copied, every
 from .twin import bind, twin
 from .types import Binder
 
@@ -19,7 +20,7 @@ def check_windows(query: exp.Query, relations: Relations, binder: Binder) -> Non
     `query` has its views expanded. A window over the columns of a window must rename them first: which of two
     window_start is meant would otherwise be a matter of luck.
     """
-    for window in query.find_all(WindowFunction):
+    for window in every(query, WindowFunction):
         columns = _columns_below(window, relations, binder)
         time = window.args["column"]
         for wanted in (*(window.args.get("partition") or ()), time):
@@ -53,11 +54,11 @@ def check_windows(query: exp.Query, relations: Relations, binder: Binder) -> Non
 
 
 def _columns_below(window: WindowFunction, relations: Relations, binder: Binder) -> tuple[Column, ...]:
-    select = exp.select(exp.Star()).from_(window.this.copy())
+    select = exp.select(exp.Star()).from_(copied(window.this))
     node: exp.Expr | None = window
     while node is not None:
         clause = node.args.get("with_")
         if clause is not None and select.args.get("with_") is None:
-            select.set("with_", clause.copy())
+            select.set("with_", copied(clause))
         node = node.parent
     return bind(twin(select), relations, binder, window)

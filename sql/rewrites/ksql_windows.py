@@ -7,6 +7,7 @@ from sqlglot import exp
 from ...storage.errors import NotSupportedError, ProgrammingError
 from ..parser_ksql import KSQL_WINDOW
 from ..positions import position_of
+from ..trees import every
 
 EVENT_TIME = "event_time"  # in the meta of a name: it stands for the event time of the stream below, whatever that is
 _BOUNDS = {"WINDOWSTART": "START", "WINDOWEND": "END"}
@@ -18,7 +19,7 @@ def ksql_windows(query: exp.Query) -> exp.Query:
     WINDOWSTART and WINDOWEND become its START and END.
     Raises: ProgrammingError for one without GROUP BY, NotSupportedError beside a join.
     """
-    for select in list(query.find_all(exp.Select)):
+    for select in every(query, exp.Select):
         sources = [select.args.get("from_"), *(select.args.get("joins") or ())]
         for source in sources:
             call = None if source is None else source.this.meta.pop(KSQL_WINDOW, None)
@@ -47,7 +48,7 @@ def _rewrite(select: exp.Select, call: exp.Anonymous) -> None:
     time.this.meta.update({**call.meta, EVENT_TIME: True})
     lengths = call.expressions
     call.set("expressions", [time, *lengths])
-    for column in list(select.find_all(exp.Column)):
+    for column in every(select, exp.Column):
         part = _BOUNDS.get(column.name.upper())
         if part is None or column.find_ancestor(exp.Select) is not select:
             continue

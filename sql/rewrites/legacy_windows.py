@@ -9,6 +9,7 @@ from sqlglot import exp
 from ...storage.errors import NotSupportedError, ProgrammingError
 from ..intervals import constant_length, constant_us
 from ..positions import position_of
+from ..trees import every
 from ..window_function import ARGUMENTS, EXAMPLES, OPTIONAL, WindowFunction, build_window
 
 _PARTS = {"START": "window_start", "END": "window_end", "ROWTIME": "window_time"}
@@ -21,7 +22,7 @@ def legacy_windows(query: exp.Query) -> exp.Query:
     that WHERE lets pass and, per group, of those that agree in the other keys.
     Raises: ProgrammingError for a window function that stands elsewhere or names another window.
     """
-    for select in list(query.find_all(exp.Select)):
+    for select in every(query, exp.Select):
         group = select.args.get("group")
         calls = [item for item in group.expressions if _name(item) in ARGUMENTS] if group else []
         if len(calls) > 1:
@@ -29,7 +30,7 @@ def legacy_windows(query: exp.Query) -> exp.Query:
             raise ProgrammingError("cannot group by two windows", hint=hint, position=position_of(calls[1]))
         for call in calls:
             _rewrite(select, call)
-    for call in query.find_all(exp.Anonymous):
+    for call in every(query, exp.Anonymous):
         _refuse(call)
     return query
 

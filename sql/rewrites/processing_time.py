@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from ..trees import every
 from ..window_function import ARGUMENTS, arrival_column
 
 
 def processing_time(query: exp.Query) -> exp.Query:
     """`query` with now() for PROCTIME(), and for that of a window in GROUP BY the column that says when a row came."""
-    for call in list(query.find_all(exp.Anonymous)):
+    for call in every(query, exp.Anonymous):
         if call.name.upper() != "PROCTIME" or call.expressions:
             continue
         window = call.parent
