@@ -45,6 +45,20 @@ KnownLate = Mapping[str, list[tuple[int, int, int]]]  # per stream (partition, o
 ReportLate = Callable[[str, LateRows], None]  # stream, rows
 
 
+class Identity:
+    """What a node computes, compared with that of all others each time a view is added: hashed once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._hash = hash(plan)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self._hash == other._hash and self._plan == other._plan
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What the operators of one view need from the database around it."""
@@ -106,10 +120,10 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
     match plan:
         case p.Scan():
             source = Source(plan.stream, tuple(column.name for column in plan.columns), times=plan.times)
-            return Node(None, source=source, streams=frozenset({plan.stream}), identity=plan)
+            return Node(None, source=source, streams=frozenset({plan.stream}), identity=Identity(plan))
         case p.ViewScan():
             source = Source(plan.view, tuple(column.name for column in plan.columns), is_view=True)
-            return Node(None, source=source, streams=around.streams_of(plan.view), identity=plan)
+            return Node(None, source=source, streams=around.streams_of(plan.view), identity=Identity(plan))
         case p.Changelog():
             operator = Upsert(plan.key, schema) if plan.key else Weighted(schema)
         case p.Late():
@@ -209,7 +223,7 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
     on_top = root and isinstance(plan, p.Map)
     below = tuple(_lower(part, around, known, root=on_top) for part in p.inputs_of(plan))
     streams = frozenset().union(*(node.streams for node in below))
-    return Node(operator, below, streams=streams, identity=plan if repeatable(plan) else None)
+    return Node(operator, below, streams=streams, identity=Identity(plan) if repeatable(plan) else None)
 
 
 def _standing(plan: p.Aggregate) -> pa.RecordBatch | None:

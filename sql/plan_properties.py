@@ -127,7 +127,9 @@ def _grouped(plan: p.Aggregate | p.WindowAggregate, keys: tuple[str, ...]) -> di
 
 def stateless(plan: Plan) -> bool:
     """Whether `plan` is a stream seen through maps only."""
-    return all(isinstance(node, p.Scan | p.Map) for node in p.nodes(plan))
+    while isinstance(plan, p.Map):
+        plan = plan.input
+    return isinstance(plan, p.Scan)
 
 
 def keeps_state(plan: Plan) -> bool:
