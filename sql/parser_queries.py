@@ -247,7 +247,8 @@ def _confirm(
         reserved = next((name.text for name in names if name.text.upper() in reserved_words()), None)
         hint = f'A reserved word needs quotes: "{reserved}".' if reserved is not None else None
         raise unexpected(token if offset < end else None, tokens[-1], hint=hint)
-    raise ProgrammingError(written.headline[:1].lower() + written.headline[1:], position=position_of_token(token))
+    first = written.headline[:1] if written.headline[:2].isupper() else written.headline[:1].lower()
+    raise ProgrammingError(first + written.headline[1:], position=position_of_token(token))
 
 
 def _says(tree: exp.Expr, text: str) -> bool:

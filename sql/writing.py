@@ -121,10 +121,12 @@ def _selected(
 ) -> pa.Table:
     """The rows that the statement inserts, checked."""
     try:
-        found = connection.sql(sql, params=parameters) if parameters else connection.sql(sql)
-        if len(found.columns) != len(names):
+        width = _width(statement.query)
+        if width is None:
+            width = len((connection.sql(sql, params=parameters) if parameters else connection.sql(sql)).columns)
+        if width != len(names):
             raise ProgrammingError(
-                f'{len(found.columns)} values for {len(names)} columns of "{target.name}"',
+                f'{width} values for {len(names)} columns of "{target.name}"',
                 detail=f"The columns are {', '.join(names)}.",
                 position=statement.position,
                 sqlstate="42601",
@@ -132,6 +134,15 @@ def _selected(
         return conform(connection, sql, target, names, parameters)
     except duckdb.Error as error:
         raise translate(error, statement.query) from None
+
+
+def _width(query: exp.Query) -> int | None:
+    """How many values a row of VALUES has; None for other queries."""
+    source = query.args.get("from_")
+    if source is None or list(query.args) != ["expressions", "from_"] or query.expressions != [exp.Star()]:
+        return None
+    first = source.this.expressions[0] if isinstance(source.this, exp.Values) else None
+    return len(first.expressions) if isinstance(first, exp.Tuple) else None
 
 
 def conform(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +15,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds `--bless` and `--crash`."""
     parser.addoption("--bless", action="store_true", help="write what the stories print now into their .test scripts")
     parser.addoption("--crash", action="store_true", help="try every fault and crash there is, not a sample of them")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores for `-n auto`: the tests of storage wait for the disk half of their time."""
+    return (os.cpu_count() or 1) + 1
