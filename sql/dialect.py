@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from sqlglot import exp
 
+from ..storage import limits
 from .cursor import Cursor
 from .lexer import pieces, statements, tokenize
 from .parser_queries import Headrace
@@ -26,8 +29,14 @@ def parse_script(text: str) -> list[Statement]:
     >>> [statement.name for statement in parse_script("DESCRIBE bids; DESCRIBE asks")]
     ['bids', 'asks']
     """
+    return list(_read(text) if len(text) <= limits.KEPT_SCRIPT_CHARS else _read.__wrapped__(text))
+
+
+@lru_cache(limits.KEPT_SCRIPTS)
+def _read(text: str) -> tuple[Statement, ...]:
+    """The same. Nobody changes a statement or a tree in it: what is run again with other parameters is read once."""
     source = Source.of(text)
-    return [read_statement(Cursor(source, tokens)) for tokens, _ in statements(tokenize(source))]
+    return tuple(read_statement(Cursor(source, tokens)) for tokens, _ in statements(tokenize(source)))
 
 
 def split_script(text: str) -> tuple[list[str], str]:

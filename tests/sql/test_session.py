@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import headrace
+from headrace.sql.dialect import _read, parse_script
 
 
 @pytest.fixture
@@ -126,3 +127,24 @@ def test_joins_on_any_two_types_equal_their_twins(con: headrace.Connection) -> N
     verdicts = con.execute("VERIFY").fetchall()
     assert len(verdicts) == len(pairs)
     assert [verdict for verdict in verdicts if not verdict[1]] == []
+
+
+RUN_AGAIN = [
+    "CREATE TABLE IF NOT EXISTS t (k INTEGER PRIMARY KEY, v INTEGER DEFAULT 1 + 1)",
+    "INSERT INTO t (k) VALUES (1) ON CONFLICT (k) DO UPDATE SET v = t.v + 1 WHERE t.k > 0",
+    "UPDATE t SET v = v + 1 WHERE k IN (SELECT a FROM s) RETURNING v * 2 AS twice",
+    "CREATE OR REPLACE MATERIALIZED VIEW v AS WITH c AS (SELECT a, b FROM s) SELECT c.a, max(t.v) AS top FROM c "
+    "JOIN t ON k = a WHERE a NOT IN (SELECT k FROM t WHERE t.v = 7) GROUP BY ALL HAVING count(*) > 0 ORDER BY 2 LIMIT 3",
+    "EXPLAIN SELECT a, row_number() OVER w AS n FROM s WINDOW w AS (PARTITION BY b ORDER BY a)",
+    "SELECT DISTINCT ON (b) a, b FROM s ORDER BY b, a",
+    "VERIFY VIEW v",
+    "DELETE FROM t WHERE k = 1",
+]
+
+
+def test_a_statement_that_was_run_is_as_it_was_read(con: headrace.Connection) -> None:
+    for _ in range(2):
+        for text in RUN_AGAIN:
+            con.execute(text)
+    for text in RUN_AGAIN:
+        assert repr(parse_script(text)) == repr(list(_read.__wrapped__(text))), text
