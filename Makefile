@@ -3,6 +3,7 @@
 .DEFAULT_GOAL := help
 
 PYTHON := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE :=  # the tests start a hundred Pythons, which must not all compile the same files
 
 help:             ## this list
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, get_args
@@ -19,6 +20,7 @@ from headrace.engine.join_side import JoinInput
 from headrace.engine.operator import Time
 from headrace.engine.operators import join
 from headrace.engine.operators.join import Join
+from headrace.engine.operators.map import Map
 from headrace.engine.time_bound import Kind
 from headrace.sql.expressions import compile_map
 from tests.laws import add, batch_rows, changes, delta_of, nonzero, oracle, show, table_rows, total
@@ -34,15 +36,18 @@ RESIDUALS = [None, "v < rv", "v < rv OR t = rt"]
 Change = tuple[int, Delta]  # the port it comes to
 
 
+@functools.cache
+def compiled(residual: str) -> Map:
+    reads = pa.schema([*LEFT, *RIGHT])
+    node = sqlglot.parse_one(residual, read="duckdb")
+    return compile_map([("k", sqlglot.exp.column("k"))], node, reads, pa.schema([reads.field("k")]))
+
+
 def make(kind: Kind, keys: tuple[tuple[str, str, bool], ...], residual: str | None) -> Join:
     paired = kind not in ("semi", "anti")
     schema = pa.schema([*LEFT, *RIGHT]) if paired else LEFT
     reads = pa.schema([*LEFT, *RIGHT])
-    condition = None
-    if residual is not None:
-        node = sqlglot.parse_one(residual, read="duckdb")
-        item = ("k", sqlglot.exp.column("k"))
-        condition = compile_map([item], node, reads, pa.schema([reads.field("k")]))
+    condition = None if residual is None else compiled(residual)
     safe = tuple(null_safe for _, _, null_safe in keys)
     return Join(
         kind,

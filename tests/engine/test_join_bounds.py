@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from headrace.engine.delta import Delta
 from headrace.engine.join_side import JoinInput
 from headrace.engine.operator import END_OF_TIME, Time
 from headrace.engine.operators.join import Join
+from headrace.engine.operators.map import Map
 from headrace.engine.time_bound import Kind, TimeBound
 from headrace.sql.expressions import compile_map
 from tests.laws import add, delta_of, nonzero, oracle, show, table_rows, total
@@ -37,14 +39,18 @@ def condition(bound: TimeBound, keyed: bool) -> str:
     return " AND ".join(parts)
 
 
+@functools.cache
+def compiled(text: str) -> Map:
+    reads = pa.schema([*LEFT, *RIGHT])
+    node = sqlglot.parse_one(text, read="duckdb")
+    return compile_map([("k", sqlglot.exp.column("k"))], node, reads, pa.schema([reads.field("k")]))
+
+
 def make(kind: Kind, bound: TimeBound, keyed: bool, final: bool) -> Join:
     paired = kind not in ("semi", "anti")
     reads = pa.schema([*LEFT, *RIGHT])
-    node = sqlglot.parse_one(condition(bound, keyed=False), read="duckdb")
     equal = bound.low == bound.high  # then the times are a key
-    residual = None
-    if not equal:
-        residual = compile_map([("k", sqlglot.exp.column("k"))], node, reads, pa.schema([reads.field("k")]))
+    residual = None if equal else compiled(condition(bound, keyed=False))
     keys = [("k", "rk")] * keyed + [("lat", "rat")] * equal
     safe = (False,) * len(keys)
     left = JoinInput(LEFT, tuple(one for one, _ in keys), safe, tuple(LEFT.names))
@@ -62,12 +68,13 @@ def expected(kind: Kind, bound: TimeBound, keyed: bool, inputs: list[Change], en
         passed = "true" if ended is None else f"epoch_us({time}) + {needed or 0} <= {ended}"
         other = f"(SELECT * FROM {'rl'[port]}_all) AS o"
         matched = f"EXISTS (SELECT 1 FROM {other} WHERE {condition(bound, keyed)})"
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM {name}_all WHERE {passed} OR {matched}")
+        known = f"SELECT * FROM {name}_all WHERE {passed} OR {matched}"
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {known}")
     if ended is not None:  # a side that never stands alone has all its rows
         if kind in ("left", "anti", "semi"):
-            connection.execute("CREATE OR REPLACE VIEW r AS SELECT * FROM r_all")
+            connection.execute("CREATE OR REPLACE TEMP VIEW r AS SELECT * FROM r_all")
         if kind in ("right", "semi"):
-            connection.execute("CREATE OR REPLACE VIEW l AS SELECT * FROM l_all")
+            connection.execute("CREATE OR REPLACE TEMP VIEW l AS SELECT * FROM l_all")
     sql = f"SELECT * FROM l {kind} JOIN r ON {condition(bound, keyed)}"
     return table_rows(connection.sql(sql).to_arrow_table())
 

@@ -134,7 +134,7 @@ RUN_AGAIN = [
     "INSERT INTO t (k) VALUES (1) ON CONFLICT (k) DO UPDATE SET v = t.v + 1 WHERE t.k > 0",
     "UPDATE t SET v = v + 1 WHERE k IN (SELECT a FROM s) RETURNING v * 2 AS twice",
     "CREATE OR REPLACE MATERIALIZED VIEW v AS WITH c AS (SELECT a, b FROM s) SELECT c.a, max(t.v) AS top FROM c "
-    "JOIN t ON k = a WHERE a NOT IN (SELECT k FROM t WHERE t.v = 7) GROUP BY ALL HAVING count(*) > 0 ORDER BY 2 LIMIT 3",
+    "JOIN t ON k = a WHERE a NOT IN (SELECT k FROM t WHERE t.v = 7) GROUP BY ALL HAVING count(*) > 0 LIMIT 3",
     "EXPLAIN SELECT a, row_number() OVER w AS n FROM s WINDOW w AS (PARTITION BY b ORDER BY a)",
     "SELECT DISTINCT ON (b) a, b FROM s ORDER BY b, a",
     "VERIFY VIEW v",
