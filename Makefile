@@ -23,7 +23,8 @@ test: check       ## ruff, mypy and all tests
 
 crash: setup      ## every crash, power failure, refused call and flipped bit that `make test` takes a sample of
 	$(PYTHON) -m pytest -n auto --dist worksteal --crash -o faulthandler_timeout=0 \
-	  tests/storage/test_power_loss.py tests/storage/test_failing_disk.py tests/storage/test_bit_flips.py tests/storage/test_crash.py
+	  tests/storage/test_power_loss.py tests/storage/test_failing_disk.py tests/storage/test_bit_flips.py tests/storage/test_crash.py \
+	  tests/test_database_faults.py
 
 check: setup      ## ruff and mypy alone
 	$(PYTHON) -m ruff check .

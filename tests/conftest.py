@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.storage.sweep import Figure, Sweep
+
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("headrace")
 
@@ -21,3 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than there are cores for `-n auto`: the tests of storage wait for the disk half of their time."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture
+def sweep(request: pytest.FixtureRequest) -> Sweep:
+    def tell(figure: Figure) -> None:
+        request.node.user_properties.append(("tried", figure))
+
+    return Sweep(request.config.getoption("--crash"), tell)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests of faults have tried, in whichever process."""
+    reports = terminalreporter.stats.get("passed", [])
+    tried = [figure for report in reports for name, figure in report.user_properties if name == "tried"]
+    if tried:
+        terminalreporter.write_line(f"Tried: {', '.join(f'{count} {what}' for what, count in tried)}.")

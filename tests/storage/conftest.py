@@ -12,7 +12,6 @@ from headrace.storage import maintenance, segment_cache
 from headrace.storage.remote_files import RemoteFiles
 
 from .remotes import Place, Watched, s3_server
-from .sweep import Figure, Sweep
 
 
 @pytest.fixture(scope="session")
@@ -69,22 +68,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, here: Place) -> Place:
 
 
 @pytest.fixture
-def sweep(request: pytest.FixtureRequest) -> Sweep:
-    def tell(figure: Figure) -> None:
-        request.node.user_properties.append(("tried", figure))
-
-    return Sweep(request.config.getoption("--crash"), tell)
-
-
-@pytest.fixture
 def no_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maintenance happens when it is asked for only."""
     monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL_S", 1e6)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the tests of faults have tried, in whichever process."""
-    reports = terminalreporter.stats.get("passed", [])
-    tried = [figure for report in reports for name, figure in report.user_properties if name == "tried"]
-    if tried:
-        terminalreporter.write_line(f"Tried: {', '.join(f'{count} {what}' for what, count in tried)}.")
