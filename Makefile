@@ -40,6 +40,7 @@ bench: setup      ## the benchmarks: ratios against one-shot DuckDB, the raw dis
 	$(PYTHON) -m pip install --quiet --editable '.[bench]'
 	$(PYTHON) benchmarks/streaming.py
 	$(PYTHON) -m benchmarks.log
+	$(PYTHON) -m benchmarks.checkpoints
 
 package: setup    ## sdist, wheel from it, and a look at what the wheel installs
 	.ci/package

@@ -89,7 +89,15 @@ CHECKPOINTS = pa.schema(
 def _checkpoints(database: Database) -> pa.Table:
     """Those taken since the database was opened."""
     rows = [
-        (one.epoch, one.at, one.reason, one.bytes_written, one.bytes_total, one.duration_s * 1000, one.pause_s * 1000)
+        (
+            one.epoch,
+            one.at,
+            one.reason,
+            one.bytes_written,
+            one.bytes_total,
+            round(one.duration_s * 1000, 3),
+            round(one.pause_s * 1000, 3),
+        )
         for one in database.checkpointer.taken
     ]
     return _table(CHECKPOINTS, rows)

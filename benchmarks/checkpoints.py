@@ -1,0 +1,123 @@
+"""Checkpoints: what they write beside the state, how long epochs wait for them, and how fast a database is there again.
+
+    python -m benchmarks.checkpoints [--keys 1000000]
+
+A GROUP BY of many keys, of which one in a hundred changes between two checkpoints; then a window aggregate over logs of
+1, 10 and 100 times as many rows, opened again after kill -9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+import headrace
+
+_LOG_ROWS = 100_000
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--grow", metavar="FOLDER", help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, default=_LOG_ROWS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.grow:
+        grow(Path(arguments.grow), arguments.rows)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="headrace-checkpoints-"))
+    try:
+        changes(folder / "changes", arguments.keys)
+        recoveries(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def changes(path: Path, keys: int) -> None:
+    """Bytes and pause of checkpoints while one key in a hundred changes."""
+    random = np.random.default_rng(1)
+    with headrace.connect(path, checkpoint_interval_s=0) as con:
+        con.execute(
+            """CREATE STREAM bids (k BIGINT, v DOUBLE);
+            CREATE MATERIALIZED VIEW totals AS
+            SELECT k, count(*) AS n, sum(v) AS v, max(v) AS top FROM bids GROUP BY k"""
+        )
+        append(con, random.permutation(keys), random)
+        con.execute("CHECKPOINT")
+        for _ in range(8):
+            append(con, random.integers(0, keys, keys // 100), random)
+            con.execute("CHECKPOINT")
+        figures = "SELECT bytes_written, bytes_total, milliseconds, pause_milliseconds FROM system.checkpoints"
+        whole, *later = con.execute(figures).fetchall()
+    middle = [statistics.median(values) for values in zip(*later, strict=True)]
+    print(f"{keys:,} keys, of which 1 % changes        bytes written   of the state         ms   pause ms")
+    print(f"  first, whole                       {whole[0]:>15,} {1:>14.1%} {whole[2]:>10.1f} {whole[3]:>10.2f}")
+    print(f"  median of {len(later)} later ones             {middle[0]:>15,.0f} {middle[0] / whole[1]:>14.1%} "
+          f"{middle[2]:>10.1f} {middle[3]:>10.2f}")  # fmt: skip
+
+
+def append(con: headrace.Connection, keys: np.ndarray, random: np.random.Generator) -> None:
+    """Rows of these keys."""
+    con.append("bids", pa.table({"k": pa.array(keys), "v": random.random(len(keys))}))
+    con.flush()
+
+
+def recoveries(folder: Path) -> None:
+    """Time to open and to have all rows, after kill -9, with a checkpoint and without, by the length of the log."""
+    print("rows in the log    from a checkpoint, s    from the log, s")
+    for times in (1, 10, 100):
+        path, rows = folder / f"log-{times}", _LOG_ROWS * times
+        command = [sys.executable, "-m", "benchmarks.checkpoints", "--grow", str(path), "--rows", str(rows)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        seconds = []
+        for _ in range(2):
+            begun = time.perf_counter()
+            with headrace.connect(path, checkpoint_interval_s=0) as con:
+                con.flush()
+                seconds.append(time.perf_counter() - begun)
+            shutil.rmtree(path / "checkpoints", ignore_errors=True)
+        print(f"{rows:>15,} {seconds[0]:>23.2f} {seconds[1]:>18.2f}")
+
+
+def grow(path: Path, rows: int) -> None:
+    """A database with so many rows, a checkpoint, and a thousand rows since; then wait to be killed."""
+    con = headrace.connect(path, checkpoint_interval_s=0)
+    con.execute(
+        """CREATE STREAM clicks (page BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts);
+        CREATE MATERIALIZED VIEW minutes AS SELECT window_start, page, count(*) AS n
+        FROM TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' HOUR) GROUP BY window_start, page"""
+    )
+    for start in range(0, rows, _LOG_ROWS):
+        click(con, start, _LOG_ROWS)
+    con.flush()
+    con.execute("CHECKPOINT")
+    click(con, rows, 1000)
+    print("ready", flush=True)
+    time.sleep(60)
+
+
+def click(con: headrace.Connection, start: int, rows: int) -> None:
+    """Rows that come a millisecond apart."""
+    numbers = np.arange(start, start + rows)
+    times = pa.array(numbers * 1000 + 1_700_000_000_000_000).cast(pa.timestamp("us"))
+    con.append("clicks", pa.table({"page": pa.array(numbers % 1000), "ts": times}))
+
+
+if __name__ == "__main__":
+    main()
