@@ -33,9 +33,7 @@ def table_name(table: exp.Table) -> str:
 def named_tables(query: exp.Expr) -> list[exp.Table]:
     """Every reference to a relation of the database: not window or table functions, not CTEs."""
     return [
-        table
-        for table in every(query, exp.Table)
-        if isinstance(table.this, exp.Identifier) and _cte_of(table) is None
+        table for table in every(query, exp.Table) if isinstance(table.this, exp.Identifier) and _cte_of(table) is None
     ]
 
 
