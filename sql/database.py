@@ -41,10 +41,11 @@ from .queries import Queries
 from .relations import Relation, Relations, schema_of
 from .statements import CreateStream, CreateView
 from .system import system_relations
+from .table_log import changelog
 from .turns import Turns
 from .twin import named_tables, table_name
 from .types import Binder, quote
-from .view_plan import ViewPlan, ViewPlanner, table_plan
+from .view_plan import ViewPlan, ViewPlanner
 
 
 class Database:
@@ -191,7 +192,7 @@ class Database:
 
     def default_options(self, stream: Relation, headers: str | None) -> TopicOptions:
         """How the log of a stream is kept that says nothing else."""
-        cleanup: Literal["compact", "delete"] = "compact" if stream.key else "delete"
+        cleanup: Literal["compact", "delete"] = "compact" if stream.key and not stream.versioned else "delete"
         durability: Durability = "none" if self.log.temporary else "group"
         return TopicOptions(durability, stream.event_time, cleanup=cleanup, headers=headers, append_time=stream.arrival)
 
@@ -225,7 +226,7 @@ class Database:
     def keep_table(self, table: Relation) -> None:
         """Let the engine keep the rows that a table's log says are there now."""
         query = exp.select("*").from_(quote(table.name))
-        self.keep(table.name, 0, ViewPlan(query, table.columns, table_plan(table), final=False))
+        self.keep(table.name, 0, ViewPlan(query, table.columns, changelog(table, table.name), final=False))
 
     # -- views ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
 from .sets import is_constant, plan_constant, plan_set
 from .subqueries import without_subqueries
+from .table_log import changelog
 from .temporal import refuse_clock
 from .ties import has_own_aggregate, has_own_window
 from .trees import copied
@@ -228,6 +229,8 @@ class Planner:
     def _table(self, table: exp.Table, used: frozenset[str] | None) -> Plan:
         relation = self._relations.require(table.name)
         columns = tuple(c for c in relation.columns if used is None or c.name.lower() in used)
+        if relation.kind == "VERSIONS":
+            return changelog(relation, relation.target)
         if relation.kept:
             known = self._views[relation.name.lower()]
             return p.ViewScan(relation.name, relation.columns, **vars(known), table=relation.kind == "TABLE")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from .dialect import twin_sql
 from .recompute import used_columns
 from .relations import Column, Relation
 from .system import system_rows
+from .table_log import rows_of_log
 from .twin import expand_views, named_tables, twin
 from .types import connect, quote, scan_sql, translate, type_name
 from .window_checks import check_windows
@@ -55,7 +56,7 @@ def prepare(
     if used:
         views = [relation.name for relation in used if relation.kept]
         database.engine.wait(ends, views)
-        reading = database.engine.read(views, [relation.name for relation in used if relation.kind == "STREAM"])
+        reading = database.engine.read(views, logs_of(used))
         wanted = used_columns(expanded)
         for relation in used:
             table = relation_rows(database, relation, reading, wanted)
@@ -69,10 +70,18 @@ def relations_of(database: Database, expanded: exp.Query) -> list[Relation]:
     return [database.relations.require(name) for name in names]
 
 
+def logs_of(relations: Iterable[Relation]) -> list[str]:
+    """The logs that are read for the rows of these."""
+    logs = [r.target if r.kind == "VERSIONS" else r.name for r in relations if r.kind in ("STREAM", "VERSIONS")]
+    return list(dict.fromkeys(logs))
+
+
 def relation_rows(database: Database, relation: Relation, reading: Reading, wanted: frozenset[str] | None) -> pa.Table:
     """The rows of one relation as of `reading`; of a stream only the `wanted` columns (lower case; None: all)."""
     if relation.kept:
         return reading.views[relation.name]
+    if relation.kind == "VERSIONS":
+        return rows_of_log(database, relation, relation.target, reading)
     if relation.kind == "SYSTEM":
         return system_rows(database, relation.name)
     columns = [c.name for c in relation.columns if wanted is None or c.name.lower() in wanted] or [

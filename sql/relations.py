@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pyarrow as pa
@@ -12,7 +12,8 @@ from sqlglot import exp
 
 from ..storage.errors import Position, ProgrammingError
 
-Kind = Literal["STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY", "SYSTEM"]
+Kind = Literal["STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY", "SYSTEM", "VERSIONS"]
+VERSIONS_SUFFIX = "+versions"  # behind a table's name, where SQL means the versions that its rows have had
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def schema_of(columns: Iterable[Column]) -> pa.Schema:
 class Relation:
     """One named relation. `query` is set where rows follow from one, `event_time` and `delay_us` with a WATERMARK.
 
-    `key` has the columns of a table's PRIMARY KEY. A QUERY inserts into `target`, and has no rows of its own;
+    `key` has the columns of a table's PRIMARY KEY. A QUERY inserts into `target`, and has no rows of its own; VERSIONS
+    are those of the table `target`, each with its key and its time;
     the late rows of what else follows from a query go there. `arrival` is the column of when each row came.
     """
 
@@ -50,6 +52,18 @@ class Relation:
     key: tuple[str, ...] = ()
     target: str = ""
     arrival: str | None = None
+
+    @property
+    def versioned(self) -> bool:
+        """Whether the log keeps the rows that a key has had, from their time on, which is not in the key."""
+        return self.kind == "TABLE" and bool(self.key) and self.event_time not in (None, *self.key)
+
+    @property
+    def versions(self) -> Relation:
+        """These rows, as a relation."""
+        assert self.event_time is not None
+        key, name = (*self.key, self.event_time), self.name + VERSIONS_SUFFIX
+        return replace(self, name=name, kind="VERSIONS", key=key, target=self.name)
 
     @property
     def logged(self) -> bool:
@@ -80,7 +94,11 @@ class Relations:
         return iter(self._by_name.values())
 
     def get(self, name: str) -> Relation | None:
-        return self._by_name.get(name.lower())
+        found = self._by_name.get(name.lower())
+        if found is None and name.lower().endswith(VERSIONS_SUFFIX):
+            table = self._by_name.get(name.lower().removesuffix(VERSIONS_SUFFIX))
+            return table.versions if table is not None and table.versioned else None
+        return found
 
     def add(self, relation: Relation) -> None:
         self._by_name[relation.name.lower()] = relation

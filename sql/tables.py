@@ -114,8 +114,9 @@ def change_rows(database: Database, target: Relation, removed: pa.Table, added: 
         if others.any():
             _refuse_key(target, after, others, "There is a row with")
     deleted = removed.filter(pa.array(gone))
+    said = (*target.key, target.event_time) if target.versioned else target.key
     for place, column in enumerate(target.columns):
-        if column.name not in target.key:  # a deletion says nothing but which row it is
+        if column.name not in said:  # a deletion says nothing but which row it is, or which version
             deleted = deleted.set_column(place, target.schema.field(place), pa.nulls(deleted.num_rows, column.arrow))
     return write(database, target, pa.concat_tables([deleted, added]), deleted.num_rows)
 

@@ -14,7 +14,7 @@ from ..storage.errors import NotSupportedError, ProgrammingError
 from .asof_twin import settle_versions
 from .dialect import WindowFunction, position_of, twin_sql
 from .join_twin import LATE_SUFFIX, end_joins, leave_out_late
-from .relations import Column, Relation, Relations
+from .relations import VERSIONS_SUFFIX, Column, Relation, Relations
 from .rewrites.ksql_windows import EVENT_TIME
 from .trees import copied, every
 from .types import Binder, quote, typed_empty
@@ -265,6 +265,9 @@ def bind(
     """The columns that the twin `query` returns, or a ProgrammingError placed in `node`."""
     used = {table.name.lower() for table in every(query, exp.Table)}
     sources = [(r.name, r.columns) for r in relations if r.name.lower() in used]
+    if isinstance(relations, Relations):
+        versions = [relations.require(name) for name in sorted(used) if name.endswith(VERSIONS_SUFFIX)]
+        sources += [(relation.name, relation.columns) for relation in versions]
     return bind_over(twin_sql(query), sources, binder, node)
 
 

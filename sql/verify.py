@@ -11,16 +11,15 @@ import pyarrow as pa
 
 from ..engine.operator import NO_WATERMARK
 from ..engine.reading import Reading
-from ..storage.last_rows import WEIGHT_COLUMN
 from ..storage.schema import OFFSET_COLUMN
 from . import plan as p
 from .database import Database
-from .declaration import log_schema
 from .dialect import twin_sql
 from .join_twin import LATE_SUFFIX
 from .plan_keys import key_of
-from .reading import narrowed, register, relation_rows, relations_of
+from .reading import logs_of, narrowed, register, relation_rows, relations_of
 from .relations import Column, Relation
+from .table_log import rows_of_log
 from .temporal import at_clock
 from .twin import twin
 from .types import connect, quote
@@ -72,7 +71,7 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
     planned = database.plans[name.lower()] if derived is None else derived.planned
     used = relations_of(database, planned.query)
     kept = [relation.name for relation in (view, *used) if relation.kept]
-    streams = [relation.name for relation in (view, *used) if relation.kind == "STREAM"]
+    streams = logs_of((view, *used))
     database.engine.wait(ends, kept)
     reading = database.engine.read(kept, streams)
     known = database.late.known(database.view_ids[name.lower()] if derived is None else derived.query_id)
@@ -85,7 +84,8 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
             if relation.name in known:
                 _register_closed(connection, database, relation, reading, known[relation.name])
                 late.add(relation.name.lower())
-        closed = {r.name.lower(): reading.watermarks[r.name] for r in used} if planned.final else None
+        marks = {r.name.lower(): reading.watermarks[r.target if r.kind == "VERSIONS" else r.name] for r in used}
+        closed = marks if planned.final else None
         expected = connection.sql(
             f"SELECT * FROM ({twin_sql(twin(at_clock(planned.query, reading.clock), late=late, closed=closed))})"
         ).to_arrow_table()
@@ -105,26 +105,9 @@ def _verify_table(database: Database, table: Relation, ends: Mapping[str, list[i
     """Compare the rows that are kept of a table with those that follow from its log at the same epoch."""
     database.engine.wait(ends, [table.name])
     reading = database.engine.read([table.name], [table.name])
-    topic, names = database.log.topic(table.name), [*(column.name for column in table.columns), WEIGHT_COLUMN]
-    batches = [
-        batch
-        for partition, end in zip(topic.partitions, reading.streams[table.name], strict=True)
-        for batch in partition.read_all(end, [*names, OFFSET_COLUMN])
-    ]
-    log = pa.Table.from_batches(batches, schema=log_schema(table).append(pa.field(OFFSET_COLUMN, pa.int64())))
-    extra = (Column(WEIGHT_COLUMN, "TINYINT", pa.int8()), Column(OFFSET_COLUMN, "BIGINT", pa.int64()))
+    expected, actual = rows_of_log(database, table, table.name, reading), reading.views[table.name]
     connection = connect(threads=None)
     try:
-        register(connection, "log", [*table.columns, *extra], log)
-        items = ", ".join(quote(column.name) for column in table.columns)
-        if table.key:
-            key = ", ".join(quote(name) for name in table.key)
-            last = f"row_number() OVER (PARTITION BY {key} ORDER BY {OFFSET_COLUMN} DESC) = 1"
-            sql = f"SELECT {items} FROM (FROM log QUALIFY {last}) WHERE {WEIGHT_COLUMN} > 0"
-        else:
-            came, went = (f"SELECT {items} FROM log WHERE {WEIGHT_COLUMN} {sign} 0" for sign in (">", "<"))
-            sql = f"{came} EXCEPT ALL {went}"
-        expected, actual = connection.sql(sql).to_arrow_table().cast(table.schema), reading.views[table.name]
         return Verdict(
             table.name, actual.num_rows, expected.num_rows, *compare(connection, table.columns, expected, actual)
         )

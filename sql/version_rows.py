@@ -14,14 +14,15 @@ from .window_function import WindowFunction
 
 @dataclass(frozen=True)
 class VersionRows:
-    """Rows that are versions from `time` on, a column of the relation: its own, or those of `query`.
+    """Rows that are versions from `time` on, a column of the relation: its own, those of `query`, or of its `log`.
 
-    With `query` the relation has the last of them per `key`, by which alone a version is to be looked for.
+    Of the last two the relation has the last of them per `key`, by which alone a version is to be looked for.
     """
 
     time: str
     query: exp.Query | None = None
     key: tuple[str, ...] = ()
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ class _Output:
 def version_rows(relation: Relation, relations: Relations) -> VersionRows | None:
     """The versions that `relation` stands for; None where nothing says from when on its rows hold."""
     if relation.logged:
-        keeps = not relation.key or relation.event_time in relation.key
-        return VersionRows(relation.event_time) if relation.event_time is not None and keeps else None
+        if relation.event_time is None:
+            return None
+        versioned = relation.versioned
+        return VersionRows(relation.event_time, None, relation.key if versioned else (), log=versioned)
     if relation.query is None:
         return None
     last = _last_of_each(relation.query)
@@ -178,10 +181,8 @@ def _source(source: exp.Expr, relations: Relations) -> list[_Output] | None:
     if not isinstance(source.this, exp.Identifier) or source.db or relation is None:
         return None
     rows = version_rows(relation, relations)
-    return [
-        _Output(c.name, rows is not None and rows.query is None and c.name == rows.time, c.name.lower())
-        for c in relation.columns
-    ]
+    time = rows.time if rows is not None and not rows.key else None  # with a key they are others than these
+    return [_Output(column.name, column.name == time, column.name.lower()) for column in relation.columns]
 
 
 def _renames(source: exp.Expr) -> bool:

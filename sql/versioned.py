@@ -7,7 +7,7 @@ from sqlglot import exp
 from ..storage.errors import NotSupportedError, ProgrammingError
 from .places import LOOKUP, TEMPORAL
 from .positions import position_of
-from .relations import Relation, Relations
+from .relations import VERSIONS_SUFFIX, Relation, Relations
 from .temporal import has_clock, is_clock
 from .trees import every
 from .version_rows import VersionRows, version_rows
@@ -40,9 +40,14 @@ def join_versions(query: exp.Query, relations: Relations) -> None:
         join.set("method", "ASOF")
         join.meta[TEMPORAL] = True
         rows = _rows_of(relation, relations, version)
-        if rows.query is not None:
+        if rows.key:
             _check_keys(join, relation, rows, version)
+        if rows.query is not None:
             table.meta[VERSIONS] = rows.query
+        elif rows.log:
+            if not table.alias:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+            table.set("this", exp.to_identifier(relation.name + VERSIONS_SUFFIX, quoted=True))
         time = exp.column(exp.to_identifier(rows.time, quoted=True), table=table.alias_or_name)
         is_there = exp.GTE(this=version.expression.copy(), expression=time)
         join.set("on", exp.and_(join.args["on"], is_there, copy=False))
@@ -85,10 +90,7 @@ def _rows_of(relation: Relation, relations: Relations, version: exp.Version) -> 
         return rows
     detail = "Nothing says from when on its rows hold: a stream has a WATERMARK, and a view the one time it passes on."
     hint = "Write the changes into a stream, and join with that or with a view of the last row of each key."
-    if relation.kind == "TABLE" and relation.event_time is not None:
-        detail = f'A change of a row forgets the row before, as "{relation.event_time}" is not in the PRIMARY KEY.'
-        hint = f"Make it PRIMARY KEY ({', '.join((*relation.key, relation.event_time))}): a row for each version."
-    elif relation.kind == "TABLE":
+    if relation.kind == "TABLE":
         detail = "It has no WATERMARK, which would say what column has the time from which on a row holds."
     raise NotSupportedError(
         f'"{relation.name}" has no versions to join with', detail=detail, hint=hint, position=position_of(version)

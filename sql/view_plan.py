@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.windows import Given
 from ..storage.errors import NotSupportedError, ProgrammingError
-from ..storage.last_rows import WEIGHT_COLUMN
 from . import plan as p
 from .blocks import volatile_names
 from .dialect import WindowFunction, position_of
@@ -143,12 +141,6 @@ class ViewPlanner:
             )
             plan = p.Map(plan, items, None, columns)
         return ViewPlan(expanded, columns, push_filters(plan), final)
-
-
-def table_plan(table: Relation) -> Plan:
-    """How the present rows of a table follow from its log."""
-    logged = (*table.columns, Column(WEIGHT_COLUMN, "TINYINT", pa.int8()))
-    return p.Changelog(p.Scan(table.name, logged, None), table.key, table.columns)
 
 
 def _closes(node: p.Plan) -> bool:
