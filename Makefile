@@ -39,6 +39,7 @@ fuzz: setup       ## ten minutes of random databases, or MINUTES=60; each failur
 bench: setup      ## the benchmarks: ratios against one-shot DuckDB, the raw disk and plain Arrow in the same run
 	$(PYTHON) -m pip install --quiet --editable '.[bench]'
 	$(PYTHON) benchmarks/streaming.py
+	$(PYTHON) benchmarks/engine.py
 	$(PYTHON) -m benchmarks.log
 	$(PYTHON) -m benchmarks.checkpoints
 
