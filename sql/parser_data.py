@@ -157,6 +157,8 @@ def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:
             bounds = _bounds(rest)
             if rest.accept("WITH"):
                 snapshot = _subscription_options(rest)
+            if rest.word == "EMIT":
+                rest.unexpected("EMIT comes before AS OF, UP TO and WITH (...).")
             rest.end()
             break
         if depth == 0 and pair == ["WITH"] and index > cursor.index and cursor.at_mark("(", index - cursor.index + 1):
