@@ -21,13 +21,14 @@ from .watermark import Advance, PartitionTime, StreamTime
 
 @dataclass(frozen=True)
 class Stream:
-    """A topic as the engine sees it. Units: `delay_us` microseconds."""
+    """A topic as the engine sees it; `arrival`: its event time is when rows came. Units: `delay_us` microseconds."""
 
     name: str
     topic: ReadableTopic
     event_time: str | None
     delay_us: int = 0
     advance: Advance | None = None
+    arrival: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ class Group:
         self.streams[stream.name] = stream
         self.replay_ends[stream.name] = replay_ends
         partitions = [PartitionTime() for _ in stream.topic.partitions]
-        time = StreamTime(stream.delay_us, self._idle_timeout_us, self._future_guard_us, partitions)
+        time = StreamTime(
+            stream.delay_us, self._idle_timeout_us, self._future_guard_us, partitions, arrival=stream.arrival
+        )
         self.times[stream.name] = time
         if read is None:
             self.positions[stream.name] = [partition.start_offset for partition in stream.topic.partitions]

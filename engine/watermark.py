@@ -57,6 +57,8 @@ class StreamTime:
     partitions: list[PartitionTime] = field(default_factory=list)
     watermark: int = NO_WATERMARK
     began: int | None = None  # when the first row of any partition came, on the engine's clock
+    arrival: bool = False  # the event time is when rows came: silence says how far that is, too
+    looked: int = 0  # when it was last asked how far it is, on the engine's clock
 
     def observe(self, partition: int, highest: int | None, clock: int) -> None:
         """`partition` has delivered rows, the latest of them at event time `highest` (None: no row had a time)."""
@@ -79,7 +81,7 @@ class StreamTime:
 
         It stops at `ceiling`, which it had before a restart when as much had been read.
         """
-        before = self.watermark
+        before, self.looked = self.watermark, clock
         self._advance(clock, floors)
         if ceiling is not None:
             self.watermark = max(before, min(self.watermark, ceiling))
@@ -102,11 +104,20 @@ class StreamTime:
             reached = max((p.highest for p in self.partitions), default=NO_WATERMARK)
             if reached != NO_WATERMARK:
                 self.watermark = max(self.watermark, reached - self.delay_us)
+                if self.arrival:
+                    self.watermark = max(self.watermark, clock - self._silence_us)
+
+    @property
+    def _silence_us(self) -> int:
+        """For how long no row that has come can be unread: as long as a partition is waited for."""
+        return max(self.idle_timeout_us, self.delay_us)
 
     def next_timeout(self) -> int | None:
         """When the next partition falls silent for too long, on the engine's clock; None if none is awaited."""
-        if self.began is None or len(self.partitions) == 1:
+        if self.began is None or (len(self.partitions) == 1 and not self.arrival):
             return None
+        if self.arrival and all(partition.idle for partition in self.partitions):
+            return self.looked + self._silence_us
         waiting = [self.began if p.heard is None else p.heard for p in self.partitions if not p.idle]
         return min(waiting) + self.idle_timeout_us if waiting else None
 

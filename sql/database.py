@@ -219,7 +219,8 @@ class Database:
         self.followed[relation.name] = topic
         entry = self.log.catalog.entries.get(relation.name)
         advance = None if entry is None else Advance.of(entry.properties)
-        self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us, advance))
+        arrival = relation.event_time is not None and relation.event_time == relation.arrival
+        self.engine.add_stream(Stream(relation.name, topic, relation.event_time, relation.delay_us, advance, arrival))
         if relation.kind == "TABLE":
             self.keep_table(relation)
 

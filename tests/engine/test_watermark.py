@@ -76,3 +76,19 @@ def test_what_is_said_counts_as_if_a_row_had_shown_it() -> None:
     assert time.advance(NOW, [None, None]) == 100
     time.say((300, 300), NOW)
     assert time.advance(NOW, [None, 120]) == 120, "history is never late"
+
+
+def test_silence_says_how_far_the_time_of_arrival_is() -> None:
+    time = stream(delay=5, idle=100)
+    time.arrival = True
+    assert time.next_timeout() is None, "nothing has come yet"
+    time.observe(0, NOW, NOW)
+    time.observe(1, NOW - 50, NOW)
+    assert time.advance(NOW, [None, None]) == NOW - 55
+    assert time.next_timeout() == NOW + 100
+    assert time.advance(NOW + 100, [None, None]) == NOW, "as far as the silence has been waited for"
+    assert time.next_timeout() == NOW + 200
+    assert time.advance(NOW + 350, [None, None]) == NOW + 250
+    time.observe(0, NOW + 360, NOW + 360)
+    assert time.advance(NOW + 360, [None, None]) == NOW + 355, "partition 1 is silent"
+    assert time.advance(NOW + 500, [NOW + 1, None]) == NOW + 355, "history holds it back"
