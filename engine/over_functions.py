@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from .over_frames import Frame, Places, Sorted, ends_of, starts_of
 from .slot_array import Mask, where
 from .sort_keys import SortKey, order_words
 from .sums import integer_words
 from .words import words_array
-
-Places = npt.NDArray[np.int64]
-
-FRAME_ROWS_MAX = 256  # of a moving minimum or maximum: each row of the frame is a pass over all rows
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Which rows of its partition a row's value is made of.
-
-    'rows' counts from the row itself: -2 is two before it; None is the partition's end on that side. 'peers': all from
-    the start of the partition to the last row that is equal in the order's leading keys.
-    """
-
-    kind: str = "peers"
-    start: int | None = None
-    end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,46 +30,13 @@ class OverCall:
     type: pa.DataType
 
 
-class Sorted:
-    """Rows in the order of their partitions and, in these, of a window; and where partitions and peers begin."""
-
-    def __init__(self, batch: pa.RecordBatch, first: Mask, peers: dict[int, Mask]) -> None:
-        self.batch = batch
-        self.rows = int(batch.num_rows)
-        self.first = first
-        self.peers = peers  # by the number of keys that make peers, where stretches of them begin
-
-    @cached_property
-    def start(self) -> Places:
-        """Where each row's partition begins."""
-        return _starts(self.first)
-
-    @cached_property
-    def end(self) -> Places:
-        """Where it ends."""
-        return _ends(self.first)
-
-    @cached_property
-    def here(self) -> Places:
-        return np.arange(self.rows)
-
-    def frame(self, call: OverCall) -> tuple[Places, Places]:
-        """Where the frame of each row begins and ends."""
-        if call.frame.kind == "peers":
-            return self.start, _ends(self.peers[call.peers])
-        start, end = call.frame.start, call.frame.end
-        low = self.start if start is None else np.clip(self.here + start, self.start, self.end)
-        high = self.end if end is None else np.clip(self.here + end + 1, self.start, self.end)
-        return low, np.maximum(low, high)
-
-
 def compute(call: OverCall, rows: Sorted) -> pa.Array:
     """The value of `call` for each row."""
     match call.function:
         case "lag" | "lead":
             return _shifted(call, rows)
         case "first_value" | "last_value" | "nth_value":
-            low, high = rows.frame(call)
+            low, high = rows.frame(call.frame, call.peers)
             places = {"first_value": low, "last_value": high - 1}.get(call.function, low + call.number - 1)
             return _taken(call, rows, places, (places >= low) & (places < high))
         case "count" | "sum" | "avg":
@@ -105,14 +55,14 @@ def _ranking(call: OverCall, rows: Sorted) -> npt.NDArray[Any]:
         case "row_number":
             result = number + 1
         case "rank":
-            result = _starts(peers) - rows.start + 1
+            result = starts_of(peers) - rows.start + 1
         case "dense_rank":
             dense = np.cumsum(peers, dtype=np.int64)
             result = dense - dense[rows.start] + 1
         case "percent_rank":
-            result = (_starts(peers) - rows.start) / np.maximum(rows.end - rows.start - 1, 1)
+            result = (starts_of(peers) - rows.start) / np.maximum(rows.end - rows.start - 1, 1)
         case "cume_dist":
-            result = (_ends(peers) - rows.start) / (rows.end - rows.start)
+            result = (ends_of(peers) - rows.start) / (rows.end - rows.start)
         case "ntile":
             size, larger = np.divmod(rows.end - rows.start, call.number)
             inside = larger * (size + 1)
@@ -142,7 +92,7 @@ def _taken(call: OverCall, rows: Sorted, places: Places, there: Mask) -> pa.Arra
 
 def _summed(call: OverCall, rows: Sorted) -> pa.Array:
     """count, sum and avg from sums up to each row: exact, since integers and decimals are added."""
-    low, high = rows.frame(call)
+    low, high = rows.frame(call.frame, call.peers)
     if call.argument is None:
         return pa.array(high - low)
     column = rows.batch.column(call.argument)
@@ -182,7 +132,7 @@ def _between(running: npt.NDArray[Any], low: Places, high: Places) -> npt.NDArra
 
 
 def _extreme(call: OverCall, rows: Sorted) -> pa.Array:
-    """min and max, by the values' ranks: running ones at once for all partitions, moving ones a pass a row of frame."""
+    """min and max, by the values' ranks: running ones at once for all partitions, moving ones by halving frames."""
     assert call.argument is not None
     column = rows.batch.column(call.argument)
     key = SortKey(call.argument, descending=call.function == "min")  # so that it is always the greatest rank
@@ -192,7 +142,7 @@ def _extreme(call: OverCall, rows: Sorted) -> pa.Array:
     ranks[order] = np.arange(1, rows.rows + 1)
     if column.null_count:
         ranks[column.is_null().to_numpy(zero_copy_only=False)] = 0  # less than any value
-    low, high = rows.frame(call)
+    low, high = rows.frame(call.frame, call.peers)
     there = high > low
     offsets = np.cumsum(rows.first) * (rows.rows + 1)  # each partition begins above all before it
     if call.frame.start is None:
@@ -203,21 +153,22 @@ def _extreme(call: OverCall, rows: Sorted) -> pa.Array:
         best = np.maximum.accumulate((ranks + offsets)[::-1])[::-1] - offsets
         best = np.where(there, best[np.where(there, low, 0)], 0)
     else:
-        best = np.zeros(rows.rows, np.int64)
-        for distance in range(call.frame.start, call.frame.end + 1):
-            places = rows.here + distance
-            inside = where((places >= low) & (places < high))
-            best[inside] = np.maximum(best[inside], ranks[places[inside]])
+        best = _greatest(ranks, low, high)
     taken = column.take(pa.array(order[np.maximum(best, 1) - 1], mask=best == 0))
     return taken if taken.type == call.type else taken.cast(call.type)
 
 
-def _starts(begins: Mask) -> Places:
-    places = where(begins)
-    return np.repeat(places, np.diff(places, append=len(begins)))
+def _greatest(ranks: Places, low: Places, high: Places) -> Places:
+    """The greatest of `ranks` in each [low, high), 0 where that is empty: of two stretches of a power of two rows.
 
-
-def _ends(begins: Mask) -> Places:
-    places = where(begins)
-    lengths = np.diff(places, append=len(begins))
-    return np.repeat(places + lengths, lengths)
+    From: Bender and Farach-Colton, "The LCA problem revisited" (LATIN 2000), section 3, a power at a time.
+    """
+    lengths = high - low
+    best = np.zeros(len(low), np.int64)
+    size, stretches = 1, ranks  # the greatest of the `size` ranks from each place on
+    while size <= lengths.max(initial=0):
+        now = where((lengths >= size) & (lengths < 2 * size))
+        best[now] = np.maximum(stretches[low[now]], stretches[high[now] - size])
+        stretches = np.maximum(stretches[:-size], stretches[size:])
+        size *= 2
+    return best

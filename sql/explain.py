@@ -226,7 +226,7 @@ def _frame(call: OverCall) -> str:
     if frame.kind == "peers" or call.function not in ("count", "sum", "avg", "min", "max", "last_value", "nth_value"):
         return ""
     start = "start" if frame.start is None else str(frame.start)
-    return f" rows {start} to {'end' if frame.end is None else frame.end}"
+    return f" {frame.kind} {start} to {'end' if frame.end is None else frame.end}"
 
 
 def _ordered(plan: p.Over | p.TopN) -> str:

@@ -9,12 +9,13 @@ import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.operators.top_n import Ranking
-from ..engine.over_functions import FRAME_ROWS_MAX, Frame, OverCall
+from ..engine.over_functions import OverCall
 from ..engine.sort_keys import SortKey, sortable
 from . import plan as p
 from .aggregation import Before, finish
 from .blocks import Scope, Unplannable, is_aggregate
 from .dialect import twin_sql
+from .frames import frame_of
 from .plan import Plan
 from .relations import Column
 from .ties import called, called_name
@@ -191,8 +192,9 @@ def _conjuncts(where: exp.Expr) -> list[exp.Expr]:
 
 def _bound(condition: exp.Expr) -> tuple[str, int] | None:
     """A column, and the number it must not exceed."""
-    left, right = (condition.args.get(side) for side in ("this", "expression"))
-    left, right = left and left.unnest(), right and right.unnest()
+    if not isinstance(condition, exp.Binary):
+        return None
+    left, right = condition.left.unnest(), condition.right.unnest()
     if isinstance(right, exp.Column) and isinstance(condition, exp.GT | exp.GTE | exp.EQ):
         flipped = {exp.GT: exp.LT, exp.GTE: exp.LTE, exp.EQ: exp.EQ}
         condition, left, right = flipped[type(condition)](this=right, expression=left), right, left
@@ -257,12 +259,19 @@ def _window(node: exp.Window, name: str, before: Before, scope: Scope) -> _Windo
         if by not in partition:
             order.setdefault(by, SortKey(by, bool(key.args.get("desc")), bool(key.args.get("nulls_first"))))
     call = called(node)
-    if node.this is not call or call.find(exp.Order, exp.Distinct):
-        raise Unplannable(f"{function}() OVER with FILTER, IGNORE NULLS, DISTINCT or ORDER BY inside")
-    frame = _frame(node, ordered=bool(node.args.get("order")))
+    chosen = node.this if isinstance(node.this, exp.Filter) and function in _AGGREGATES else None
+    if (node.this is not call and chosen is None) or call.find(exp.Order, exp.Distinct):
+        raise Unplannable(f"{function}() OVER with IGNORE NULLS, DISTINCT or ORDER BY inside")
+    keys = [key.this for key in node.args["order"].expressions] if node.args.get("order") else []
+    frame = frame_of(node, scope.bind(keys) if keys else (), measured=len(order) == len(keys) == 1)
     if function in ("last_value", "nth_value") and frame.kind == "peers":
         raise Unplannable(f"{function}() OVER the peers of a row")
+    if function in _VALUES and frame.kind in ("range", "groups"):
+        raise Unplannable(f"{function}() OVER rows of which any may be first")
     arguments = [] if isinstance(call.this, exp.Star) else _arguments(call)
+    if chosen is not None:
+        value = arguments[0].copy() if arguments else exp.Literal.number(1)
+        arguments = [exp.Case().when(chosen.expression.this.copy(), value)]
     if not (function in _FUNCTIONS or function in _VALUES or function in _AGGREGATES):
         raise Unplannable(f"{function}() OVER")
     argument, number, default = None, 1, None
@@ -275,7 +284,7 @@ def _window(node: exp.Window, name: str, before: Before, scope: Scope) -> _Windo
         if function in ("lag", "lead") and len(arguments) > 2:
             default = before.add(arguments[2], "default")
     if function in _AGGREGATES and argument is not None:
-        _check_aggregate(function, arguments[0], frame, scope)
+        _check_aggregate(function, arguments[0], scope)
     if function in ("ntile", "nth_value") and number < 1:
         raise Unplannable(f"{function}() of less than one")
     function = "count" if function == "count_star" else function
@@ -297,43 +306,12 @@ def _integer(arguments: list[exp.Expr], place: int) -> int:
     raise Unplannable("OVER with a number that is not constant")
 
 
-def _check_aggregate(function: str, argument: exp.Expr, frame: Frame, scope: Scope) -> None:
+def _check_aggregate(function: str, argument: exp.Expr, scope: Scope) -> None:
     kind = scope.bind([argument])[0].arrow
     if function in ("sum", "avg") and not (pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
         raise Unplannable(f"{function}({kind}) OVER")
-    if function in ("min", "max"):
-        if not sortable(kind):
-            raise Unplannable(f"{function}({kind}) OVER")
-        if frame.start is not None and frame.end is not None and frame.end - frame.start >= FRAME_ROWS_MAX:
-            raise Unplannable(f"{function}() OVER a frame of {FRAME_ROWS_MAX} rows or more")
-
-
-def _frame(window: exp.Window, *, ordered: bool) -> Frame:
-    spec = window.args.get("spec")
-    if spec is None:
-        return Frame() if ordered else Frame("rows")
-    if spec.args.get("exclude"):
-        raise Unplannable("OVER with EXCLUDE")
-    start = _side(spec.args.get("start"), spec.args.get("start_side"))
-    end = _side(spec.args.get("end") or "CURRENT ROW", spec.args.get("end_side"))
-    kind = spec.args["kind"].upper()
-    if kind == "ROWS":
-        return Frame("rows", start, end)
-    if start is None and end is None:
-        return Frame("rows")
-    if kind == "RANGE" and start is None and end == 0:
-        return Frame() if ordered else Frame("rows")
-    raise Unplannable(f"OVER with a {kind} frame")
-
-
-def _side(bound: object, side: str | None) -> int | None:
-    if isinstance(bound, exp.Literal) and bound.is_int:
-        return int(bound.name) * (-1 if (side or "").upper() == "PRECEDING" else 1)
-    if str(bound).upper() == "CURRENT ROW":
-        return 0
-    if str(bound).upper() == "UNBOUNDED":
-        return None
-    raise Unplannable("OVER with a frame that is not constant")
+    if function in ("min", "max") and not sortable(kind):
+        raise Unplannable(f"{function}({kind}) OVER")
 
 
 def _shared(windows: list[_Window]) -> list[list[_Window]]:

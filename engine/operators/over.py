@@ -11,7 +11,8 @@ from ..arrangement import consolidate
 from ..delta import Delta
 from ..keyed_rows import KeyedRows
 from ..operator import ResultHolder, Snapshot, Time
-from ..over_functions import OverCall, Sorted, compute
+from ..over_frames import Sorted
+from ..over_functions import OverCall, compute
 from ..slot_array import Slots, distinct
 from ..sort_keys import SortKey, changes, order_words, sorted_rows
 
@@ -82,6 +83,6 @@ class Over(ResultHolder):
         for count in {call.peers for call in self._calls}:
             leading = order_words(batch, self._order[:count])
             peers[count] = first | changes(leading, len(groups))
-        rows = Sorted(batch, first, peers)
+        rows = Sorted(batch, first, peers, self._order)
         values = [compute(call, rows) for call in self._calls]
         return pa.RecordBatch.from_arrays([*batch.columns, *values], schema=self.schema)
