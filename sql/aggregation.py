@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from ..engine.aggregates import AggregateCall
-from ..engine.windows import Given
+from ..engine.windows import Cumulate, Given
 from . import plan as p
 from .aggregate_functions import aggregate_call
 from .blocks import Scope, Unplannable, has_aggregate, is_aggregate
@@ -92,7 +92,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
         )
         late_end = min(p.closing(windows), default=None) if final and closes and lateness else None
         result = windows if late_end is None else when_closed(windows, late_end)
-    elif number is None and (given := _given(with_late(below, lateness), key_columns)):
+    elif number is None and (given := _given(with_late(below, lateness), key_columns, final=final)):
         below, time, before_end = given
         columns = (*key_columns, *call_columns)
         names = tuple(c.name for c in key_columns)
@@ -194,10 +194,16 @@ def finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:
     return item
 
 
-def _given(below: Plan, keys: list[Column]) -> tuple[Plan, str, int] | None:
-    """`below`, the key that says when a group is complete, and how long before that; None if no key does."""
+def _given(below: Plan, keys: list[Column], *, final: bool) -> tuple[Plan, str, int] | None:
+    """`below`, the key that says when a group is complete, and how long before that; None if no key does.
+
+    With `final` the start of windows of CUMULATE says nothing: each window of the group ends, and is told, by itself.
+    """
     closing = p.closing(below)
     said = [(closing[key.name], key.name) for key in keys if key.name in closing]
+    steps = [node.window for node in p.walk(below) if isinstance(node, p.AssignWindow)] if final else []
+    ends_differ = {window.size for window in steps if isinstance(window, Cumulate)}
+    said = [(before_end, name) for before_end, name in said if before_end not in ends_differ]
     if not said:
         return None
     before_end, name = min(said)

@@ -25,12 +25,10 @@ def explained(database: Database, statement: Explain, ends: Mapping[str, list[in
 
 def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]) -> list[str]:
     inner = statement.statement
-    final = False
-    if isinstance(inner, CreateView):
-        final = inner.emit is not None and inner.emit.mode == "FINAL"
     if not isinstance(inner, CreateView | CreateDerived | Select | Subscribe):
         raise NotSupportedError("EXPLAIN takes a query, a name or CREATE ... AS", position=inner.start)
-    query = inner.query
+    query, emit = inner.query, None if isinstance(inner, Subscribe) else inner.emit
+    final, lateness_us = (False, 0) if emit is None else (emit.mode == "FINAL", emit.lateness_us)
     name = bare_name(query)
     relation = None if name is None else database.relations.get(name)
     derived = None if relation is None else database.queries.get(relation.name)
@@ -43,8 +41,6 @@ def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]
         return [result, *lines, *(f"  {line}" for line in operators)]
     if relation is not None and relation.query is not None:
         query = relation.query
-        planned = database.plans.get(relation.name.lower())
-        final = planned is not None and planned.final
     if statement.mode == "TWIN":
         expanded = expand_views(query, database.relations)
         return twin(expanded).sql(dialect="duckdb", pretty=True).splitlines()
@@ -63,6 +59,6 @@ def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]
         if statement.mode == "WHY NO OUTPUT":
             return why_no_output(database, relation, running.plan, name)
         return explain_analyze(running.plan, database.engine.state(name))
-    plan = database.plan(query, final=final).plan if kept is None else kept.plan
+    plan = database.plan(query, final=final, lateness_us=lateness_us).plan if kept is None else kept.plan
     state = None if relation is None or kept is None else database.engine.state(relation.name)
     return explain_state(plan, state) if statement.mode == "STATE" else explain(plan, state)

@@ -42,14 +42,14 @@ def test_a_mistake_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Map, "process", wrong)
     found: list[tuple[Scenario, Failure]] = []
     for seed in range(20):
-        made = scenario(seed)
+        made = scenario(seed, views=3, depth=1)
         failure = run(made)
         if failure is not None:
             found.append((made, failure))
             break
     assert found, "twenty databases did not show it"
     made, failure = found[0]
-    small = shrink(made, failure, attempts=60)
+    small = shrink(made, failure, attempts=25)
     again = run(small)
     assert again is not None
     assert again.kind == failure.kind

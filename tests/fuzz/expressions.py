@@ -61,14 +61,42 @@ def expression(chance: Random, kind: Kind, columns: Sequence[Column], depth: int
                 lambda: f"greatest({again()}, {again()})",
                 lambda: f"nullif({again()}, {again()})",
                 lambda: f"extract(second FROM {again('ts')})",
+                lambda: f"(({again()} * {again()}) % 1000)",
+                lambda: f"(({again()} - {again()}) // {chance.randrange(1, 4)})",
+                lambda: f"({again()} & {chance.choice([1, 3, 6])})",
+                lambda: f"CASE {again()} WHEN 1 THEN {again()} WHEN 2 THEN 7 END",
+                lambda: f"sign({again()})::BIGINT",
+                lambda: f"strpos({again('str')}, 'b')",
+                lambda: f"len([{again()}, {again()}])",
+                lambda: f"[{again()}, {again()}, 5][{chance.choice([1, 2, -1, 4])}]",
+                lambda: f"{{'a': {again()}, 'b': {again('str')}}}.a",
+                lambda: f"list_sum([{again()}, 1])::BIGINT % 1000",
+                lambda: f"TRY_CAST({again('str')} AS BIGINT)",
+                lambda: f"minute({again('ts')})",
+                lambda: f"date_diff('minute', {again('ts')}, {again('ts')})",
+                lambda: f"least({again()}, {again()}, 3)",
+                lambda: f"if({again('bool')}, {again()}, 1)",
+                lambda: f"({again('bool')})::BIGINT",
             ]
         case "dec":
             forms = [lambda: f"coalesce({again()}, 1.25)::DECIMAL(12,2)", lambda: f"abs({again()})"]
+            forms += [
+                lambda: f"round({again()}, 1)::DECIMAL(12,2)",
+                lambda: f"greatest({again()}, 2.5)::DECIMAL(12,2)",
+                lambda: f"CASE WHEN {again('bool')} THEN {again()} END",
+                lambda: f"(({again()} + 1.1) % 50)::DECIMAL(12,2)",
+                lambda: f"({again('int')} % 100)::DECIMAL(12,2)",
+            ]
         case "dbl":
             forms = [
                 lambda: f"({again()} * 2)",
                 lambda: f"coalesce({again()}, 0.5::DOUBLE)",
                 lambda: f"{again('int')}::DOUBLE",
+                lambda: f"sqrt(abs({again()}))",
+                lambda: f"round({again()}, 1)",
+                lambda: f"floor({again()} / 3)",
+                lambda: f"({again('int')} / 4)",
+                lambda: f"{again('dec')}::DOUBLE",
             ]
         case "str":
             forms = [
@@ -79,6 +107,19 @@ def expression(chance: Random, kind: Kind, columns: Sequence[Column], depth: int
                 lambda: f"{again('int')}::VARCHAR",
                 lambda: f"CASE WHEN {again('bool')} THEN {again()} END",
                 lambda: f"trim(replace({again()}, 'a', 'x'))",
+                lambda: f"lower({again()})",
+                lambda: f"left({again()}, 2)",
+                lambda: f"reverse({again()})",
+                lambda: f"lpad({again()}, 3, '*')",
+                lambda: f"split_part({again()}, ' ', {chance.randrange(1, 3)})",
+                lambda: f"regexp_replace({again()}, '[ab]', '<>')",
+                lambda: f"regexp_extract({again()}, '([a-z])b?', 1)",
+                lambda: f"concat({again()}, '-', {again('int')})",
+                lambda: f"strftime({again('ts')}, '%H:%M')",
+                lambda: f"[{again()}, 'z'][1]",
+                lambda: f"nullif({again()}, '')",
+                lambda: f"{again('dec')}::VARCHAR",
+                lambda: f"CASE {again()} WHEN 'a' THEN 'A' ELSE {again()} END",
             ]
         case "bool":
             forms = [lambda: condition(chance, columns, depth)]
@@ -86,6 +127,11 @@ def expression(chance: Random, kind: Kind, columns: Sequence[Column], depth: int
             forms = [
                 lambda: f"({again()} + INTERVAL '{chance.randrange(1, 90)}' SECOND)",
                 lambda: f"date_trunc('minute', {again()})",
+                lambda: f"date_trunc('{chance.choice(['hour', 'day', 'month'])}', {again()})",
+                lambda: f"time_bucket(INTERVAL '15' SECOND, {again()})",
+                lambda: f"({again()} - INTERVAL '1' MINUTE)",
+                lambda: f"coalesce({again()}, TIMESTAMP '2024-01-01 10:00:00')",
+                lambda: f"CAST(CAST({again()} AS DATE) AS TIMESTAMP)",
             ]
     return chance.choice(forms)()
 
@@ -103,6 +149,10 @@ def condition(chance: Random, columns: Sequence[Column], depth: int = 1) -> str:
     match kind:
         case "bool":
             return left
+        case "str" if chance.random() < 0.15:
+            return chance.choice([f"regexp_matches({left}, '^a|b$')", f"contains({left}, 'b')", f"{left} ^@ 'a'"])
+        case "int" if chance.random() < 0.15:
+            return f"{left} BETWEEN {literal(chance, kind)} AND {expression(chance, kind, columns, depth - 1)}"
         case "str" if chance.random() < 0.3:
             pattern = chance.choice(["'a%'", "'%b'", "'_'"])
             return f"{left} {chance.choice(['LIKE', 'NOT LIKE', 'ILIKE'])} {pattern}"
@@ -134,8 +184,15 @@ def aggregate(chance: Random, columns: Sequence[Column]) -> tuple[str, Kind]:
             forms += [(f"{name}({argument})", "int") for name in ("bit_and", "bit_or", "bit_xor")]
             forms += [(f"{name}({argument})", "approx") for name in ("stddev_samp", "var_pop", "median")]
             forms += [(f"quantile_disc({argument}, 0.5)", "int"), (f"list({argument} ORDER BY {argument})", "list")]
+            forms += [(f"count_if({argument} > 1)", "int"), (f"histogram({argument})", "map")]
+            forms += [
+                (f"list(DISTINCT {argument} ORDER BY {argument} DESC)", "list"),
+                (f"kurtosis({argument})", "approx"),
+            ]
+            forms += [(f"sum(CASE WHEN {condition(chance, columns)} THEN 1 ELSE 0 END)", "huge")]
         case "dec":
             forms += [(f"sum({argument})", "huge"), (f"avg({argument})", "approx")]
+            forms += [(f"quantile_disc({argument}, 0.75)", "dec")]
         case "dbl":
             forms += [
                 (f"sum({argument})", "approx"),

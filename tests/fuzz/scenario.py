@@ -27,16 +27,28 @@ class Statement:
 
 @dataclass(frozen=True)
 class Create:
-    """A materialized view; `plain` if DuckDB understands the query as it is written."""
+    """A view, or a derived stream or table; `plain` if DuckDB understands the query as it is written."""
 
     name: str
     query: Query
     plain: bool
     tail: str = ""
+    kind: str = "MATERIALIZED VIEW"
 
     @property
     def text(self) -> str:
-        return f"CREATE MATERIALIZED VIEW {self.name} AS {sql(self.query)}{self.tail}"
+        return f"CREATE {self.kind} {self.name} AS {sql(self.query)}{self.tail}"
+
+
+@dataclass(frozen=True)
+class Recreate:
+    """The view of that name is dropped and made again, unless another needs it."""
+
+    name: str
+
+    @property
+    def text(self) -> str:
+        return f"-- DROP {self.name} and CREATE it again"
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ class Check:
     text: str = "VERIFY"
 
 
-Step: TypeAlias = Statement | Create | Insert | Restart | Check
+Step: TypeAlias = Statement | Create | Recreate | Insert | Restart | Check
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,8 @@ class Run:
                 return self._execute(step.text)
             case Create():
                 return self._create(step)
+            case Recreate():
+                return self._recreate(step.name)
             case Restart():
                 self._connection.close()
                 self._connection = self._open()
@@ -159,9 +173,22 @@ class Run:
         self._figures.views += 1
         plan = "\n".join(str(row[0]) for row in self._connection.execute(f"EXPLAIN {sql(step.query)}").fetchall())
         self._figures.recomputed += "recompute" in plan
-        if len(self._views) % 2:
+        if len(self._views) % 2 and step.kind == "MATERIALIZED VIEW":
             self._listeners[step.name] = self._listen(step.name)
         return None
+
+    def _recreate(self, name: str) -> Failure | None:
+        """Drops a view, which may have shared what it kept with others, and makes it again from history."""
+        if name not in self._views:
+            return None
+        create = self._views[name]
+        try:
+            self._connection.execute(f"DROP {create.kind} {name}")
+        except headrace.ProgrammingError:
+            return None  # another view reads it
+        self._listeners.pop(name, None)
+        del self._views[name]
+        return self._create(create)
 
     def _listen(self, name: str) -> tuple[headrace.Cursor, Counter[str]]:
         return self._connection.execute(f"SUBSCRIBE {name}"), Counter()

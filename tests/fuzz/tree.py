@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 Kind: TypeAlias = str  # int, huge, dec, dbl, approx, str, bool, ts; approx: floats that depend on the order of summing
+
+
+JOINS = ("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "SEMI JOIN", "ANTI JOIN")
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,15 @@ class Column:
 
     text: str
     kind: Kind
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A relation that queries may read; `time` is its event time, if it has one."""
+
+    name: str
+    columns: tuple[tuple[str, Kind], ...]
+    time: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,3 +162,8 @@ def _smaller_source(source: Source) -> Iterator[Source]:
                 yield replace(source, on=source.on[:place] + source.on[place + 1 :])
             yield from (replace(source, left=left) for left in _smaller_source(source.left))
             yield from (replace(source, right=right) for right in _smaller_source(source.right))
+
+
+def timeless(columns: Sequence[Column]) -> list[Column]:
+    """Those that are no times: a condition between two times may bind them, and then late rows take no part."""
+    return [column for column in columns if column.kind != "ts"]

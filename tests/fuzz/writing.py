@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 
 from .expressions import TYPES, condition, expression, value
-from .generator import Relation, Writer, Written
-from .scenario import Check, Create, Insert, Restart, Scenario, Statement, Step
-from .tree import Column
+from .generator import Writer, Written
+from .scenario import Check, Create, Insert, Recreate, Restart, Scenario, Statement, Step
+from .tree import Column, Relation
 
 _STREAM = (("k", "int"), ("n", "int"), ("s", "str"), ("d", "dec"), ("x", "dbl"), ("b", "bool"), ("ts", "ts"))
 _SMALL = (("k", "int"), ("s", "str"), ("d", "dec"))
@@ -29,9 +29,8 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
     for number in range(views):
         written = Writer(chance, readable, known).write(chance.randrange(1, depth + 1))
         known.append(written)
-        final = written.windowed and chance.random() < 0.25
         name = f"v{number}"
-        steps.append(Create(name, written.query, written.plain and not final, " EMIT FINAL" if final else ""))
+        steps.append(_keeper(chance, name, written))
         if chance.random() < 0.3:
             readable.append(Relation(name, tuple((item.name, item.kind) for item in written.query.columns)))
         if chance.random() < 0.5:
@@ -41,13 +40,31 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
         if chance.random() < 0.7:
             steps.append(Check())
         if chance.random() < 0.15:
-            steps += [Restart(), Check()]
+            steps.append(Recreate(f"v{chance.randrange(views)}"))
+        if chance.random() < 0.15:
+            steps.append(Restart())
+            if chance.random() < 0.3:  # while the log is still read again
+                second = _change(chance, relations, steps, second)
+                steps.append(Restart())
+            steps.append(Check())
     steps.append(Check())
     options = {
         "rows_per_epoch": chance.choice([1, 2, 5, 17, 65_536]),
         "default_partitions": chance.choice([1, 1, 3]),
     }
     return Scenario(tuple(steps), tuple(relation.name for relation in relations), options)
+
+
+def _keeper(chance: Random, name: str, written: Written) -> Create:
+    """What keeps the result of a query: mostly a view."""
+    if written.windowed and chance.random() < 0.3:
+        tail = chance.choice([" EMIT FINAL", " EMIT FINAL", " EMIT FINAL ALLOW LATENESS INTERVAL '10' SECOND"])
+        return Create(name, written.query, False, tail)
+    if written.windowed and chance.random() < 0.1:
+        return Create(name, written.query, False, " EMIT CHANGES ALLOW LATENESS INTERVAL '15' SECOND")
+    if chance.random() < 0.15:
+        return Create(name, written.query, False, kind="STREAM" if written.windowed else "TABLE")
+    return Create(name, written.query, written.plain)
 
 
 def _create(chance: Random, relation: Relation) -> str:
