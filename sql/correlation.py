@@ -81,8 +81,12 @@ class Outer:
         apart = Apart(query, alias, [f"value {place}" for place in range(1, width + 1)])
         if stands_alone(query, self.bind):
             return apart
-        if not isinstance(query, exp.Select) or query.is_star or query.args.get("from_") is None:
+        if isinstance(query, exp.SetOperation):
+            return self._sets_apart(query, apart)
+        if not isinstance(query, exp.Select) or query.is_star:
             raise Unplannable("a correlated subquery that is no plain SELECT")
+        if query.args.get("from_") is None:
+            query.set("from_", exp.From(this=one_row()))
         if any(query.args.get(clause) for clause in ("windows", "sample", "pivots", "laterals")):
             raise Unplannable("a correlated subquery that is no plain SELECT")
         whole = has_own_aggregates(query) and not query.args.get("group")
@@ -169,8 +173,33 @@ class Outer:
         query.set("joins", [exp.Join(this=source, kind="CROSS"), *joins])
         return pairs
 
+    def _sets_apart(self, query: exp.SetOperation, apart: Apart) -> Apart:
+        """The same for a set operation: each side for every different value that the outer block has for either."""
+        free = outer_columns(query, self.names, self.bind)
+        leaves = list(_leaves(query))
+        domain, pairs = self.different(query, free)
+        for leaf in leaves:
+            joins = leaf.args.get("joins") or []
+            if leaf.is_star or any(leaf.args.get(c) for c in ("windows", "sample", "pivots", "laterals", "with_")):
+                raise Unplannable("a correlated subquery that is no plain SELECT")
+            if any(join.side.upper() in ("RIGHT", "FULL") for join in joins):
+                raise Unplannable("a correlated subquery with an outer join")
+            if has_own_aggregates(leaf) and not leaf.args.get("group"):
+                raise Unplannable("a correlated subquery that aggregates no rows, too")
+            source = leaf.args.get("from_")
+            leaf.set("joins", [exp.Join(this=one_row() if source is None else source.this, kind="CROSS"), *joins])
+            leaf.set("from_", exp.From(this=domain.copy()))
+            _by_keys(leaf, [inner for inner, _ in pairs], whole=False)
+            for place, (inner, _) in enumerate(pairs, 1):
+                leaf.append("expressions", exp.alias_(inner.copy(), f"key {place}", quoted=True))
+        apart.query = query
+        for place, (_, outside) in enumerate(pairs, 1):
+            apart.keys.append(f"key {place}")
+            apart.conditions.append(exp.NullSafeEQ(this=outside.copy(), expression=apart.column(f"key {place}")))
+        return apart
+
     def different(
-        self, query: exp.Select, free: Sequence[exp.Column]
+        self, query: exp.Query, free: Sequence[exp.Column]
     ) -> tuple[exp.Subquery, list[tuple[exp.Expr, exp.Expr]]]:
         """A source of all different values that the outer block has for the columns `free` of `query`.
 
@@ -195,6 +224,26 @@ class Outer:
             (exp.column(exp.to_identifier(names[text], quoted=True), table=table.copy()), value)
             for text, value in values.items()
         ]
+
+
+def one_row() -> exp.Subquery:
+    """A source of one row, for a block that has none."""
+    return exp.select(exp.alias_(exp.Literal.number(1), "one")).subquery("one row")
+
+
+def _leaves(query: exp.Expr) -> Iterator[exp.Select]:
+    """The blocks of a set operation."""
+    while isinstance(query, exp.Subquery) and not query.args.get("joins"):
+        query = query.this
+    match query:
+        case exp.Select():
+            yield query
+        case exp.SetOperation() if not any(query.args.get(c) for c in ("limit", "offset", "by_name", "with_")):
+            query.set("order", None)
+            yield from _leaves(query.this)
+            yield from _leaves(query.expression)
+        case _:
+            raise Unplannable("a correlated subquery that is no plain SELECT")
 
 
 def plain(query: exp.Expr) -> exp.Query:
@@ -284,12 +333,18 @@ def _by_keys(query: exp.Select, keys: Sequence[exp.Expr], *, whole: bool) -> Non
 
 
 def _first_of_each(query: exp.Select, keys: Sequence[exp.Expr]) -> None:
-    """ORDER BY ... LIMIT n as row_number() <= n in each partition."""
-    clauses = ("group", "having", "qualify", "distinct", "offset")
+    """ORDER BY ... LIMIT n OFFSET m as row_number() > m and <= n + m in each partition."""
+    clauses = ("group", "having", "qualify", "distinct")
     if any(query.args.get(clause) for clause in clauses) or own_windows(query):
         raise Unplannable("a correlated subquery with LIMIT beside other clauses")
-    limit = query.args["limit"].expression
-    if not (isinstance(limit, exp.Literal) and limit.is_int and int(limit.name) > 0):
+    limit, offset = (query.args.get(clause) for clause in _ONE_ROW)
+    for bound in (limit, offset):
+        number = None if bound is None else bound.expression
+        if number is not None and not (isinstance(number, exp.Literal) and number.is_int):
+            raise Unplannable("a correlated subquery with LIMIT that is no positive number")
+    skipped = 0 if offset is None else int(offset.expression.name)
+    last = None if limit is None else int(limit.expression.name) + skipped
+    if last == skipped:
         raise Unplannable("a correlated subquery with LIMIT that is no positive number")
     order = query.args["order"]
     if any(isinstance(key.this, exp.Var | exp.Star) for key in order.expressions):
@@ -300,6 +355,9 @@ def _first_of_each(query: exp.Select, keys: Sequence[exp.Expr]) -> None:
     number = exp.Window(
         this=exp.Anonymous(this="row_number"), partition_by=[key.copy() for key in keys], order=order, over="OVER"
     )
-    for clause in ("order", "limit"):
+    for clause in ("order", *_ONE_ROW):
         query.set(clause, None)
-    query.set("qualify", exp.Qualify(this=exp.LTE(this=number, expression=limit.copy())))
+    tests: list[exp.Expr] = [] if last is None else [exp.LTE(this=number, expression=exp.Literal.number(last))]
+    if skipped:
+        tests.append(exp.GT(this=number.copy(), expression=exp.Literal.number(skipped)))
+    query.set("qualify", exp.Qualify(this=exp.and_(*tests)) if tests else None)

@@ -22,6 +22,7 @@ from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
 from .sets import is_constant, plan_constant, plan_set
 from .subqueries import without_subqueries
+from .subqueries_in_on import without_subqueries_in_on
 from .table_log import changelog
 from .temporal import refuse_clock
 from .ties import has_own_aggregate, has_own_window
@@ -117,6 +118,7 @@ class Planner:
             return self._distinct(select)
         select = without_laterals(select, self._bound)
         select = without_unnest(select, self._bound)
+        select = without_subqueries_in_on(select, self._bound)
         select = without_subqueries(select, self._bound, self._query)
         source = select.args.get("from_")
         if source is None:

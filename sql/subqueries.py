@@ -14,7 +14,7 @@ from sqlglot import exp
 from .aggregation import aggregate_calls
 from .block_names import Bind, block_names, name_items, stands_alone
 from .blocks import Unplannable, function_name, has_aggregate, is_aggregate
-from .correlation import Apart, Outer, has_own_aggregates, own_conjuncts, plain, same_values
+from .correlation import Apart, Outer, has_own_aggregates, one_row, own_conjuncts, plain, same_values
 from .plan import Plan
 from .plan_keys import key_of
 from .subqueries_of_groups import split_groups
@@ -39,8 +39,7 @@ def without_subqueries(select: exp.Select, bind: Bind, plan: Callable[[exp.Expr]
     if aggregates and any(_beside_aggregates(part) for part in _clauses(select) if not isinstance(part, exp.Where)):
         select = split_groups(select, bind)
     elif select.args.get("from_") is None:
-        one = exp.select(exp.alias_(exp.Literal.number(1), "one"))
-        select.set("from_", exp.From(this=one.subquery("one row")))
+        select.set("from_", exp.From(this=one_row()))
     return _Block(select, bind, plan).rewritten()
 
 
@@ -129,7 +128,8 @@ class _Block:
             return
         # NOT IN is not true beside a NULL, on either side, unless there are no rows at all.
         if len(equal) > 1:
-            raise Unplannable("NOT IN of several values")
+            self._unless_unknown(value, query)
+            return
         if not self._selects_no_null(query):
             apart = self._outer.apart(query, self._alias(), any_condition=True)
             null = exp.Is(this=_column(apart.values[0]), expression=exp.Null())
@@ -139,6 +139,27 @@ class _Block:
             value_null = exp.Paren(this=exp.Is(this=value.copy(), expression=exp.Null()))
             test = exp.EQ(this=value_null, expression=apart.column("there"))
             self._join("ANTI", apart, [test], _distinct(apart, apart.keys), [*apart.keys, "there"])
+
+    def _unless_unknown(self, values: exp.Expr, query: exp.Query) -> None:
+        """(a, b) NOT IN: without rows that are equal but where one of the two has a NULL, too."""
+
+        def tests(apart: Apart) -> list[exp.Expr]:
+            return [
+                exp.Coalesce(this=exp.Paren(this=equal), expressions=[exp.true()])
+                for equal in _equalities(values, apart)
+            ]
+
+        if not self._selects_no_null(query):
+            apart = self._outer.apart(query, self._alias(), any_condition=True)
+            null = exp.or_(*(exp.Is(this=_column(name), expression=exp.Null()) for name in apart.values))
+            names = [*apart.values, *apart.keys]
+            self._join("ANTI", apart, tests(apart), _distinct(apart, names, where=null), names)
+        if not all(self._outer.names.never_null(value) for value in values.expressions):
+            apart = self._outer.apart(query, self._alias(), any_condition=True)
+            null = exp.or_(*(exp.Is(this=value.copy(), expression=exp.Null()) for value in values.expressions))
+            there = exp.EQ(this=exp.Paren(this=null), expression=apart.column("there"))
+            names = [*apart.values, *apart.keys]
+            self._join("ANTI", apart, [there, *tests(apart)], _distinct(apart, names), [*names, "there"])
 
     def _if_compared(self, node: exp.Binary) -> None:
         """x < ANY (...), or x < ALL (...)."""
@@ -150,9 +171,10 @@ class _Block:
         self._join("ANTI" if every else "SEMI", apart, [test])
 
     def _selects_no_null(self, query: exp.Query) -> bool:
-        if not isinstance(query, exp.Select) or len(query.expressions) != 1:
+        if not isinstance(query, exp.Select) or query.is_star:
             return False
-        return block_names(query, self._bind).never_null(query.expressions[0].unalias())
+        names = block_names(query, self._bind)
+        return all(names.never_null(item.unalias()) for item in query.expressions)
 
     # -- values: joins that leave the rows as many as they are ------------------------------------------------------
 
@@ -224,7 +246,9 @@ class _Block:
         if len(apart.values) != 1:
             raise Unplannable("a subquery of several columns as a value")
         one = isinstance(query, exp.Select) and has_own_aggregates(query) and not query.args.get("group")
-        if not one or any(query.args.get(clause) for clause in ("having", "qualify", "limit", "offset")):
+        if _takes_one(query):
+            one = False
+        elif not one or any(query.args.get(clause) for clause in ("having", "qualify", "limit", "offset")):
             key = key_of(self._plan(apart.query))
             if not one and (key is None or not set(key) <= set(apart.keys)):
                 raise Unplannable("a subquery as a value that may have several rows")
@@ -319,6 +343,12 @@ def _any_row(query: exp.Query) -> exp.Query | None:
         query.set("distinct", None)
         query.set("expressions", [exp.true()])
     return query
+
+
+def _takes_one(query: exp.Query) -> bool:
+    """Whether LIMIT 1 says that there is one row at most."""
+    limit = query.args.get("limit")
+    return limit is not None and isinstance(limit.expression, exp.Literal) and str(limit.expression.name) == "1"
 
 
 def _equalities(value: exp.Expr, apart: Apart) -> list[exp.Expr]:

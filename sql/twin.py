@@ -253,7 +253,10 @@ def settle_ties(query: exp.Query, columns: Callable[[exp.Query], int]) -> exp.Qu
         keys = list(order.expressions) if order is not None else []
         if keys and isinstance(keys[0].this, exp.Var | exp.Star) and keys[0].this.name.upper() in ("ALL", "*"):
             continue
-        width = len(node.expressions) if isinstance(node, exp.Select) and not node.is_star else columns(node)
+        left = node
+        while isinstance(left, exp.SetOperation | exp.Subquery) and not left.args.get("by_name"):
+            left = left.this
+        width = len(left.expressions) if isinstance(left, exp.Select) and not left.is_star else columns(node)
         keys += [exp.Ordered(this=exp.Literal.number(i + 1), nulls_first=False) for i in range(width)]
         node.set("order", exp.Order(expressions=keys))
     return query
