@@ -52,7 +52,7 @@ def _pair(name: str) -> AggregateFunction:
     return AggregateFunction(name, (NUMBER, NUMBER), cast="DOUBLE")
 
 
-_LIST = AggregateFunction("list", (_KEPT,), needs_order=True)
+_LIST = AggregateFunction("list", (f"{_KEPT}|struct",), needs_order=True)
 _TEXT = AggregateFunction("string_agg", ("text",), constants=1, defaults=(",",), needs_order=True)
 _FIRST = AggregateFunction("first", (_KEPT,), needs_order=True)
 _LEAST = AggregateFunction("arg_min", (_KEPT, _ORDERED), idempotent=True)

@@ -71,8 +71,8 @@ def _pivot(pivot: exp.Pivot, scope: Scope, columns: tuple[Column, ...], *, final
     keys: list[exp.Expr] = [_column(c.name) for c in scope.below.columns if c.name.lower() not in taken]
     if group is not None:
         keys = [key.copy() for key in group.expressions]
-    if not keys or not all(isinstance(key, exp.Column) for key in keys):
-        raise Unplannable("PIVOT without columns to group by")
+    if not all(isinstance(key, exp.Column) for key in keys):
+        raise Unplannable("PIVOT that groups by more than columns")
     calls = [
         exp.Filter(this=call.copy(), expression=exp.Where(this=exp.and_(*chosen, copy=True)))
         for chosen in product(*([_is(column, value) for value in values] for column, values in lists))
@@ -81,7 +81,9 @@ def _pivot(pivot: exp.Pivot, scope: Scope, columns: tuple[Column, ...], *, final
     if len(keys) + len(calls) != len(columns):
         raise Unplannable("PIVOT whose columns could not be told")
     items = [exp.alias_(item, f"+{place}", quoted=True) for place, item in enumerate([*keys, *calls])]
-    select = exp.Select(expressions=items, group=exp.Group(expressions=[key.copy() for key in keys]))
+    select = exp.Select(expressions=items)
+    if keys:
+        select.set("group", exp.Group(expressions=[key.copy() for key in keys]))
     return _named(plan_aggregation(select, scope, final=final, lateness=lateness), columns)
 
 

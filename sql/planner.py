@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from . import plan as p
 from .aggregation import plan_aggregation
+from .asof_forms import without_asof_forms
 from .blocks import Scope, Unplannable, substitute_aliases
 from .dialect import WindowFunction, twin_sql
 from .joins import plan_joins
@@ -118,6 +119,7 @@ class Planner:
             return self._distinct(select)
         select = without_laterals(select, self._bound)
         select = without_unnest(select, self._bound)
+        select = without_asof_forms(select, self._bound)
         select = without_subqueries_in_on(select, self._bound)
         select = without_subqueries(select, self._bound, self._query)
         source = select.args.get("from_")

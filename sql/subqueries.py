@@ -189,7 +189,7 @@ class _Block:
                 return self._scalar(plain(node))
             case exp.Query() | exp.Any() | exp.All():
                 raise Unplannable("subquery")
-            case exp.Anonymous() if any(isinstance(part, exp.Query) for part in node.expressions):
+            case exp.Anonymous() if any(isinstance(part, exp.Select | exp.SetOperation) for part in node.expressions):
                 raise Unplannable(f"{function_name(node)}() of a subquery")
         if not _queries(node):
             return node.copy()

@@ -85,19 +85,15 @@ def elements_of(item: exp.Expr) -> Elements | None:
 def without_unnest(select: exp.Select, bind: Bind) -> exp.Select:
     """`select` with the lists of its select list unnested in FROM, side by side; itself if it has none."""
 
-    def unnests(item: exp.Expr) -> list[exp.Expr]:
-        nodes = item.walk(prune=lambda node: isinstance(node, exp.Query))
-        return [node for node in nodes if isinstance(node, exp.Explode)]
-
-    if not any(unnests(item) for item in select.expressions) or select.args.get("from_") is None:
+    if not any(_unnests(item) for item in select.expressions) or select.args.get("from_") is None:
         return select
     grouped = select.args.get("group") or select.args.get("having") or has_own_aggregates(select)
-    if grouped or select.args.get("qualify") or own_windows(select):
-        raise Unplannable("UNNEST beside aggregates or OVER")
     select = select.copy()
-    name_items(select, bind, lambda item: bool(unnests(item)))
+    if grouped or select.args.get("qualify") or own_windows(select):
+        select = _apart(select, bind)
+    name_items(select, bind, lambda item: bool(_unnests(item)))
     found: dict[str, tuple[str, exp.Expr]] = {}
-    for node in [node for item in select.expressions for node in unnests(item)]:
+    for node in [node for item in select.expressions for node in _unnests(item)]:
         if node.expressions or node.this.find(exp.Explode):
             raise Unplannable("UNNEST within UNNEST")
         name, _ = found.setdefault(twin_sql(node), (f"element {len(found) + 1}", node.this.copy()))
@@ -111,3 +107,42 @@ def without_unnest(select: exp.Select, bind: Bind) -> exp.Select:
     join.set("aside", [name for name, _ in found.values()])
     select.append("joins", join)
     return select
+
+
+def _unnests(item: exp.Expr) -> list[exp.Expr]:
+    """The calls of UNNEST in an item of the select list."""
+    nodes = item.walk(prune=lambda node: isinstance(node, exp.Query))
+    return [node for node in nodes if isinstance(node, exp.Explode)]
+
+
+def _apart(select: exp.Select, bind: Bind) -> exp.Select:
+    """A block with aggregates or OVER whose lists are unnested by a block around it."""
+    group = select.args.get("group")
+    keys = [] if group is None else group.expressions
+    by_place = any(isinstance(key, exp.Literal) for key in keys) or (group is not None and group.args.get("all"))
+    if by_place or any(item.is_star for item in select.expressions) or select.args.get("distinct"):
+        raise Unplannable("UNNEST beside aggregates or OVER")
+    name_items(select, bind, lambda item: not isinstance(item, exp.Alias))
+    inner: list[exp.Expr] = []
+    outer: list[exp.Expr] = []
+
+    def below(value: exp.Expr) -> exp.Column:
+        inner.append(exp.alias_(value.copy(), f"below {len(inner) + 1}", quoted=True))
+        return exp.column(exp.to_identifier(inner[-1].alias, quoted=True))
+
+    for item in select.expressions:
+        value = item.this
+        lists = _unnests(item)
+        for node in lists:
+            if node.expressions or node.this.find(exp.Explode):
+                raise Unplannable("UNNEST within UNNEST")
+            node.set("this", below(node.this))
+        if not lists:
+            value = below(value)
+        elif any(not (c.find_ancestor(exp.Explode)) for c in value.find_all(exp.Column, exp.AggFunc, exp.Window)):
+            raise Unplannable("UNNEST beside aggregates or OVER")
+        outer.append(exp.alias_(value.copy(), item.alias, quoted=True))
+    block = select.copy()
+    block.set("expressions", inner)
+    block.set("order", None)
+    return exp.select(*outer).from_(block.subquery("below", copy=False))
