@@ -15,6 +15,7 @@ from .row_lists import RowIds
 from .slot_array import SlotArray, distinct, where
 from .slotted_rows import SlottedRows
 from .timed_rows import TimedRows
+from .value_order import OneSideInOrder
 from .windows import Times
 
 
@@ -37,7 +38,7 @@ class JoinSide:
     With a `time` rows are needed until the watermark is `needed` after it (None: always), and a row without one has no
     partner.
     State: the rows, as SlottedRows; 8 bytes a row for the count of its partners, where that is asked for; 16 bytes a
-    row for the order in which they expire. Rows that wait, as TimedRows.
+    row for the order in which they expire. Rows that wait, as TimedRows. Rows in the order of a column, as ValueOrder.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class JoinSide:
         counts: bool,
         time: str | None = None,
         needed: int | None = None,
+        in_order: OneSideInOrder | None = None,
     ) -> None:
         self.input = input
         self.alone = alone
         self.matched = matched
         self.time = time
         self.rows = SlottedRows(input.schema)
+        self.in_order = in_order
         self.matches = SlotArray(np.int64) if counts and (alone or matched) else None  # by row: its partners
         self._needed = needed
         self._due = Deadlines()
@@ -79,7 +82,9 @@ class JoinSide:
         return times
 
     def note(self, rows: RowIds) -> None:
-        """Note until when `rows`, which are new, are needed."""
+        """Note until when `rows`, which are new, are needed, and their place in the order."""
+        if self.in_order is not None and len(rows):
+            self.in_order.add(self.rows.columns(rows, self.in_order.columns), rows)
         if self._needed is not None and len(rows):
             assert self.time is not None
             self._due.add(self.times(self.rows.take(rows, [self.time])) + self._needed, rows)
@@ -136,8 +141,11 @@ class JoinSide:
             + self._due.bytes
             + self._waiting.bytes
             + (0 if self.matches is None else self.matches.bytes)
+            + (0 if self.in_order is None else self.in_order.order.bytes)
         )
 
     def _note_all(self) -> None:
         self._due.clear()
+        if self.in_order is not None:
+            self.in_order.order.clear()
         self.note(self.rows.rows())

@@ -14,6 +14,7 @@ import pyarrow as pa
 from ..storage.hashing import fixed_values
 from .slot_array import Mask, where
 from .sort_keys import SortKey
+from .value_order import LEAST, MOST, float_order, measured
 
 Places = npt.NDArray[np.int64]
 
@@ -31,14 +32,6 @@ class Frame:
     kind: str = "peers"
     start: int | float | None = None
     end: int | float | None = None
-
-
-def measurable(kind: pa.DataType) -> bool:
-    """Whether frames may go by how far values of that type are apart."""
-    if pa.types.is_decimal128(kind):
-        return bool(kind.precision <= 18)
-    signed = pa.types.is_signed_integer(kind) or (pa.types.is_unsigned_integer(kind) and kind.bit_width < 64)
-    return bool(signed or pa.types.is_float64(kind) or pa.types.is_timestamp(kind) or pa.types.is_date32(kind))
 
 
 class Sorted:
@@ -103,11 +96,11 @@ class Sorted:
         """The first row whose value is `distance` from each row's own, or the first beyond that; a NULL's own peers."""
         key = self._order[0]
         column = self.batch.column(key.column)
-        values, wanted = _measured(column, -distance if key.descending else distance)
+        values, wanted = _apart(column, -distance if key.descending else distance)
         if key.descending:
             values, wanted = ~values, ~wanted
         valid: Mask = column.is_valid().to_numpy(zero_copy_only=False)
-        values = np.where(valid, values, _LEAST if key.nulls_first else _MOST)
+        values = np.where(valid, values, LEAST if key.nulls_first else MOST)
         partition: Places = np.cumsum(self.first, dtype=np.int64)
         found = np.searchsorted(
             _places(partition, values), _places(partition, wanted), side="right" if after else "left"
@@ -119,31 +112,14 @@ class Sorted:
         return np.where(valid, np.clip(found, low, high), peers)
 
 
-_LEAST, _MOST = (int(bound) for bound in (np.iinfo(np.int64).min, np.iinfo(np.int64).max))
-_SIGN = np.int64(_LEAST)
-
-
-def _measured(column: pa.Array, distance: int | float) -> tuple[Places, Places]:
+def _apart(column: pa.Array, distance: int | float) -> tuple[Places, Places]:
     """The values of a column, and the values that far from them, as integers in the same order."""
-    kind = column.type
-    if pa.types.is_floating(kind):
-        floats = fixed_values(column, np.float64) + 0.0
-        return _float_order(floats), _float_order(floats + distance)
-    if pa.types.is_decimal(kind):
-        values = fixed_values(column, np.dtype((np.int64, (2,))))[:, 0].copy()
-    elif pa.types.is_unsigned_integer(kind):
-        values = fixed_values(column, f"u{kind.bit_width // 8}").astype(np.int64)
-    else:
-        values = fixed_values(column, f"i{kind.bit_width // 8}").astype(np.int64)
+    if pa.types.is_floating(column.type):
+        return measured(column), float_order(fixed_values(column, np.float64) + distance)
+    values = measured(column)
     wanted = values + np.int64(distance)
     over = (wanted < values) if distance > 0 else (wanted > values)
-    return values, np.where(over, _MOST if distance > 0 else _LEAST, wanted)
-
-
-def _float_order(values: npt.NDArray[np.float64]) -> Places:
-    values = np.where(np.isnan(values), np.nan, values + 0.0)
-    bits = values.view(np.int64)
-    return np.where(bits < 0, ~bits ^ _SIGN, bits)
+    return values, np.where(over, MOST if distance > 0 else LEAST, wanted)
 
 
 def _places(partition: Places, values: Places) -> npt.NDArray[Any]:

@@ -98,7 +98,7 @@ class SlottedRows:
         """Every pair of a place in `slots` and the id of a row there; below slot 0 there are none."""
         queries, rows = self._lists.find(slots)
         if self.size < self.end:
-            there = self._there(rows)
+            there = self.there(rows)
             if not there.all():
                 return queries[there], rows[there]
         return queries, rows
@@ -128,11 +128,11 @@ class SlottedRows:
     def rows(self) -> RowIds:
         """All rows that are there, in ascending order."""
         every = np.arange(self.end)
-        return every if self.size == self.end else every[self._there(every)]
+        return every if self.size == self.end else every[self.there(every)]
 
     def present(self, rows: RowIds) -> RowIds:
         """Those of `rows` that are there."""
-        return rows if self.size == self.end else rows[self._there(rows)]
+        return rows if self.size == self.end else rows[self.there(rows)]
 
     def remove(self, rows: RowIds) -> None:
         """Forget these rows, which are there and named once each, whatever their weights."""
@@ -202,7 +202,8 @@ class SlottedRows:
         gone = self._gone.bytes if self._gone is not None else 0
         return columns + weights + gone + self._slots.bytes + self._lists.bytes + self._dead.bytes
 
-    def _there(self, rows: RowIds) -> npt.NDArray[np.bool_]:
+    def there(self, rows: RowIds) -> npt.NDArray[np.bool_]:
+        """Which of `rows` are there."""
         if self._index is not None:
             there: npt.NDArray[np.bool_] = self._weights.values[rows] > 0
             return there
@@ -262,7 +263,7 @@ class SlottedRows:
         np.add.at(self._dead.values, slots, 1)
         slots = np.unique(slots)
         slots = slots[where(2 * self._dead.values[slots] >= self._lists.counts(slots))]
-        self._lists.keep(slots, self._there(self._lists.find(slots)[1]))
+        self._lists.keep(slots, self.there(self._lists.find(slots)[1]))
         self._dead.values[slots] = 0
 
     def _index_rows(self) -> RowIds:

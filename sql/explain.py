@@ -154,7 +154,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
             pairs = [f"{a} {'IS NOT DISTINCT FROM' if safe else '='} {b}" for a, b, safe in plan.keys]
             on = " AND ".join([*pairs, *([] if plan.residual is None else [twin_sql(plan.residual)])])
             mode = " [final: rows without a partner once, when none can come]" if plan.final else ""
-            return f"join {plan.kind}: {on or 'every pair'}{mode}", _joined_state(plan)
+            order = f" [in order: {', '.join(f'{low} to {high}' for low, high in plan.order)}]" if plan.order else ""
+            return f"join {plan.kind}: {on or 'every pair'}{order}{mode}", _joined_state(plan)
         case p.AsofJoin():
             return _asof(plan)
         case p.LookupJoin():

@@ -8,7 +8,8 @@ from decimal import Decimal
 import pyarrow as pa
 from sqlglot import exp
 
-from ..engine.over_frames import Frame, measurable
+from ..engine.over_frames import Frame
+from ..engine.value_order import measurable
 from ..storage.errors import Error
 from .blocks import Unplannable
 from .intervals import DAY_US, constant_us

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
@@ -13,9 +13,11 @@ from ..storage.errors import NotSupportedError, Position
 from . import plan as p
 from .asof import nearness, refuse_unordered, settled_after
 from .blocks import Unplannable
+from .correlation import own_conjuncts
 from .dialect import twin_sql
 from .join_keys import JoinKeys
 from .join_order import join_order, relates_times
+from .join_ranges import comparisons, named
 from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
 from .places import LOOKUP, PLACE, TEMPORAL
 from .plan import Plan
@@ -91,7 +93,7 @@ def plan_joins(
             names.hidden.add(len(joined) - 1)
     where = select.args.get("where")
     left_over = []
-    for conjunct in conjuncts(where.this if where is not None else None):
+    for conjunct in own_conjuncts(where.this if where is not None else None):
         if has_clock(conjunct):  # a filter of its own, above the join
             left_over.append(conjunct)
             continue
@@ -135,17 +137,6 @@ def _order(names: JoinNames, joined: list[_Joined]) -> list[int]:
     return order
 
 
-def conjuncts(condition: exp.Expr | None) -> Iterator[exp.Expr]:
-    """The conditions that all must hold for `condition` to."""
-    if isinstance(condition, exp.Paren):
-        yield from conjuncts(condition.this)
-    elif isinstance(condition, exp.And):
-        yield from conjuncts(condition.this)
-        yield from conjuncts(condition.expression)
-    elif condition is not None:
-        yield condition
-
-
 def _joined(below: Plan, join: exp.Join, *, first: bool) -> _Joined:
     place = join.meta.get(PLACE)
     if join.method.upper() == "ASOF":
@@ -176,7 +167,7 @@ def _place_on(join: exp.Join, names: JoinNames, joined: list[_Joined]) -> None:
     if join.method.upper() == "NATURAL":
         shared = names.common()
     conditions = [names.merge(name, kind) for name in shared]
-    conditions += [names.resolve(part) for part in conjuncts(join.args.get("on"))]
+    conditions += [names.resolve(part) for part in own_conjuncts(join.args.get("on"))]
     for condition in conditions:
         if condition.find(exp.Query):
             raise Unplannable("subquery in ON")
@@ -306,15 +297,18 @@ class _Builder:
             else:
                 keys.append(key)
         kept = above.union(*map(_names_in, residual), *({bound.left, bound.right} for bound in bounds))
-        left, left_names = self._keys.beside(left, [key.left for key in keys], kept)
-        right, right_names = self._keys.beside(right, [key.right for key in keys], kept)
+        found = [] if keys or bounds else comparisons(residual, self._names, self._keys, place, left, right)
+        sides = keys or [side for side, _ in found]
+        left, left_names = self._keys.beside(left, [side.left for side in sides], kept)
+        right, right_names = self._keys.beside(right, [side.right for side in sides], kept)
+        order = named(found, left_names, right_names) if found else ()
         columns = [column for column in left.columns if column.name in above]
         if part.kind not in ("semi", "anti"):
             columns += [column for column in right.columns if column.name in above]
         columns = columns or [left.columns[0]]  # something has to carry the rows
-        pairs = tuple((a, b, key.null_safe) for a, b, key in zip(left_names, right_names, keys, strict=True))
+        pairs = tuple((a, b, key.null_safe) for a, b, key in zip(left_names, right_names, keys, strict=False))
         rest = exp.and_(*residual, copy=True) if residual else None
-        join = p.Join(left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place)
+        join = p.Join(left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place, order=order)
         final = self._final and part.first and part.place is not None and ends(join)
         return _filtered(replace(join, final=True) if final else join, part.above)
 

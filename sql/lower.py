@@ -104,7 +104,7 @@ def _join(plan: p.Join) -> Join:
         residual = compile_map([item], plan.residual, schema_of(reads), schema_of(reads[:1]), input_types=types)
     bound = plan.bounds[0] if plan.bounds else None
     schema, read = schema_of(plan.columns), schema_of(reads)
-    return Join(plan.kind, sides[0], sides[1], schema, residual, read, bound, final=plan.final)
+    return Join(plan.kind, sides[0], sides[1], schema, residual, read, bound, final=plan.final, order=plan.order)
 
 
 def _lower(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bool) -> Node:

@@ -14,8 +14,8 @@ from sqlglot import exp
 from ..engine.operator import END_OF_TIME, NO_WATERMARK
 from ..storage import limits
 from . import plan as p
+from .correlation import own_conjuncts as conjuncts
 from .dialect import twin_sql
-from .joins import conjuncts
 from .plan import Plan
 from .plan_inputs import with_inputs
 from .relations import Column

@@ -33,6 +33,7 @@ KEYS = {
     "no key": ("true", ()),
 }
 RESIDUALS = [None, "v < rv", "v < rv OR t = rt"]
+IN_ORDER = {"v < rv": [("v", "rv")], "v <= rv AND rv < k": [("v", "rv"), ("rv", "k")]}
 Change = tuple[int, Delta]  # the port it comes to
 
 
@@ -56,6 +57,7 @@ def make(kind: Kind, keys: tuple[tuple[str, str, bool], ...], residual: str | No
         schema,
         condition,
         reads,
+        order=IN_ORDER.get(residual or "", ()) if not keys else (),
     )
 
 
@@ -90,6 +92,16 @@ def test_laws(kind: Kind, keys: str, residual: str | None, inputs: list[Change],
         patch.setattr(row_lists, "_WASTED_MIN", gone_min)
         patch.setattr(join, "_PAIRS_MAX", pairs_max)
         check(lambda: make(kind, columns, residual), lambda seen: expected(kind, condition, seen), inputs)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+@settings(max_examples=8)
+@given(inputs=both_sides(), pairs_max=st.sampled_from([1, 1 << 20]))
+def test_laws_of_rows_between_two_others(kind: Kind, inputs: list[Change], pairs_max: int) -> None:
+    residual = "v <= rv AND rv < k"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(join, "_PAIRS_MAX", pairs_max)
+        check(lambda: make(kind, (), residual), lambda seen: expected(kind, residual, seen), inputs)
 
 
 def check(make_join: Callable[[], Join], query: Callable[[list[Change]], Counter[Any]], inputs: list[Change]) -> None:

@@ -169,6 +169,9 @@ class Writer:
             right, more = self.source(depth)
             kind = self.chance.choice(JOINS)
             on = [f"{left} = {other}" for left, other in self.pairs(columns, more)]
+            if self.chance.random() < 0.12:  # by comparisons alone
+                signs = [self.chance.choice(["<", "<=", ">", ">="]) for _ in range(2)]
+                on = [f"{one} {sign} {two}" for (one, two), sign in zip(self.pairs(columns, more), signs, strict=False)]
             if not on and kind != "JOIN":
                 kind = "JOIN"
             if self.chance.random() < 0.3:
