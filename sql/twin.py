@@ -251,12 +251,15 @@ def settle_ties(query: exp.Query, columns: Callable[[exp.Query], int]) -> exp.Qu
             continue
         order = node.args.get("order")
         keys = list(order.expressions) if order is not None else []
-        if keys and isinstance(keys[0].this, exp.Var | exp.Star) and keys[0].this.name.upper() in ("ALL", "*"):
-            continue
         left = node
         while isinstance(left, exp.SetOperation | exp.Subquery) and not left.args.get("by_name"):
             left = left.this
         width = len(left.expressions) if isinstance(left, exp.Select) and not left.is_star else columns(node)
+        if keys and isinstance(keys[0].this, exp.Var | exp.Star) and keys[0].this.name.upper() in ("ALL", "*"):
+            how = {name: keys[0].args.get(name) for name in ("desc", "nulls_first")}
+            keys = [exp.Ordered(this=exp.Literal.number(i + 1), **how) for i in range(width)]
+            node.set("order", exp.Order(expressions=keys))
+            continue
         keys += [exp.Ordered(this=exp.Literal.number(i + 1), nulls_first=False) for i in range(width)]
         node.set("order", exp.Order(expressions=keys))
     return query
@@ -283,7 +286,14 @@ def bind_over(
 
 
 def refuse_volatile(query: exp.Query, volatile: Collection[str]) -> None:
-    """Raise at a function whose value is not decided by its arguments: a view could not equal its twin."""
+    """Raise at a function whose value is not decided by its arguments, and at samples: no view could equal its twin."""
+    for sample in every(query, exp.TableSample):
+        raise NotSupportedError(
+            "cannot keep a sample up to date",
+            detail="Which rows it has is left to chance.",
+            hint="Sample in the SELECT that reads the view, or choose rows by what they hold: WHERE hash(id) % 10 = 0.",
+            position=next((found for node in sample.walk() if (found := position_of(node))), None),
+        )
     for node in every(query, exp.Func, exp.CurrentTimestamp, exp.CurrentDate):
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
         until_today = name.lower() == "age" and len(node.expressions) == 1  # DuckDB does not say so
