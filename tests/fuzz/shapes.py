@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .expressions import KEYS, TYPES, condition, expression
@@ -114,9 +115,15 @@ def subquery_of_sets(writer: Writer, depth: int) -> Query | None:
         Block((writer.named(expression(chance, kind, more), kind),), inner, writer.conditions(more))
         for inner, more in sides
     ]
+    if chance.random() < 0.4:  # for the outer row
+        place = chance.randrange(2)
+        pairs = writer.pairs(columns, sides[place][1])
+        blocks[place] = replace(blocks[place], where=(*blocks[place].where, *(f"{a} = {b}" for a, b in pairs[:1])))
     text = sql(Combined(chance.choice(_SETS), *blocks))
     inner, more = sides[0]
     correlated = Block((writer.named("1", "int"),), inner, (condition(chance, [*columns, *more]),))
+    both = tuple(writer.named(expression(chance, k, more), k) for k in (kind, "str"))
+    two = Block(both, inner, writer.conditions(more))
     tests = [
         f"{left} IN ({text})",
         f"{left} NOT IN ({text})",
@@ -125,6 +132,9 @@ def subquery_of_sets(writer: Writer, depth: int) -> Query | None:
         f"{left} = ANY ({text})",
         f"(SELECT count(*) FROM ({text}) AS {writer.alias()}) > 2",
         f"EXISTS ({sql(correlated)})",
+        f"EXISTS (SELECT 1 WHERE {condition(chance, columns)})",
+        f"({left}, {expression(chance, 'str', columns)}) NOT IN ({sql(two)})",
+        f"({left}, {expression(chance, 'str', columns)}) IN ({sql(two)})",
         f"(SELECT max({left}) FROM ({text}) AS {writer.alias()}) IS NOT NULL",
     ]
     test = chance.choice(tests)
