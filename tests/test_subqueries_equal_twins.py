@@ -166,6 +166,12 @@ UNNESTED = [
     "SELECT id, i IN (SELECT k FROM u) AS c FROM t JOIN (SELECT unnest([1, 2]) AS i) AS q ON q.i = t.id",
 ]
 LATERAL = [
+    "SELECT id, z.y FROM t, LATERAL (SELECT y FROM u WHERE u.k = t.id UNION ALL SELECT t.x) AS z",
+    "SELECT id, array(SELECT y FROM u WHERE u.k = t.id ORDER BY h) AS c FROM t",
+    "SELECT id FROM t WHERE id IN (SELECT k FROM u WHERE u.h = t.g ORDER BY y, k LIMIT 1 OFFSET 1)",
+    "SELECT id, x FROM t WHERE (id, x) NOT IN (SELECT k, y FROM u)",
+    "SELECT id, x FROM t WHERE x NOT IN (SELECT y FROM u WHERE u.k = t.id EXCEPT SELECT t.g)",
+    "SELECT t.id, u.y FROM t LEFT JOIN u ON u.k = t.id AND u.y >= (SELECT avg(y) FROM u AS other WHERE other.h = u.h)",
     "SELECT * FROM t, LATERAL (SELECT y FROM u WHERE u.k = t.id) AS z",
     "SELECT t.*, z.* FROM t JOIN LATERAL (SELECT y, r FROM u WHERE u.k = t.id AND u.h < t.x) AS z ON z.y > 1",
     "SELECT * FROM t LEFT JOIN LATERAL (SELECT y AS w FROM u WHERE u.k = t.id) AS z ON TRUE",
@@ -192,13 +198,10 @@ RECOMPUTED = [
     "SELECT id, unnest(l) AS v, row_number() OVER (ORDER BY id, g, x, s) AS r FROM t WHERE id > 100",
     "SELECT id, unnest([[1], [2]], recursive := true) AS v FROM t WHERE id > 100",
     "SELECT id, v FROM t RIGHT JOIN UNNEST([1, 2]) AS e(v) ON e.v = t.id",
-    "SELECT id, z.y FROM t, LATERAL (SELECT y FROM u WHERE u.k = t.id UNION ALL SELECT t.x) AS z",
-    "SELECT id, array(SELECT y FROM u WHERE h > 100) AS c FROM t",
     "SELECT id, (id, x) IN (SELECT k, y FROM u) AS c FROM t",
     "SELECT id, x > ALL (SELECT y FROM u) AS c FROM t",
     "SELECT id, id IN (SELECT y / 2 FROM u) AS c FROM t",
     "SELECT id, (SELECT entropy(y) FROM u WHERE u.k = t.id) AS c FROM t",
-    "SELECT id FROM t WHERE id IN (SELECT k FROM u WHERE u.h = t.g ORDER BY y, k LIMIT 1 OFFSET 1)",
 ]
 KEYS = [None, 0, 1, 1, 2, 2, 3, 4]
 LISTS: list[list[int | None] | None] = [None, [], [1], [1, 2], [3, None]]
