@@ -19,7 +19,7 @@ def closed(con: headrace.Connection, rows: int) -> list[tuple[int]]:
 
 
 def test_a_window_closes_though_no_row_comes(tmp_path: Path) -> None:
-    with headrace.connect(tmp_path / "db", idle_timeout_s=0.0, default_partitions=2) as con:
+    with headrace.connect(tmp_path / "db", durability="none", idle_timeout_s=0.0) as con:
         con.execute("CREATE STREAM clicks (page VARCHAR, came AS PROCTIME())")
         con.execute(
             "CREATE STREAM told AS SELECT window_start, count(*) AS n "
@@ -28,7 +28,9 @@ def test_a_window_closes_though_no_row_comes(tmp_path: Path) -> None:
         con.execute("INSERT INTO clicks VALUES ('a'), ('b')")
         before = closed(con, 2)
         con.execute("INSERT INTO clicks VALUES ('c')")
-    with headrace.connect(tmp_path / "db", idle_timeout_s=0.0) as con:  # each window once, a restart or not
+    with headrace.connect(
+        tmp_path / "db", durability="none", idle_timeout_s=0.0
+    ) as con:  # each window once, a restart or not
         assert closed(con, 3) == [*before, (1,)]
         assert con.execute("SELECT count(*) FROM system.late_rows").fetchall() == [(0,)]
         assert con.execute("VERIFY").fetchall()[0][1]
