@@ -38,14 +38,14 @@ class Capture:
     """
 
     content: Mapping[str, Any]
-    copied: Mapping[str, pa.Buffer]
+    whole: Mapping[str, pa.Table]
     entries: Mapping[str, Entry]
     same: Mapping[str, Mapping[str, Any]]
     changes: Mapping[int, int]
 
     def tables(self) -> dict[str, pa.Buffer]:
         """The new ones by name, as Arrow streams. No epoch need wait for this."""
-        tables = dict(self.copied)
+        tables = {name: stream_of(table) for name, table in self.whole.items()}
         for prefix, entry in self.entries.items():
             tables.update((f"{prefix}.{name}", stream_of(table)) for name, table in entry.tables().items())
         return tables
@@ -95,7 +95,7 @@ class Recorder:
     def capture(self, group: Group, moment: Moment) -> Capture:
         """The group's views, between two epochs; those that have stopped are left out."""
         views: dict[str, Any] = {}
-        copied: dict[str, pa.Buffer] = {}
+        whole: dict[str, pa.Table] = {}
         entries: dict[str, Entry] = {}
         same: dict[str, Mapping[str, Any]] = {}
         changes: dict[int, int] = {}
@@ -118,10 +118,10 @@ class Recorder:
             if goes_on:
                 entries[f"{number}+{part.journal.entries}"] = part.journal.cut()
                 return
-            tables = {f"{number}.{name}": stream_of(table) for name, table in part.snapshot().items()}
-            copied.update(tables)
+            tables = {f"{number}.{name}": table for name, table in part.snapshot().items()}
+            whole.update(tables)
             if part.journalled:
-                part.journal.start(sum(buffer.size for buffer in tables.values()))
+                part.journal.start(sum(int(table.nbytes) for table in tables.values()))
 
         for view in group.views:
             if view.error is not None or view.key is None:
@@ -140,7 +140,7 @@ class Recorder:
                 views[view.name]["kept"] = number
         streams = {name: _stream_content(group, stream) for name, stream in group.streams.items()}
         content = {"version": STATE_VERSION, **asdict(moment), "streams": streams, "views": views, "nodes": figures}
-        return Capture(content, copied, entries, same, changes)
+        return Capture(content, whole, entries, same, changes)
 
     def saved(self, capture: Capture, checkpoint: Checkpoint) -> None:
         """What was captured is on disk."""

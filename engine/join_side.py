@@ -121,7 +121,7 @@ class JoinSide:
         tables = dict(self.rows.snapshot())
         tables |= {f"waiting/{name}": table for name, table in self._waiting.snapshot().items()}
         if self.matches is not None:
-            tables["matches"] = pa.table({"matches": self.matches.values[: self.rows.end]})
+            tables["matches"] = pa.table({"matches": self.matches.values[: self.rows.end].copy()})
         return tables
 
     def restore(self, snapshot: Snapshot) -> None:

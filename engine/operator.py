@@ -52,7 +52,7 @@ class Operator(ABC):
         return None
 
     def snapshot(self) -> Snapshot:
-        """All state as named Arrow tables; empty for a stateless operator."""
+        """All state as named Arrow tables, which do not change later; empty for a stateless operator."""
         return {}
 
     def restore(self, snapshot: Snapshot) -> None:

@@ -174,9 +174,9 @@ class SlottedRows:
         if self.size < self.end:
             self.compact()
         every = np.arange(self.end)
-        columns = {"slot": pa.array(self._slots.values[: self.end])}
+        columns = {"slot": pa.array(self._slots.values[: self.end].copy())}
         if self._index is not None:
-            columns["weight"] = pa.array(self._weights.values[: self.end])
+            columns["weight"] = pa.array(self._weights.values[: self.end].copy())
         return {"rows": pa.Table.from_batches([self.take(every)]), "places": pa.table(columns)}
 
     def restore(self, snapshot: Snapshot) -> None:

@@ -150,7 +150,7 @@ class Checkpoints:
 
 
 def stream_of(table: pa.Table) -> pa.Buffer:
-    """A copy of the table as an Arrow stream, which later changes of what it was made of do not reach."""
+    """A table as an Arrow stream."""
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

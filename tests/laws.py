@@ -98,10 +98,10 @@ def check_journal(make_operator: Callable[[], Operator], inputs: Sequence[Delta]
     steady, middle = make_operator(), (len(inputs) - 1) // 2
     for epoch, delta in enumerate(inputs[:middle], 1):
         step(steady, delta, epoch)
-    again = make_operator()
-    again.restore({name: as_written(table) for name, table in steady.snapshot().items()})
+    again, snapshot = make_operator(), steady.snapshot()
     for epoch, delta in enumerate(inputs[middle:-1], middle + 1):
         step(steady, delta, epoch)
+    again.restore({name: as_written(table) for name, table in snapshot.items()})  # which has not changed meanwhile
     since = tuple(delta for delta in inputs[middle:-1] if delta.rows)
     entry = Entry({0: since} if since else {}, Time(epoch=len(inputs) - 1, clock=0))
     enter(again, {name: as_written(table) for name, table in entry.tables().items()})

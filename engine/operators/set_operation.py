@@ -60,7 +60,7 @@ class SetOperation(ResultHolder):
 
     def snapshot(self) -> Snapshot:
         self._compact()
-        left, right = (pa.array(counts.values[: self._index.slots]) for counts in self._counts)
+        left, right = (pa.array(counts.values[: self._index.slots].copy()) for counts in self._counts)
         return {**self._index.snapshot(), "counts": pa.table({"left": left, "right": right})}
 
     def restore(self, snapshot: Snapshot) -> None:

@@ -43,7 +43,7 @@ def midnight(day: date, name: str) -> int:
     moment = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=15)
     while moment.astimezone(place).replace(tzinfo=None) < datetime(day.year, day.month, day.day):
         moment += timedelta(hours=1)
-    moment -= timedelta(hours=1)
+    moment -= timedelta(hours=3)  # St Johns shows a minute of a day, and then an hour of the one before again
     while moment.astimezone(place).replace(tzinfo=None) < datetime(day.year, day.month, day.day):
         moment += timedelta(minutes=1)
     return int((moment - EPOCH).total_seconds()) * 1_000_000
