@@ -132,6 +132,17 @@ CASES: dict[str, Case] = {
         batch="SELECT b.auction, b.price, a.category FROM bids AS b ASOF JOIN auctions AS a "
         "ON b.auction = a.id AND b.ts >= a.ts",
     ),
+    "join with a table": Case(
+        "SELECT b.auction, b.price, i.category FROM bids AS b JOIN items AS i ON b.auction = i.id"
+    ),
+    "range join": Case(
+        "SELECT b.auction, b.price, i.id FROM bids AS b JOIN (SELECT * FROM items WHERE id < 50) AS i "
+        "ON b.price >= i.id * 20 AND b.price < i.id * 20 + 20"
+    ),
+    "PIVOT": Case(
+        "SELECT * FROM (SELECT auction, channel, price FROM bids) "
+        "PIVOT (sum(price) FOR channel IN ('web', 'app', 'phone', 'shop'))"
+    ),
     "UNION ALL": Case("SELECT auction AS x FROM bids UNION ALL SELECT id FROM auctions", reads=JOINED),
     "EXCEPT": Case("SELECT auction FROM bids EXCEPT SELECT id FROM auctions", reads=JOINED),
     "top 3 per key": Case(
@@ -178,6 +189,7 @@ def rows_of(count: int, keys: int) -> dict[str, pa.Table]:
                 "ts": pa.array(np.arange(auctions) * 100 + START_US).cast(pa.timestamp("us")),
             }
         ),
+        "items": pa.table({"id": np.arange(keys), "category": np.arange(keys) % 10}),
     }
 
 
@@ -202,6 +214,8 @@ def load(folder: Path, tables: Mapping[str, pa.Table]) -> None:
             )
             for batch in tables[name].to_batches(max_chunksize=65_536):
                 con.append(name, batch, wait=False)
+        con.execute("CREATE TABLE items (id BIGINT PRIMARY KEY, category BIGINT)")
+        con.execute(f"INSERT INTO items SELECT x, x % 10 FROM range({tables['items'].num_rows}) AS r(x)")
 
 
 class Run(NamedTuple):

@@ -20,6 +20,7 @@ from .float_sums import FloatSum
 from .inputs import Choice, Input
 from .moments import STATISTICS, Moments, Statistic
 from .slot_array import SlotArray, Slots, where
+from .sort_keys import SortKey, sortable
 from .sums import Accumulator, IntegerSum
 from .words import Words, fixed_words, words_array
 
@@ -87,13 +88,13 @@ class Count(Aggregate):
 
 
 class Value(Aggregate):
-    """The value of one accumulator, NULL where it has seen no row: sum, min, max and the like."""
+    """The value of one accumulator, by default that of the function; NULL where it has seen no row."""
 
-    def __init__(self, call: AggregateCall, input: Input) -> None:
+    def __init__(self, call: AggregateCall, input: Input, accumulator: Accumulator | None = None) -> None:
         super().__init__(call, input)
-        accumulator = input.accumulator(call.function)
-        assert isinstance(accumulator, Accumulator)
-        self._accumulator = accumulator
+        found = input.accumulator(call.function) if accumulator is None else accumulator
+        assert isinstance(found, Accumulator)
+        self._accumulator = found
 
     def read(self, slots: Slots, rows: npt.NDArray[np.int64]) -> Words:
         return [self.input.counts(slots, rows) <= 0, *self._accumulator.read(slots)]
@@ -234,7 +235,7 @@ class OfBagPooled(OfBag):
         return self._take(words[0]) if self._pool else pa.array([], self.call.type)
 
 
-def _of_bag(compute: BagFunction) -> Callable[[AggregateCall, Input], Aggregate]:
+def _of_bag(compute: BagFunction) -> Make:
     def make(call: AggregateCall, input: Input) -> Aggregate:
         fixed = pa.types.is_primitive(call.type) or pa.types.is_decimal128(call.type)
         return (OfBag if fixed else OfBagPooled)(call, input, compute)
@@ -242,11 +243,38 @@ def _of_bag(compute: BagFunction) -> Callable[[AggregateCall, Input], Aggregate]
     return make
 
 
-def _of_moments(statistic: Statistic) -> Callable[[AggregateCall, Input], Aggregate]:
+def _of_first(compute: BagFunction, order: Callable[[AggregateCall], list[SortKey]]) -> Make:
+    """The first row in an order: that row alone while rows only come, all rows where they can go."""
+
+    def make(call: AggregateCall, input: Input) -> Aggregate:
+        firsts = input.firsts(order(call))
+        return _of_bag(compute)(call, input) if firsts is None else Value(call, input, firsts)
+
+    return make
+
+
+def _given(call: AggregateCall, *, reverse: bool = False) -> list[SortKey]:
+    """ORDER BY, by the places of columns; or the other way round."""
+    places = call.choice.columns
+    return [
+        SortKey(str(places.index(key.column)), key.descending ^ reverse, key.nulls_first ^ reverse)
+        for key in call.order
+    ]
+
+
+def _by_other(call: AggregateCall, *, descending: bool) -> list[SortKey]:
+    """By the second argument; of several rows that of the least value."""
+    places = call.choice.columns
+    return [SortKey(str(places.index(call.others[0])), descending), SortKey("0")] if call.others else []
+
+
+def _of_moments(statistic: Statistic) -> Make:
     return partial(OfMoments, statistic=statistic)
 
 
-FUNCTIONS: Final[Mapping[str, Callable[[AggregateCall, Input], Aggregate]]] = {
+Make = Callable[[AggregateCall, Input], Aggregate]
+
+FUNCTIONS: Final[Mapping[str, Make]] = {
     "count_star": Count,
     "count": Count,
     "sum": Value,
@@ -257,13 +285,13 @@ FUNCTIONS: Final[Mapping[str, Callable[[AggregateCall, Input], Aggregate]]] = {
     "bit_or": Value,
     "bit_xor": Value,
     **{name: _of_moments(statistic) for name, statistic in STATISTICS.items()},
-    "arg_max": _of_bag(bags.arg_max),
-    "arg_min": _of_bag(bags.arg_min),
+    "arg_max": _of_first(bags.arg_max, partial(_by_other, descending=True)),
+    "arg_min": _of_first(bags.arg_min, partial(_by_other, descending=False)),
     "entropy": _of_bag(bags.entropy),
-    "first": _of_bag(bags.first),
-    "any_value": _of_bag(bags.first),
+    "first": _of_first(bags.first, _given),
+    "any_value": _of_first(bags.first, _given),
     "histogram": _of_bag(bags.histogram),
-    "last": _of_bag(bags.last),
+    "last": _of_first(bags.last, partial(_given, reverse=True)),
     "list": _of_bag(bags.collected),
     "mode": _of_bag(bags.mode),
     "product": _of_bag(bags.product),
@@ -272,13 +300,16 @@ FUNCTIONS: Final[Mapping[str, Callable[[AggregateCall, Input], Aggregate]]] = {
     "string_agg": _of_bag(bags.joined),
 }
 KEEP_NULLS: Final = frozenset({"first", "last", "list"})  # NULL is a value like others to them
+_FOLDED: Final = frozenset({"min", "max", "bit_and", "bit_or"})
+_FIRSTS: Final = frozenset({"arg_max", "arg_min", "any_value", "first", "last"})
 _RETRACTING: Final = {"bit_and": _of_bag(bags.bit_and), "bit_or": _of_bag(bags.bit_or)}  # where rows can go
 
 
 def keeps_rows(call: AggregateCall, *, append_only: bool) -> bool:
     """Whether its state is all different rows of a group rather than a few numbers."""
     few = call.function in STATISTICS or call.function in ("count_star", "count", "sum", "avg", "bit_xor")
-    folded = call.function in ("min", "max", "bit_and", "bit_or") and append_only
+    first = call.function in _FIRSTS and bool(call.order or call.others) and sortable(call.type)
+    folded = append_only and (first or call.function in _FOLDED)
     return call.distinct or not (few or folded)
 
 

@@ -1,4 +1,4 @@
-"""A relation kept as it changes: batches as they came while rows only come, each different row once when some go."""
+"""A relation kept as it changes: batches as they came, and what went, which is taken out of them now and then."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from .delta import Delta, Weights
+from .delta import Delta, concat
 from .key_index import KeyIndex
 from .operator import Snapshot
-from .slot_array import SlotArray, Slots, distinct, where
+from .slot_array import where
 
 _BATCHES_MAX = 64  # small batches are joined, so that reading does not become a matter of their number
+_GONE_MIN = 4096  # so few rows that went may wait, however few are there
+_SAMPLE = 1024
 
 
 class Arrangement:
     """The sum of all deltas inserted so far.
 
-    State: all rows; from the first retraction on, each different row once with 24 bytes beside it.
-    Holds: no row is retracted that is not there (our mistake, not the user's).
+    State: all rows, and those that went since the rows were last read; at most half as many as are there, or few.
+    Holds: no row is retracted that is not there (our mistake, not the user's): said at the latest when rows are read.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self._batches: list[pa.RecordBatch] = []  # while there was no retraction
-        self._index: KeyIndex | None = None  # of whole rows, from then on
-        self._weights = SlotArray(np.int64)
+        self._batches: list[pa.RecordBatch] = []  # as they came
+        self._came = 0  # rows in them
+        self._gone: list[Delta] = []  # rows to take out of them, with how often each went
+        self._went = 0  # rows in these
         self._rows: pa.Table | None = None  # what `rows` said last, while it is true
 
     def insert(self, delta: Delta) -> None:
@@ -35,58 +39,54 @@ class Arrangement:
         if not delta.rows:
             return
         self._rows = None
-        if self._index is None and (delta.weights is None or bool((delta.weights > 0).all())):
+        if delta.weights is None or bool((delta.weights > 0).all()):
             self._append(_repeated(delta.batch, delta.weights))
             return
-        if self._index is None:
-            self._index = KeyIndex(self.schema)
-            batches, self._batches = self._batches, []
-            for batch in batches:
-                self._add(self._index, batch, None)
-        self._add(self._index, delta.batch, delta.weights)
+        came, went = where(delta.weights > 0), where(delta.weights < 0)
+        if len(came):
+            self._append(_repeated(delta.batch.take(pa.array(came)), delta.weights[came]))
+        if len(went):
+            self._gone.append(Delta(delta.batch.take(pa.array(went)), -delta.weights[went]))
+            self._went += len(went)
+            if self._went > max(_GONE_MIN, self._came // 2):
+                self._settle()
 
     def _append(self, batch: pa.RecordBatch) -> None:
         self._batches.append(batch)
+        self._came += batch.num_rows
         while len(self._batches) > _BATCHES_MAX and self._batches[-2].num_rows < 2 * self._batches[-1].num_rows:
             self._batches[-2:] = [pa.concat_batches(self._batches[-2:])]
 
-    def _add(self, index: KeyIndex, batch: pa.RecordBatch, weights: Weights | None) -> None:
-        slots, _ = index.lookup_or_insert(batch)
-        self._weights.reserve(index.slots)
-        np.add.at(self._weights.values, slots, 1 if weights is None else weights)
-        if weights is None:
+    def _settle(self) -> None:
+        """Take the rows that went out of those that came."""
+        if not self._gone:
             return
-        touched = distinct(slots, index.slots)
-        left = self._weights.values[touched]
-        assert left.min() >= 0, "a row was retracted that is not there"
-        index.delete(touched[where(left == 0)])
-        if index.wasteful:
-            self._weights.keep(index.compact())
+        gone = Withdrawal(concat(self._gone))
+        batches, self._batches, self._came = self._batches, [], 0
+        self._gone, self._went = [], 0
+        for batch in batches:
+            left = gone.taken_from(batch)
+            if left.num_rows:
+                self._append(left)
+        assert not gone.pending, "a row was retracted that is not there"
 
     def rows(self) -> pa.Table:
         """All rows, each as often as it is there. Does not change later."""
         if self._rows is None:
-            batches = [_repeated(delta.batch, delta.weights) for delta in self.deltas()]
-            self._rows = pa.Table.from_batches(batches, schema=self.schema)
+            self._settle()
+            self._rows = pa.Table.from_batches(self._batches, schema=self.schema)
         return self._rows
 
     def deltas(self) -> Iterable[Delta]:
         """The sum as deltas without retractions."""
-        if self._index is None:
-            return [Delta(batch) for batch in self._batches]
-        slots = self._present(self._index)
-        weights: Weights = self._weights.values[slots]
-        return [Delta(self._index.keys(slots), weights if (weights != 1).any() else None)] if len(slots) else []
+        self._settle()
+        return [Delta(batch) for batch in self._batches]
 
     @property
     def size(self) -> int:
         """How many rows there are, each counted as often as it is there."""
-        if self._index is None:
-            return sum(batch.num_rows for batch in self._batches)
-        return int(self._weights.values[self._present(self._index)].sum())
-
-    def _present(self, index: KeyIndex) -> Slots:
-        return where(self._weights.values[: index.slots] > 0)
+        self._settle()
+        return self._came
 
     def snapshot(self) -> Snapshot:
         """All rows; `restore` starts from them as from a first insert."""
@@ -94,14 +94,75 @@ class Arrangement:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the arrangement that `snapshot` was taken of."""
-        self._index, self._weights, self._rows = None, SlotArray(np.int64), None
+        self._gone, self._went, self._rows = [], 0, None
         self._batches = [batch for batch in snapshot["rows"].to_batches() if batch.num_rows]
+        self._came = snapshot["rows"].num_rows
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        own = self._weights.bytes + self._index.bytes if self._index is not None else 0
-        return own + sum(int(batch.nbytes) for batch in self._batches)
+        gone = sum(int(delta.batch.nbytes) + 8 * delta.rows for delta in self._gone)
+        return gone + sum(int(batch.nbytes) for batch in self._batches)
+
+
+class Withdrawal:
+    """Rows to take out of batches, each as often as it is said to have gone."""
+
+    def __init__(self, gone: Delta) -> None:
+        self._index = KeyIndex(gone.batch.schema)
+        slots, _ = self._index.lookup_or_insert(gone.batch)
+        self._counts = np.zeros(self._index.slots, np.int64)
+        np.add.at(self._counts, slots, gone.weight_array())
+        self._narrow, self._place = self._narrowest(gone.batch)
+
+    @property
+    def pending(self) -> bool:
+        """Whether some of it was in no batch so far."""
+        return bool(self._counts.any())
+
+    def taken_from(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """What is left of `batch`."""
+        if not self.pending:
+            return batch
+        rows, near = None, batch
+        if self._narrow is not None:
+            column = pa.RecordBatch.from_arrays([batch.column(self._place)], schema=self._narrow.schema)
+            rows = where(self._narrow.lookup(column) >= 0)
+            if len(rows) < batch.num_rows:
+                near = batch.take(pa.array(rows))
+        slots = self._index.lookup(near)
+        found = where(slots >= 0)
+        if not len(found):
+            return batch
+        found = found[np.argsort(slots[found], kind="stable")]
+        slots = slots[found]
+        first = np.append(True, slots[1:] != slots[:-1])
+        starts = where(first)
+        lengths = np.diff(starts, append=len(slots))
+        turns = np.arange(len(slots)) - np.repeat(starts, lengths)  # the how-manieth row of its kind
+        wanted = self._counts[slots[starts]]
+        self._counts[slots[starts]] -= np.minimum(wanted, lengths)
+        found = found[turns < np.repeat(wanted, lengths)]
+        left = np.ones(batch.num_rows, np.bool_)
+        left[found if rows is None else rows[found]] = False
+        return batch.filter(pa.array(left))
+
+    def _narrowest(self, batch: pa.RecordBatch) -> tuple[KeyIndex | None, int]:
+        """The values of the column that says most about a row, so that few others need a look at all of them."""
+        if batch.num_columns < 2:
+            return None, 0
+        sample = batch.slice(0, _SAMPLE)
+        place = max(range(batch.num_columns), key=lambda place: _different(sample, place))
+        narrow = KeyIndex(pa.schema([batch.schema.field(place)]))
+        narrow.lookup_or_insert(pa.RecordBatch.from_arrays([batch.column(place)], schema=narrow.schema))
+        return narrow, place
+
+
+def _different(batch: pa.RecordBatch, place: int) -> int:
+    """How many values a column of numbers or times has; 0 for others, which take longer to compare."""
+    kind = batch.schema.field(place).type
+    quick = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_timestamp(kind)
+    return int(pc.count_distinct(batch.column(place), mode="all").as_py()) if quick else 0
 
 
 def consolidate(delta: Delta) -> Delta:

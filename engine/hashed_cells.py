@@ -1,4 +1,4 @@
-"""A hash table of slots: open addressing with linear probing, a whole batch at a time."""
+"""A hash table of slots: open addressing with double hashing, a whole batch at a time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from .slot_array import Mask, SlotArray, Slots, where
 FREE = -1
 _DELETED = -2
 _CELLS_MIN = 256
+_STEP_BITS = np.uint64(0xFFFF)
+_ODD = np.uint64(1)
 
 
 class HashedCells:
@@ -21,8 +23,8 @@ class HashedCells:
 
     State: 8 bytes of hash a slot, and 8 to 24 bytes of cells a key.
     Holds: equal hashes prove nothing, keys are compared; at least half of the cells are free.
-    From: linear probing, Knuth, The Art of Computer Programming 3, section 6.4, algorithm L. All rows probe once, those
-    that met a stranger go on one cell and probe again.
+    From: double hashing, Knuth, The Art of Computer Programming 3, section 6.4, algorithm D. All rows probe once, those
+    that met a stranger go on and probe again; each by a step of its own, so that few have to go far.
     """
 
     def __init__(self, columns: Sequence[KeyColumn], present: Slots, hashes: Hashes, room: int) -> None:
@@ -43,8 +45,8 @@ class HashedCells:
             free = where(self._cells[cells] == FREE)
             self._cells[cells[free]] = slots[free]
             going_on = where(self._cells[cells] != slots)
-            slots = slots[going_on]
-            cells = self._next(cells[going_on])
+            slots, hashes = slots[going_on], hashes[going_on]
+            cells = self._next(cells[going_on], hashes)
 
     def has_room(self, keys: int) -> bool:
         """Whether `keys` more can be inserted."""
@@ -61,7 +63,7 @@ class HashedCells:
         pending = pending[where(met != FREE)]
         cells = cells[pending]
         while len(pending):
-            cells = self._next(cells)
+            cells = self._next(cells, hashes[pending])
             met = self._cells[cells].astype(np.int64)
             same = self._same(hashes, met, pending)
             found = where(same)
@@ -95,17 +97,19 @@ class HashedCells:
             found = where(same)
             slots[rows[found]] = met[found]
             going_on = where(~same)
-            rows, cells = rows[going_on], self._next(cells[going_on])
+            rows = rows[going_on]
+            cells = self._next(cells[going_on], hashes[rows])
 
     def delete(self, slots: Slots) -> None:
         """Take out `slots`, which are in and named once each."""
-        cells = self._home(self._hashes.values[slots])
+        hashes = self._hashes.values[slots]
+        cells = self._home(hashes)
         while len(slots):
             here = self._cells[cells] == slots
             self._cells[cells[where(here)]] = _DELETED
             going_on = where(~here)
-            slots = slots[going_on]
-            cells = self._next(cells[going_on])
+            slots, hashes = slots[going_on], hashes[going_on]
+            cells = self._next(cells[going_on], hashes)
 
     def present(self) -> Slots:
         """All slots that are in, in ascending order."""
@@ -126,8 +130,10 @@ class HashedCells:
         cells: Rows = (hashes >> self._shift).view(np.int64)
         return cells
 
-    def _next(self, cells: Rows) -> Rows:
-        following: Rows = (cells + 1) & (len(self._cells) - 1)
+    def _next(self, cells: Rows, hashes: Hashes) -> Rows:
+        """The cell after each of `cells` in the search for a hash: further by its last bits, an odd number."""
+        steps = (hashes & _STEP_BITS | _ODD).view(np.int64)
+        following: Rows = (cells + steps) & (len(self._cells) - 1)
         return following
 
     def _same(self, hashes: Hashes, slots: Slots, rows: Rows | None) -> Mask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,12 @@ import pyarrow as pa
 from .bag import Bag
 from .delta import Weights
 from .extremes import extreme
+from .firsts import Firsts, orders_rows
 from .float_sums import ExactFloatSum, GrowingFloatSum
 from .folds import bits
 from .moments import Moments
 from .slot_array import Mask, SlotArray, Slots, where
+from .sort_keys import SortKey
 from .sums import IntegerSum, SlotState, slots_table, table_columns
 
 
@@ -61,6 +63,15 @@ class Input:
         if name not in self._accumulators:
             self._accumulators[name] = _accumulator(name, self._kinds, append_only=self._append_only)
         return self._accumulators[name]
+
+    def firsts(self, order: Sequence[SortKey]) -> Firsts | None:
+        """The accumulator of the first row in an order of columns by their places; None where one has to keep all."""
+        if not self._append_only or self.choice.distinct or not order or not orders_rows(self._kinds, order):
+            return None
+        name = "first by " + ", ".join(f"{key.column} {key.descending:d}{key.nulls_first:d}" for key in order)
+        known = self._accumulators.setdefault(name, Firsts(self._kinds, order))
+        assert isinstance(known, Firsts)
+        return known
 
     def reserve(self, size: int) -> None:
         """Make room for slots below `size`."""

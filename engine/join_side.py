@@ -81,13 +81,17 @@ class JoinSide:
         times: Times = batch.column(self.time).view(pa.int64()).to_numpy()
         return times
 
+    def times_of(self, rows: RowIds) -> Times:
+        """The times of rows that are there, or were a moment ago. Units: microseconds since 1970-01-01 UTC."""
+        assert self.time is not None
+        return self.times(self.rows.take(rows, [self.time]))
+
     def note(self, rows: RowIds) -> None:
         """Note until when `rows`, which are new, are needed, and their place in the order."""
         if self.in_order is not None and len(rows):
             self.in_order.add(self.rows.columns(rows, self.in_order.columns), rows)
         if self._needed is not None and len(rows):
-            assert self.time is not None
-            self._due.add(self.times(self.rows.take(rows, [self.time])) + self._needed, rows)
+            self._due.add(self.times_of(rows) + self._needed, rows)
 
     def expired(self, watermark: int) -> RowIds:
         """The rows that are no longer needed at `watermark`, each once."""

@@ -19,7 +19,7 @@ from .operator import Snapshot
 from .slot_array import Mask, Slots, where
 
 _SLOTS_WASTED_MIN = 256
-_INSERTED_MIN = 2048  # many new keys go in piece by piece, so that repeated ones among them do not swell the table
+_INSERTED_MIN = 2048  # so few rows may have a new key each; of more it is counted how many they have
 _DIRECT_CELLS_MIN = 4096  # so few cells are always worth it
 _DIRECT_CELLS_PER_KEY = 6
 _DIRECT_CELLS_PER_KEY_KEPT = 24  # a table that is direct stays so while many of its keys go and come
@@ -56,21 +56,19 @@ class KeyIndex:
 
         self._rows_since_rebuild += lookup.rows
         if not self.slots:
-            self._rebuild(lookup)
+            self._rebuild(lookup, None)
         while True:
             slots = self._table.find(lookup)
             if slots is None:
-                self._rebuild(lookup)
+                self._rebuild(lookup, None)
                 continue
             missing = where(slots < 0)
-            piece = missing[: max(_INSERTED_MIN, self.size)]
-            if not self._table.has_room(len(piece)):
-                self._rebuild(lookup)
-                continue
-            if len(piece):
-                self._table.insert(lookup, piece, slots, give)
-            if len(piece) == len(missing):
+            if not len(missing):
                 return slots, new
+            if self._table.has_room(len(missing)) or self._table.has_room(_different(lookup, missing)):
+                self._table.insert(lookup, missing, slots, give)
+                return slots, new
+            self._rebuild(lookup, missing)
 
     def lookup(self, batch: pa.RecordBatch, hashes: Hashes | None = None) -> Slots:
         """The slot of each row's key; -1 where it is not present."""
@@ -150,9 +148,9 @@ class KeyIndex:
     def _present(self) -> Slots:
         return np.arange(self.slots) if self.size == self.slots else self._table.present()
 
-    def _rebuild(self, lookup: Lookup) -> None:
-        """A table that can take some new keys of `lookup`."""
-        self._table = self._direct(lookup) or self._hashed(min(lookup.rows, max(_INSERTED_MIN, self.size)))
+    def _rebuild(self, lookup: Lookup, missing: Slots | None) -> None:
+        """A table that can take the new keys of `lookup`, which are at its rows `missing` (None: at any of them)."""
+        self._table = self._direct(lookup) or self._hashed(_different(lookup, missing))
         self._rows_since_rebuild = 0
 
     def _hashed(self, room: int, hashes: Hashes | None = None) -> HashedCells:
@@ -185,6 +183,15 @@ class KeyIndex:
             if box_cells(roomy) <= cells_max * _DIRECT_CELLS_PER_KEY // _DIRECT_CELLS_PER_KEY_KEPT:
                 needed = roomy
         return DirectCells(needed, keys, present)
+
+
+def _different(lookup: Lookup, rows: Slots | None) -> int:
+    """How many keys there are at `rows` of the batch (None: at all of them), or a few more."""
+    count = lookup.rows if rows is None else len(rows)
+    if count <= _INSERTED_MIN:
+        return count
+    hashes = np.sort(lookup.hashes if rows is None else lookup.hashes[rows])
+    return 1 + int(np.count_nonzero(hashes[1:] != hashes[:-1]))
 
 
 def _none() -> Slots:

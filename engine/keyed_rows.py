@@ -44,16 +44,14 @@ class KeyedRows:
         """The types of the key columns."""
         return list(self._key_schema.types)
 
-    def prepare(self, delta: Delta) -> bool:
+    def prepare(self, delta: Delta) -> Slots | None:
         """Make ready to insert `delta`: rows and keys are renumbered here, if it is time, and then not in `insert`.
 
-        True if keys were.
+        The old slots of the keys in their new order, if keys were renumbered.
         """
-        compacted = self._rows.wasteful
-        if compacted:
-            self.compact()
+        kept = self.compact() if self._rows.wasteful else None
         self._rows.prepare(delta)
-        return compacted
+        return kept
 
     def insert(self, delta: Delta) -> Inserted:
         """Add `delta`: which rows it brought and took."""
@@ -120,17 +118,18 @@ class KeyedRows:
         """True when most row ids are of rows that are gone: `prepare` will then renumber rows and keys."""
         return self._rows.wasteful
 
-    def compact(self) -> None:
-        """Renumber rows and keys that are there from 0 on, and forget the others."""
+    def compact(self) -> Slots | None:
+        """Renumber rows and keys that are there from 0 on, and forget the others; the keys' old slots, if there are."""
         if not self._keys:
             self._rows.compact()
-            return
+            return None
         counts = self._rows.counts(np.arange(self.slots_end))
         self._index.delete((counts == 0).nonzero()[0])
         kept = self._index.compact()
         numbers = np.full(len(counts), -1, np.int64)
         numbers[kept] = np.arange(len(kept))
         self._rows.compact(numbers)
+        return kept
 
     def snapshot(self) -> Snapshot:
         """All rows; renumbers them."""

@@ -261,7 +261,7 @@ class SlottedRows:
         self.size -= len(rows)
         slots = self.slots_of(rows)
         np.add.at(self._dead.values, slots, 1)
-        slots = np.unique(slots)
+        slots = distinct(slots, len(self._dead.values))
         slots = slots[where(2 * self._dead.values[slots] >= self._lists.counts(slots))]
         self._lists.keep(slots, self.there(self._lists.find(slots)[1]))
         self._dead.values[slots] = 0

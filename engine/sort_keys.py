@@ -17,6 +17,7 @@ from .slot_array import Mask
 OrderWords = npt.NDArray[np.uint64]
 
 _SIGN = np.uint64(1 << 63)
+_DIGITS_OF_WORD = 18  # decimals up to here fit into one word
 _WORDS_OF_TEXT = 4  # strings beyond 32 bytes are ranked among each other
 LAST = np.uint64((1 << 64) - 1)
 
@@ -114,6 +115,8 @@ def _words(column: pa.Array) -> list[OrderWords]:
         values[np.isnan(values)] = np.nan
         bits = values.view(np.uint64)
         return [np.where(bits & _SIGN, ~bits, bits | _SIGN)]
+    if pa.types.is_decimal(kind) and kind.precision <= _DIGITS_OF_WORD:
+        return [fixed_values(column, np.dtype((np.uint64, (2,))))[:, 0] ^ _SIGN]
     if pa.types.is_decimal(kind):
         pairs = fixed_values(column, np.dtype((np.uint64, (2,))))
         return [pairs[:, 1] ^ _SIGN, pairs[:, 0].copy()]

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from .row_lists import RowIds
-from .slot_array import where
+from .slot_array import Mask, where
 from .windows import Times
 
 Kind = Literal["inner", "left", "right", "full", "semi", "anti"]
@@ -29,6 +29,16 @@ class TimeBound:
     high: int | None
     left_settled: int = 1
     right_settled: int = 1
+
+    def holds(self, left: Times, right: Times) -> Mask:
+        """Which pairs of a left and a right time are as far apart as it says."""
+        apart = right - left
+        if self.low is not None and self.high is not None and self.low <= self.high:
+            apart -= self.low  # what is below 0 is a large number without a sign
+            both: Mask = apart.view(np.uint64) <= np.uint64(self.high - self.low)
+            return both
+        near = np.ones(len(apart), np.bool_) if self.low is None else apart >= self.low
+        return near if self.high is None else near & (apart <= self.high)
 
     @property
     def left_needed(self) -> int | None:

@@ -90,7 +90,7 @@ class Versions:
         """Add `delta`, whose rows have these times: where that changes which row is the last."""
         timed = Delta(delta.batch.append_column(pa.field(_TIME, pa.int64()), pa.array(times)), delta.weights)
         first = not self._retracted and delta.weights is not None and bool((delta.weights < 0).any())
-        if self._rows.prepare(timed) or first:
+        if self._rows.prepare(timed) is not None or first:
             self._retracted |= first
             self._elect(np.arange(self._rows.slots_end))
         versions = self._rows.touched(timed)

@@ -38,6 +38,7 @@ from .plan import Plan
 from .plan_properties import forgets, repeatable
 from .relations import schema_of
 from .sets import constant_rows
+from .time_bounds import says_no_more
 from .trees import every
 from .types import connect, scan_sql
 
@@ -104,7 +105,10 @@ def _join(plan: p.Join) -> Join:
         residual = compile_map([item], plan.residual, schema_of(reads), schema_of(reads[:1]), input_types=types)
     bound = plan.bounds[0] if plan.bounds else None
     schema, read = schema_of(plan.columns), schema_of(reads)
-    return Join(plan.kind, sides[0], sides[1], schema, residual, read, bound, final=plan.final, order=plan.order)
+    timed = bound is not None and plan.residual is not None and says_no_more(plan.residual, bound)
+    return Join(
+        plan.kind, *sides, schema, residual, read, bound, final=plan.final, timed=timed, order=plan.order
+    )
 
 
 def _lower(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bool) -> Node:

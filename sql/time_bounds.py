@@ -55,20 +55,10 @@ def time_bounds(
     lows: dict[tuple[str, str], int] = {}
     highs: dict[tuple[str, str], int] = {}
     for condition in conditions:
-        for one, operator, other in _comparisons(condition):
-            first, second = _linear(one, {**left, **right}), _linear(other, {**left, **right})
-            if first is None or second is None:
+        for said in _limits(condition, left, right):
+            if said is None:
                 continue
-            times: dict[str, int] = dict(first.times)
-            for name, sign in second.times.items():
-                times[name] = times.get(name, 0) - sign
-            ours = [name for name, sign in times.items() if sign and name in left]
-            theirs = [name for name, sign in times.items() if sign and name in right]
-            if len(ours) != 1 or len(theirs) != 1 or {times[ours[0]], times[theirs[0]]} != {-1, 1}:
-                continue
-            pair, limit = (ours[0], theirs[0]), second.constant_us - first.constant_us
-            if times[theirs[0]] < 0:
-                operator, limit = _MIRRORED[operator], -limit
+            pair, operator, limit = said
             if operator in (exp.LTE, exp.LT, exp.EQ):
                 high = limit - (operator is exp.LT)
                 highs[pair] = min(high, highs.get(pair, high))
@@ -80,6 +70,40 @@ def time_bounds(
         for pair in dict.fromkeys([*lows, *highs])
     ]
     return tuple(sorted(bounds, key=_width))
+
+
+def says_no_more(condition: exp.Expr, bound: TimeBound) -> bool:
+    """Whether a condition that implies `bound` is one on its two times and nothing else."""
+    parts = list(condition.flatten()) if isinstance(condition, exp.And) else [condition]
+    said = [limit for part in parts for limit in _limits(part, {bound.left: 0}, {bound.right: 0}) or (None,)]
+    return all(limit is not None for limit in said)
+
+
+def _limits(
+    condition: exp.Expr, left: Mapping[str, int], right: Mapping[str, int]
+) -> list[tuple[tuple[str, str], type[exp.Expr], int] | None]:
+    """Each comparison in a condition as (times, operator, limit): the right time less the left one against the limit.
+
+    None for one of anything else.
+    """
+    found: list[tuple[tuple[str, str], type[exp.Expr], int] | None] = []
+    for one, operator, other in _comparisons(condition):
+        first, second = _linear(one, {**left, **right}), _linear(other, {**left, **right})
+        found.append(None)
+        if first is None or second is None:
+            continue
+        times: dict[str, int] = dict(first.times)
+        for name, sign in second.times.items():
+            times[name] = times.get(name, 0) - sign
+        ours = [name for name, sign in times.items() if sign and name in left]
+        theirs = [name for name, sign in times.items() if sign and name in right]
+        if len(ours) != 1 or len(theirs) != 1 or {times[ours[0]], times[theirs[0]]} != {-1, 1}:
+            continue
+        limit = second.constant_us - first.constant_us
+        if times[theirs[0]] < 0:
+            operator, limit = _MIRRORED[operator], -limit
+        found[-1] = (ours[0], theirs[0]), operator, limit
+    return found
 
 
 def _width(bound: TimeBound) -> tuple[bool, int]:

@@ -47,12 +47,14 @@ class Join(Operator):
         bound: TimeBound | None = None,
         *,
         final: bool = False,
+        timed: bool = False,
         order: Sequence[tuple[str, str]] = (),
     ) -> None:
         """`residual` filters rows of the columns `reads`, which come from both sides.
 
-        Keys and `residual` together imply `bound`. `final` needs one, and inputs that retract nothing. Without keys,
-        `residual` may imply that of pairs of columns of either side the first is not above the second, in `order`.
+        Keys and `residual` together imply `bound`; if `timed`, `residual` says no more than that. `final` needs one,
+        and inputs that retract nothing. Without keys, `residual` may imply that of pairs of columns of either side the
+        first is not above the second, in `order`.
         """
         assert not order or not (left.keys or bound), "keys find fewer"
         assert bound is not None or not final, "without a bound a partner may always come"
@@ -61,6 +63,7 @@ class Join(Operator):
         self._residual = residual
         self._reads = reads
         self._final = final
+        self._near = bound if timed else None
         self._watermark = NO_WATERMARK
         counts = residual is not None
         self._sides = (
@@ -195,6 +198,11 @@ class Join(Operator):
                 continue
             if places is not None:
                 queries = places[queries]
+            if self._near is not None:
+                times = self._sides[port].times(batch)[queries], other.times_of(rows)
+                near = where(self._near.holds(*(times if port == 0 else times[::-1])))
+                yield queries[near], rows[near]
+                continue
             mine = [name for name in self._reads.names if name in batch.schema.names]
             theirs = [name for name in self._reads.names if name not in mine]
             columns = dict(zip(mine, _taken(batch, queries, mine), strict=True))

@@ -29,6 +29,9 @@ class _Top:
     ranks: Ranks
 
 
+_NOTHING = _Top(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
 class TopN(ResultHolder):
     """The rows of each partition whose rank in `order` is above `offset` and at most `limit`.
 
@@ -68,8 +71,9 @@ class TopN(ResultHolder):
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         delta = Delta(delta.batch, delta.weights)
-        if self._rows.prepare(delta):
-            self._bounds = SlotArray(np.uint64, LAST)
+        renumbered = self._rows.prepare(delta)
+        if renumbered is not None:
+            self._bounds.keep(renumbered)
         if self._forgets and delta.weights is not None and (delta.weights < 0).any():  # some of rows let go before
             known = where((delta.weights > 0) | self._rows.held(delta.batch))
             delta = delta if len(known) == delta.rows else delta.take(known)
@@ -81,7 +85,7 @@ class TopN(ResultHolder):
         if self._forgets and len(near) < delta.rows:
             delta = delta.take(near)
         touched = distinct(slots[near], end)
-        before = self._top(touched)
+        before = self._top(touched) if self.emits else _NOTHING
         if delta.rows:
             self._rows.insert(delta)
         if not len(near):

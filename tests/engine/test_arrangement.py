@@ -63,5 +63,6 @@ def test_many_small_inserts_stay_few_batches() -> None:
 
 def test_to_retract_what_is_not_there_is_our_mistake() -> None:
     arrangement = Arrangement(SCHEMA)
+    arrangement.insert(delta_of(SCHEMA, [(1, 0.5, "a", None)], [-1]))
     with pytest.raises(AssertionError, match="not there"):
-        arrangement.insert(delta_of(SCHEMA, [(1, 0.5, "a", None)], [-1]))
+        arrangement.rows()

@@ -46,7 +46,7 @@ def compiled(text: str) -> Map:
     return compile_map([("k", sqlglot.exp.column("k"))], node, reads, pa.schema([reads.field("k")]))
 
 
-def make(kind: Kind, bound: TimeBound, keyed: bool, final: bool) -> Join:
+def make(kind: Kind, bound: TimeBound, keyed: bool, final: bool, timed: bool = False) -> Join:
     paired = kind not in ("semi", "anti")
     reads = pa.schema([*LEFT, *RIGHT])
     equal = bound.low == bound.high  # then the times are a key
@@ -55,7 +55,7 @@ def make(kind: Kind, bound: TimeBound, keyed: bool, final: bool) -> Join:
     safe = (False,) * len(keys)
     left = JoinInput(LEFT, tuple(one for one, _ in keys), safe, tuple(LEFT.names))
     right = JoinInput(RIGHT, tuple(other for _, other in keys), safe, tuple(RIGHT.names) if paired else ())
-    return Join(kind, left, right, reads if paired else LEFT, residual, reads, bound, final=final)
+    return Join(kind, left, right, reads if paired else LEFT, residual, reads, bound, final=final, timed=timed)
 
 
 def expected(kind: Kind, bound: TimeBound, keyed: bool, inputs: list[Change], ended: int | None) -> Counter[Any]:
@@ -103,7 +103,8 @@ def test_laws(kind: Kind, keyed: bool, final: bool, data: st.DataObject) -> None
 
 
 def run(kind: Kind, bound: TimeBound, keyed: bool, final: bool, data: st.DataObject) -> None:
-    steady, restored, sliced = (make(kind, bound, keyed, final) for _ in range(3))
+    timed = data.draw(st.booleans())
+    steady, restored, sliced = (make(kind, bound, keyed, final, timed) for _ in range(3))
     sums: list[Counter[Any]] = [Counter(), Counter(), Counter()]
     inputs: list[Change] = []
     present: list[list[tuple[Any, ...]]] = [[], []]
@@ -136,7 +137,7 @@ def run(kind: Kind, bound: TimeBound, keyed: bool, final: bool, data: st.DataObj
         for name, output in zip(("steady", "restored", "sliced"), sums, strict=True):
             assert nonzero(output) == wanted, f"{name}, epoch {epoch}: {show(nonzero(output), wanted)}"
         snapshot = restored.snapshot()
-        restored = make(kind, bound, keyed, final)
+        restored = make(kind, bound, keyed, final, timed)
         restored.restore(snapshot)
     for output, operator in zip(sums, (steady, restored, sliced), strict=True):
         add(output, operator.advance(Time(epoch=99, clock=0, watermark=END_OF_TIME)))

@@ -1,0 +1,140 @@
+"""The first row of each slot in an order, where rows only come: what arg_max and first with ORDER BY read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .delta import Weights
+from .row_store import RowStore
+from .slot_array import Mask, SlotArray, Slots, distinct, where
+from .sort_keys import LAST, SortKey, first_words, order_words, sortable, sorted_rows
+from .sums import Accumulator, SlotState, slots_table, table_columns
+from .words import Words
+
+_STALE_MIN = 1024  # a store with more rows than this that are no longer first, and than are, is cleared of them
+
+
+def orders_rows(kinds: Sequence[pa.DataType], order: Sequence[SortKey]) -> bool:
+    """Whether rows with columns of these types can be ordered so."""
+    return all(sortable(kinds[int(key.column)]) for key in order)
+
+
+class Firsts(Accumulator):
+    """The first row in `order` of each slot, which is told as its first column; of equal rows any.
+
+    Shape: columns are named by their places, "0", "1", ...
+    State: a row a slot, and as many again that once were first; 24 bytes a slot.
+    From: as in a tournament a row need only beat the best so far: most lose by one comparison of words.
+    """
+
+    def __init__(self, kinds: Sequence[pa.DataType], order: Sequence[SortKey]) -> None:
+        self._order = list(order)
+        self._schema = pa.schema([(str(place), kind) for place, kind in enumerate(kinds)])
+        self._store = RowStore(self._schema)
+        self._firsts = SlotArray(np.int64, start=-1)  # by slot: the row in the store
+        self._told = SlotArray(np.int64, start=-1)  # the same; while its value stays the same, the one it had first
+        self._words = SlotArray(np.uint64, start=LAST)  # by slot: of its first row, by which most others lose
+
+    def reserve(self, size: int) -> None:
+        for array in (self._firsts, self._told, self._words):
+            array.reserve(size)
+        if self._store.size > 3 * size + _STALE_MIN:
+            self._compact(size)
+
+    def update(
+        self, slots: Slots, columns: Sequence[pa.Array], weights: Weights | None, counts: npt.NDArray[np.int64]
+    ) -> None:
+        if not len(slots):
+            return
+        words = first_words(columns[int(self._order[0].column)], self._order[0])
+        np.minimum.at(self._words.values, slots, words)
+        near = where(words == self._words.values[slots])
+        if not len(near):
+            return
+        places = pa.array(near)
+        rows = pa.RecordBatch.from_arrays([column.take(places) for column in columns], schema=self._schema)
+        self._challenge(slots[near], rows, len(counts))
+
+    def _challenge(self, slots: Slots, rows: pa.RecordBatch, size: int) -> None:
+        """Compare `rows` with the first row of their slots, all below `size`."""
+        touched = distinct(slots, size)
+        held = touched[self._firsts.values[touched] >= 0]
+        both = pa.concat_batches([self._store.take(self._firsts.values[held]), rows])
+        owners = np.concatenate([held, slots])
+        order = sorted_rows(owners, order_words(both, self._order))
+        ordered = owners[order]
+        first = order[where(np.append(True, ordered[1:] != ordered[:-1]))]
+        first = first[first >= len(held)]  # a stored row stands where none is better
+        if not len(first):
+            return
+        moved = owners[first]
+        came = rows.take(pa.array(first - len(held)))
+        told = self._told.values[moved]
+        places = self._store.append(came)
+        known = where(told >= 0)
+        if len(known):
+            before = self._store.take(told[known]).column(0)
+            same = pc.equal(came.column(0).take(pa.array(known)), before)
+            known = known[same.fill_null(False).to_numpy(zero_copy_only=False)]
+        self._firsts.values[moved] = places
+        kept = told[known]
+        told[:] = places
+        told[known] = kept
+        self._told.values[moved] = told
+
+    def absorb(self, slots: Slots, other: SlotState, sources: Slots, counts: npt.NDArray[np.int64]) -> None:
+        assert isinstance(other, Firsts)
+        self.update(slots, other._store.take(other._firsts.values[sources]).columns, None, counts)
+
+    def read(self, slots: Slots) -> Words:
+        """Rows of the store: another row is another value."""
+        return [self._told.values[slots]]
+
+    def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
+        if nulls is None:
+            return self._store.take(words[0]).column(0)
+        values = self._store.take(words[0][~nulls]).column(0)
+        places = np.cumsum(~nulls) - 1
+        return values.take(pa.array(np.maximum(places, 0), mask=nulls))
+
+    def keep(self, slots: Slots) -> None:
+        for array in (self._firsts, self._told, self._words):
+            array.keep(slots)
+        self._compact(len(slots))
+
+    def _compact(self, size: int) -> None:
+        """Forget the rows that are no longer first in a slot below `size`."""
+        firsts, told = self._firsts.values[:size], self._told.values[:size]
+        held = where(firsts >= 0)
+        kept = distinct(np.concatenate([firsts[held], told[held]]), self._store.size)
+        self._store.keep(kept)
+        firsts[held] = np.searchsorted(kept, firsts[held])
+        told[held] = np.searchsorted(kept, told[held])
+
+    def snapshot(self, size: int) -> dict[str, pa.Table]:
+        self._compact(size)
+        rows = self._store.take(np.arange(self._store.size))
+        places = slots_table([self._firsts, self._told], size)
+        return {"firsts": places, "rows": pa.Table.from_batches([rows])}
+
+    def restore(self, snapshot: dict[str, pa.Table]) -> None:
+        firsts, told = table_columns(snapshot["firsts"])
+        self._firsts.load(firsts)
+        self._told.load(told)
+        self._words = SlotArray(np.uint64, start=LAST)
+        self._words.reserve(len(firsts))
+        batches = snapshot["rows"].combine_chunks().to_batches()
+        if batches:
+            self._store.append(batches[0])
+            held = where(firsts >= 0)
+            leading = batches[0].column(int(self._order[0].column)).take(pa.array(firsts[held]))
+            self._words.values[held] = first_words(leading, self._order[0])
+
+    @property
+    def bytes(self) -> int:
+        return self._store.bytes + self._firsts.bytes + self._told.bytes + self._words.bytes
