@@ -1,10 +1,13 @@
 """Each operator over a log that is there, at epochs of several sizes, beside one-shot DuckDB on the same rows.
 
-    python benchmarks/engine.py [--rows 2000000] [--repeat 3] [--epochs 1000,65536,1000000] [--only NAME]
+    python benchmarks/engine.py [--rows 2000000] [--repeat 3] [--epochs 1000,65536,1000000]
+        [--only "NAME; ..."] [--part 1/3]
 
 Prints a Markdown table: M rows/s that the view takes in, with the ratio to DuckDB's time for the same query in brackets
-(above 1 is faster), for each size of an epoch. `state` is what the operators hold in the end, in all and per row of
-the result. One thread works on either side. Rows are counted over all streams read.
+(above 1 is faster), for each size of an epoch. What a view takes is counted from when it is planned until it has every
+row; the planning itself is `CREATE`. `10 rows` is what all operators together take for an epoch of that size while
+somebody listens to the changes. `state` is what they hold in the end, in all and per row of the result.
+One thread works on either side. Rows are counted over all streams read.
 """
 
 from __future__ import annotations
@@ -17,14 +20,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 import headrace
+from headrace.engine.runtime import Engine
 
+SMALL_EPOCHS, WARM_EPOCHS = 200, 20
 START_US = 1_700_000_000_000_000
 STREAMS = {
     "bids": "auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, ts TIMESTAMP",
@@ -219,11 +224,26 @@ def load(folder: Path, tables: Mapping[str, pa.Table]) -> None:
 
 
 class Run(NamedTuple):
-    """From CREATE until the view has every row; what its operators hold then, and the rows of the result."""
+    """CREATE; from then until the view has every row; what its operators hold then, and the rows of the result."""
 
+    planning: float
     seconds: float
     state_bytes: int
     result_rows: int
+
+
+_planned: list[float] = []  # when each view began to run
+
+
+def note_planned() -> None:
+    """Have the engine say when a view begins to run: planning takes as long for few rows as for many."""
+    add_view = Engine.add_view
+
+    def noting(self: Engine, *args: Any, **options: Any) -> None:
+        _planned.append(time.perf_counter())
+        add_view(self, *args, **options)
+
+    Engine.add_view = noting  # type: ignore[method-assign]
 
 
 def view_run(folder: Path, case: Case, epoch: int) -> Run:
@@ -233,11 +253,42 @@ def view_run(folder: Path, case: Case, epoch: int) -> Run:
         start = time.perf_counter()
         con.execute(f"CREATE MATERIALIZED VIEW measured AS {case.query}")
         con.flush()
-        seconds = time.perf_counter() - start
+        end = time.perf_counter()
         held = con.execute("SELECT sum(state_bytes) FROM system.operators WHERE view = 'measured'").fetchone()
         size = con.execute("SELECT count(*) FROM measured").fetchone()
         con.execute("DROP MATERIALIZED VIEW measured")
-    return Run(seconds, int((held or (0,))[0] or 0), int((size or (0,))[0]))
+    planned = _planned[-1]
+    return Run(planned - start, end - planned, int((held or (0,))[0] or 0), int((size or (0,))[0]))
+
+
+def small_epoch_us(tables: Mapping[str, pa.Table], case: Case) -> float:
+    """What the operators take for 10 rows of bids that come alone, while somebody listens to the changes."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
+    some = {name: table.slice(0, 100_000) for name, table in tables.items()}
+    try:
+        load(folder, some)
+        with headrace.connect(folder) as con:
+            con.execute(f"CREATE MATERIALIZED VIEW measured AS {case.query}")
+            con.flush()
+            changes = con.cursor()
+            changes.execute("SUBSCRIBE TO measured EMIT CHANGELOG WITH (snapshot = false)")
+            before = 0.0
+            rows = tables["bids"].slice(100_000, 10 * (SMALL_EPOCHS + WARM_EPOCHS))
+            for place, batch in enumerate(rows.combine_chunks().to_batches(max_chunksize=10)):
+                if place == WARM_EPOCHS:
+                    before = operator_ms(con)
+                con.append("bids", batch)
+                con.flush()
+            changes.close()
+            return (operator_ms(con) - before) / SMALL_EPOCHS * 1000
+    finally:
+        shutil.rmtree(folder)
+
+
+def operator_ms(con: headrace.Connection) -> float:
+    """What all operators of the view took so far."""
+    row = con.execute("SELECT sum(milliseconds) FROM system.operators WHERE view = 'measured'").fetchone()
+    return float(row[0]) if row else 0.0
 
 
 def operator_of(folder: Path, case: Case) -> str:
@@ -253,37 +304,49 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=10_000)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--epochs", default="1000,65536,1000000")
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", default="", help="names of queries, with semicolons between them")
+    parser.add_argument("--part", default="1/1", help="which part of the queries: 2/3 is the second third")
     options = parser.parse_args()
     epochs = [int(text) for text in options.epochs.split(",")]
+    part, parts = (int(text) for text in options.part.split("/"))
+    names = list(CASES)[(part - 1) * len(CASES) // parts : part * len(CASES) // parts]
+    names = [name.strip() for name in options.only.split(";")] if options.only else names
     tables = rows_of(options.rows, options.keys)
     folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
     print(f"{options.rows:,} bids, {options.keys:,} auctions, median of {options.repeat}; M rows/s (ratio to DuckDB)\n")
-    print(f"| query | plan | DuckDB | {' | '.join(f'epochs of {epoch:,}' for epoch in epochs)} | state |")
-    print("|---" * (4 + len(epochs)) + "|", flush=True)
+    sizes = " | ".join(f"epochs of {epoch:,}" for epoch in epochs)
+    print(f"| query | plan | DuckDB | {sizes} | 10 rows | CREATE | state |")
+    print("|---" * (6 + len(epochs)) + "|", flush=True)
+    note_planned()
     try:
         load(folder, tables)
-        for name, case in CASES.items():
-            if options.only not in name:
-                continue
-            rows = sum(tables[stream].num_rows for stream in case.reads)
-            batch: list[float] = []
-            ours: dict[int, list[Run]] = {epoch: [] for epoch in epochs}
-            for _ in range(options.repeat):  # in turns, so that a noisy moment strikes all alike
-                batch.append(duckdb_seconds(tables, case))
-                for epoch in epochs:
-                    ours[epoch].append(view_run(folder, case, epoch))
-            one = statistics.median(batch)
-            cells = [name, operator_of(folder, case), f"{rows / one / 1e6:.1f}"]
-            for epoch in epochs:
-                seconds = statistics.median(run.seconds for run in ours[epoch])
-                cells.append(f"{rows / seconds / 1e6:.1f} (**{one / seconds:.2f}**)")
-            last = ours[epochs[-1]][-1]
-            each = last.state_bytes / max(last.result_rows, 1)
-            cells.append(f"{last.state_bytes / 1e6:,.1f} MB, {each:,.0f} B a row")
-            print(f"| {' | '.join(cells)} |", flush=True)
+        for name in names:
+            print(f"| {' | '.join(measured(folder, tables, name, epochs, options.repeat))} |", flush=True)
     finally:
         shutil.rmtree(folder)
+
+
+def measured(folder: Path, tables: Mapping[str, pa.Table], name: str, epochs: list[int], repeat: int) -> list[str]:
+    """The cells of one row of the table."""
+    case = CASES[name]
+    rows = sum(tables[stream].num_rows for stream in case.reads)
+    batch: list[float] = []
+    ours: dict[int, list[Run]] = {epoch: [] for epoch in epochs}
+    for _ in range(repeat):  # in turns, so that a noisy moment strikes all alike
+        batch.append(duckdb_seconds(tables, case))
+        for epoch in epochs:
+            ours[epoch].append(view_run(folder, case, epoch))
+    one = statistics.median(batch)
+    cells = [name, operator_of(folder, case), f"{rows / one / 1e6:.1f}"]
+    for epoch in epochs:
+        seconds = statistics.median(run.seconds for run in ours[epoch])
+        cells.append(f"{rows / seconds / 1e6:.1f} (**{one / seconds:.2f}**)")
+    every = [run for runs in ours.values() for run in runs]
+    last = every[-1]
+    cells.append(f"{small_epoch_us(tables, case):,.0f} us")
+    cells.append(f"{statistics.median(run.planning for run in every) * 1000:.0f} ms")
+    cells.append(f"{last.state_bytes / 1e6:,.1f} MB, {last.state_bytes / max(last.result_rows, 1):,.0f} B a row")
+    return cells
 
 
 if __name__ == "__main__":

@@ -35,12 +35,17 @@ def last(segments: Segments, orders: Sequence[Order], constants: Constants, kind
 
 def arg_min(segments: Segments, orders: Sequence[Order], constants: Constants, kind: pa.DataType) -> pa.Array:
     """The first column of the row whose second is least; of several the least."""
-    return first(segments, [Order(1), Order(0)], constants, kind)
+    return first(segments, [Order(_second(segments)), Order(0)], constants, kind)
 
 
 def arg_max(segments: Segments, orders: Sequence[Order], constants: Constants, kind: pa.DataType) -> pa.Array:
     """The first column of the row whose second is greatest; of several the least."""
-    return first(segments, [Order(1, descending=True), Order(0)], constants, kind)
+    return first(segments, [Order(_second(segments), descending=True), Order(0)], constants, kind)
+
+
+def _second(segments: Segments) -> int:
+    """The place of the second argument, which may be the first one again."""
+    return min(1, len(segments.columns) - 1)
 
 
 def mode(segments: Segments, orders: Sequence[Order], constants: Constants, kind: pa.DataType) -> pa.Array:

@@ -16,6 +16,7 @@ from .slot_array import Mask
 
 OrderWords = npt.NDArray[np.uint64]
 
+_TEXT_IDS = frozenset(kind.id for kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()))
 _SIGN = np.uint64(1 << 63)
 _DIGITS_OF_WORD = 18  # decimals up to here fit into one word
 _WORDS_OF_TEXT = 4  # strings beyond 32 bytes are ranked among each other
@@ -93,10 +94,7 @@ def changes(columns: Sequence[npt.NDArray[Any]], rows: int) -> Mask:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return any(
-        test(kind)
-        for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    )
+    return kind.id in _TEXT_IDS
 
 
 def _nulls(column: pa.Array) -> Mask:

@@ -18,7 +18,10 @@ import pyarrow.compute as pc
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
+_TEXT_IDS: Final = frozenset(kind.id for kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary()))
 _GOLDEN: Final = 0x9E3779B97F4A7C15
+_MIX_SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
+_MIX_FACTORS: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _NULL_HASH: Final = np.uint64(0x6A09E667F3BCC909)
 _WORDS_PADDED = 16  # of a string: up to here word by word for all rows; what is longer, all words at once
 
@@ -119,8 +122,7 @@ def _hash_dictionary(array: pa.DictionaryArray) -> Hashes:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    large = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
-    return bool(large or pa.types.is_string(kind) or pa.types.is_binary(kind))
+    return kind.id in _TEXT_IDS
 
 
 def _offsets(array: pa.Array) -> Integers:
@@ -241,12 +243,12 @@ def _mix(hashes: Hashes) -> Hashes:
 
     From: Stafford, "Better Bit Mixing" (2011), variant 13, the finaliser of SplitMix64.
     """
-    scratch = hashes >> np.uint64(30)
+    scratch = hashes >> _MIX_SHIFTS[0]
     hashes ^= scratch
-    hashes *= np.uint64(0xBF58476D1CE4E5B9)
-    np.right_shift(hashes, np.uint64(27), out=scratch)
+    hashes *= _MIX_FACTORS[0]
+    np.right_shift(hashes, _MIX_SHIFTS[1], out=scratch)
     hashes ^= scratch
-    hashes *= np.uint64(0x94D049BB133111EB)
-    np.right_shift(hashes, np.uint64(31), out=scratch)
+    hashes *= _MIX_FACTORS[1]
+    np.right_shift(hashes, _MIX_SHIFTS[2], out=scratch)
     hashes ^= scratch
     return hashes

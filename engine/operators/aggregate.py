@@ -22,7 +22,7 @@ class Aggregate(ResultHolder):
 
     Shape: the columns of `output_schema` are keys, by their names in the input, and the calls, by theirs.
     State: per group its key, a count and 8 to 32 bytes a call, 90 or more for variances; DISTINCT, lists, quantiles and
-    the like, and min and max over rows that can go, keep every different row of the group.
+    the like, and min, max, arg_max and first over rows that can go, keep every different row of the group.
     """
 
     def __init__(

@@ -69,16 +69,19 @@ TWO = ("covar_pop", "covar_samp", "corr", "regr_avgx", "regr_avgy", "regr_sxx", 
 TWO += ("regr_slope", "regr_intercept", "regr_r2")
 MOMENTS = {f"{name}(f)": call(name, "f") for name in ONE}
 PAIRS = {f"{name}(f, h)": call(name, "f", others=("h",)) for name in TWO}
-CHOSEN = {
-    "mode(b ORDER BY b)": call("mode", "b"),
-    "mode(s ORDER BY s)": call("mode", "s"),
-    "mode(f ORDER BY f)": call("mode", "f"),
+FIRSTS = {
     "arg_min(s, f ORDER BY s)": call("arg_min", "s", others=("f",)),
     "arg_max(b, t ORDER BY b) FILTER (WHERE p)": call("arg_max", "b", others=("t",), filter="p"),
     "arg_max(p, w ORDER BY p)": call("arg_max", "p", others=("w",)),
     "first(s ORDER BY t, s)": call("first", "s", order=BY_T),
     "last(s ORDER BY f DESC NULLS FIRST, s)": call("last", "s", order=BY_F),
     "any_value(s ORDER BY t, s)": call("any_value", "s", order=BY_T),
+    "arg_max(d, d ORDER BY d)": call("arg_max", "d", others=("d",)),
+}
+CHOSEN = {
+    "mode(b ORDER BY b)": call("mode", "b"),
+    "mode(s ORDER BY s)": call("mode", "s"),
+    "mode(f ORDER BY f)": call("mode", "f"),
     "quantile_disc(b, 0.3)": call("quantile_disc", "b", constants=(Decimal("0.3"),)),
     "quantile_disc(s, 0.9)": call("quantile_disc", "s", constants=(Decimal("0.9"),)),
     "quantile_disc(t, 0)": call("quantile_disc", "t", constants=(0,)),
@@ -107,6 +110,7 @@ SETS = {
     "bits": BITS,
     "moments": MOMENTS,
     "pairs": PAIRS,
+    "firsts": FIRSTS,
     "chosen": CHOSEN,
     "collected": COLLECTED,
 }
@@ -210,3 +214,14 @@ def test_a_variance_is_exact_far_from_zero() -> None:
     aggregate = Aggregate(["k"], [AggregateCall("var_pop", "f", None, "v", pa.float64())], schema, output, True)
     step(aggregate, delta_of(schema, [(1, 1e15), (1, 1e15 + 1), (2, 0.1), (2, 0.1), (2, 0.1)]), 1)
     assert aggregate.rows()["v"].to_pylist() == [0.25, 0.0]
+
+
+def test_first_rows_of_what_only_comes_are_all_that_is_kept() -> None:
+    aggregate = operator(("k",), "firsts", append_only=True)
+    sizes = []
+    for epoch in range(6):
+        numbers = range(500 * epoch, 500 * epoch + 500)
+        rows = [(k, n, n, n * 0.5, 0.5, 0.5, Decimal(n), Decimal(n), str(n), n, True) for n in numbers for k in (1, 2)]
+        step(aggregate, delta_of(SCHEMA, rows), epoch + 1)
+        sizes.append(aggregate.bytes)
+    assert max(sizes) < 1.1 * sizes[0]
