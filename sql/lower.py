@@ -106,9 +106,7 @@ def _join(plan: p.Join) -> Join:
     bound = plan.bounds[0] if plan.bounds else None
     schema, read = schema_of(plan.columns), schema_of(reads)
     timed = bound is not None and plan.residual is not None and says_no_more(plan.residual, bound)
-    return Join(
-        plan.kind, *sides, schema, residual, read, bound, final=plan.final, timed=timed, order=plan.order
-    )
+    return Join(plan.kind, *sides, schema, residual, read, bound, final=plan.final, timed=timed, order=plan.order)
 
 
 def _lower(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bool) -> Node:
