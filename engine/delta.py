@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+PIECE_ROWS = 1 << 16  # so many rows, and what is made of them on the way, stay in a processor's cache
 Weights = npt.NDArray[np.int64]
 
 
@@ -45,6 +46,18 @@ class Delta:
     def weight_array(self) -> Weights:
         """The weights, made explicit."""
         return np.ones(self.rows, dtype=np.int64) if self.weights is None else self.weights
+
+    def pieces(self) -> Iterator[Delta]:
+        """The same rows in deltas that a processor's cache holds, without origin; with weights it stays whole.
+
+        With weights what comes and what goes may belong together.
+        """
+        if self.weights is not None or self.rows <= 2 * PIECE_ROWS:
+            yield self
+            return
+        for start in range(0, self.rows, PIECE_ROWS):
+            closed = None if self.closed is None else self.closed[start : start + PIECE_ROWS]
+            yield Delta(self.batch.slice(start, PIECE_ROWS), closed=closed)
 
     def take(self, indices: npt.NDArray[np.int64]) -> Delta:
         """The rows at `indices`, in that order; the origin is lost."""

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..storage.hashing import Hashes, hash_columns
+from .delta import PIECE_ROWS
 from .direct_cells import DirectCells, box_cells, box_of, grown_box, joined_box
 from .hashed_cells import HashedCells
 from .key_columns import KeyColumn, Lookup, Rows, all_or_none, key_column
@@ -45,10 +46,18 @@ class KeyIndex:
 
         `hashes` is what `hash_columns` makes of `batch`, where the caller knows it already.
         """
-        lookup = Lookup(self._columns, batch, hashes)
-        new = np.zeros(lookup.rows, np.bool_)
-        if not lookup.rows:
+        rows = batch.num_rows
+        new = np.zeros(rows, np.bool_)
+        if rows > 2 * PIECE_ROWS:
+            found = np.empty(rows, np.int64)
+            for start in range(0, rows, PIECE_ROWS):
+                end = start + PIECE_ROWS
+                part = None if hashes is None else hashes[start:end]
+                found[start:end], new[start:end] = self.lookup_or_insert(batch.slice(start, PIECE_ROWS), part)
+            return found, new
+        if not rows:
             return _none(), new
+        lookup = Lookup(self._columns, batch, hashes)
 
         def give(winners: Rows) -> Slots:
             new[winners] = True
@@ -72,6 +81,13 @@ class KeyIndex:
 
     def lookup(self, batch: pa.RecordBatch, hashes: Hashes | None = None) -> Slots:
         """The slot of each row's key; -1 where it is not present."""
+        rows = batch.num_rows
+        if rows > 2 * PIECE_ROWS:
+            parts = []
+            for start in range(0, rows, PIECE_ROWS):
+                part = None if hashes is None else hashes[start : start + PIECE_ROWS]
+                parts.append(self.lookup(batch.slice(start, PIECE_ROWS), part))
+            return np.concatenate(parts)
         lookup = Lookup(self._columns, batch, hashes)
         slots = self._table.find(lookup)
         if slots is None:

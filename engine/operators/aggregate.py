@@ -115,8 +115,8 @@ class Aggregate(ResultHolder):
     def _catch_up(self) -> None:
         """Take in what came while nobody looked."""
         delta = self._unseen.take()
-        if delta is not None:
-            self._groups.update(*self._find(delta))
+        for piece in delta.pieces() if delta is not None else ():
+            self._groups.update(*self._find(piece))
 
     def _output(self, change: Change) -> Delta:
         columns = self._groups.result_columns(change)

@@ -139,9 +139,10 @@ class WindowAggregate(ResultHolder):
     def _catch_up(self) -> None:
         """Take in what came while nobody looked."""
         delta = self._unseen.take()
-        found = None if delta is None else self._find(delta)
-        if found is not None:
-            self._groups.update(*found)
+        for piece in delta.pieces() if delta is not None else ():
+            found = self._find(piece)
+            if found is not None:
+                self._groups.update(*found)
 
     def _find(self, delta: Delta) -> tuple[Slots, Rows | Partials] | None:
         """What `delta` brings to which groups; None if nothing to any."""

@@ -82,6 +82,7 @@ def test_against_a_dictionary(hashes: str, direct_cells_min: int, data: st.DataO
         if hashes != "real":
             patch.setattr(key_index, "hash_columns", colliding(hashes))
             patch.setattr(key_columns, "hash_columns", colliding(hashes))
+        patch.setattr(key_index, "PIECE_ROWS", data.draw(st.sampled_from([1, 1 << 16])))
         patch.setattr(key_index, "_DIRECT_CELLS_MIN", direct_cells_min)
         patch.setattr(key_index, "_DIRECT_CELLS_PER_KEY", direct_cells_min)
         patch.setattr(key_index, "_DIRECT_CELLS_PER_KEY_KEPT", direct_cells_min or 1)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.engine import delta
 from headrace.engine.aggregates import AggregateCall, OrderKey
 from headrace.engine.delta import Delta
 from headrace.engine.operator import END_OF_TIME
@@ -107,6 +108,7 @@ def test_laws(rows_are: str, window: Window, data: st.DataObject) -> None:
     append_only = rows_are != "retracted"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(window_aggregate, "_SLICED_ROWS_MIN", 1 if "sliced" in rows_are else 1024)
+        patch.setattr(delta, "PIECE_ROWS", data.draw(st.sampled_from([1, 1 << 16])))
         check_window_laws(append_only, window, data)
 
 
