@@ -31,7 +31,7 @@ def con(clock: Clock) -> Iterator[headrace.Connection]:
     with headrace.connect(clock=clock) as con:
         con.execute("CREATE STREAM s (k VARCHAR, n INTEGER)")
         con.execute("CREATE MATERIALIZED VIEW v AS SELECT k, sum(n) AS n FROM s GROUP BY k")
-        con.execute("INSERT INTO s VALUES ('a', 1)")
+        insert(con, "('a', 1)")
         yield con
 
 
