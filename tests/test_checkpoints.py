@@ -146,6 +146,8 @@ WRITER = """
 import sys
 import headrace
 from headrace.storage import limits
+
+sys.path.insert(0, sys.argv[2])
 from tests.test_checkpoints import GRAPH, insert
 
 limits.CHECKPOINT_ROWS = 1
@@ -169,7 +171,8 @@ def test_killed_while_checkpoints_are_taken(tmp_path: Path) -> None:
     chance = random.Random(11)
     acknowledged = checkpoints = 0
     for _ in range(4):
-        process = subprocess.Popen([sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, str(script), str(folder), str(Path(__file__).parents[1])]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ready")
         for _ in range(chance.randrange(5, 30)):
