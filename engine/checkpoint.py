@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import pyarrow as pa
@@ -19,6 +19,7 @@ from .operator import Snapshot
 from .output import Progress
 from .watermark import PartitionTime, StreamTime
 
+Table = TypeVar("Table")
 STATE_VERSION = 1  # another one when an operator's snapshot is not what it was: then views are built from the log
 
 
@@ -89,7 +90,7 @@ class Recorder:
         self._next = 0
         self._unsaved: list[Journal] = []  # what they have cut is on no disk
         self._changes: Mapping[int, int] = {}
-        self._last: Checkpoint | None = None
+        self._written: Mapping[int, Mapping[str, Mapping[str, Any]]] = {}  # by part, where its tables are
         self.resumed: frozenset[str] = frozenset()  # the views that went on from one that was found
 
     def capture(self, group: Group, moment: Moment) -> Capture:
@@ -111,7 +112,7 @@ class Recorder:
             before = self._changes.get(number)  # None if the last checkpoint has not got it
             goes_on = before is not None and part.journal.whole
             if before == part.changes or goes_on:
-                same.update(self._places(number))
+                same.update(self._written.get(number, {}))
             if before == part.changes:
                 return
             self._unsaved.append(part.journal)
@@ -144,7 +145,7 @@ class Recorder:
 
     def saved(self, capture: Capture, checkpoint: Checkpoint) -> None:
         """What was captured is on disk."""
-        self._changes, self._last, self._unsaved = capture.changes, checkpoint, []
+        self._changes, self._written, self._unsaved = capture.changes, _by_part(checkpoint.tables), []
 
     def took_over(self, found: Found) -> None:
         """What was found, and taken over, need not be written again while it stays what it is."""
@@ -153,23 +154,17 @@ class Recorder:
             self._next = max(self._next, *view["nodes"], view.get("kept", 0)) + 1
             if view.get("kept") in found.kept:
                 changes[view["kept"]] = found.nodes[view["nodes"][-1]].figures.rows_out
-        self._changes, self._last = changes, found.checkpoint
+        self._changes, self._written = changes, _by_part(found.checkpoint.tables)
         parts: dict[int, Node | Arrangement] = {**found.nodes, **found.kept}
         for number, part in parts.items():
             self._numbers[part] = number
-            places = self._places(number)
+            places = self._written.get(number, {})
             sizes = [int(place["bytes"]) for place in places.values()]
             whole = sum(size for name, size in zip(places, sizes, strict=True) if "+" not in name)
             entries = {name.split(".")[0] for name in places if "+" in name}
             if Part(part, 0, found.journals[number]).journalled:
                 found.journals[number].start(whole, sum(sizes) - whole, len(entries))
         self.resumed = frozenset(found.views)
-
-    def _places(self, number: int) -> dict[str, Mapping[str, Any]]:
-        """Where the last checkpoint has the tables of a part."""
-        assert self._last is not None
-        starts = (f"{number}.", f"{number}+")
-        return {name: place for name, place in self._last.tables.items() if name.startswith(starts)}
 
     def _number(self, part: Node | Arrangement) -> int:
         number = self._numbers.get(part)
@@ -193,6 +188,9 @@ class Found:
     nodes: dict[int, Node] = field(default_factory=dict)  # by their numbers
     kept: dict[int, Arrangement] = field(default_factory=dict)
     journals: dict[int, Journal] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._by_part = _by_part(self.tables)
 
     @property
     def moment(self) -> Moment:
@@ -246,7 +244,7 @@ class Found:
         for node, number in places.items():
             if number not in self.nodes and node.operator is not None:
                 try:
-                    node.operator.restore(self._tables(f"{number}."))
+                    node.operator.restore(self._tables(number))
                     for entry in self._entries(number):
                         enter(node.operator, entry)
                 except Exception as error:
@@ -258,7 +256,7 @@ class Found:
                 node.figures.go_on(Figures(**self.checkpoint.content["nodes"][str(number)]))
             self.nodes[number], self.journals[number] = node, node.journal
         if view.result.kept is not None:
-            view.result.kept.restore(self._tables(f"{known['kept']}."))
+            view.result.kept.restore(self._tables(known["kept"]))
             for entry in self._entries(known["kept"]):
                 view.result.kept.insert(delta_of(entry["port0"]))
             self.kept[known["kept"]], self.journals[known["kept"]] = view.result.kept, view.result.journal
@@ -267,15 +265,27 @@ class Found:
         self.views.add(view.name)
         return True
 
-    def _tables(self, prefix: str) -> Snapshot:
-        return {name.removeprefix(prefix): t for name, t in self.tables.items() if name.startswith(prefix)}
+    def _tables(self, number: int, entry: str = "") -> Snapshot:
+        """The tables of a part's state, or of an `entry` since, by their own names."""
+        prefix = f"{number}{entry}."
+        tables = self._by_part.get(number, {})
+        return {name.removeprefix(prefix): table for name, table in tables.items() if name.startswith(prefix)}
 
     def _entries(self, number: int) -> Iterator[Snapshot]:
         """What went in since the state was written whole, in order."""
         start = f"{number}+"
-        places = {int(name.removeprefix(start).split(".")[0]) for name in self.tables if name.startswith(start)}
-        for place in sorted(places):
-            yield self._tables(f"{start}{place}.")
+        names = (name for name in self._by_part.get(number, {}) if name.startswith(start))
+        for place in sorted({int(name.removeprefix(start).partition(".")[0]) for name in names}):
+            yield self._tables(number, f"+{place}")
+
+
+def _by_part(tables: Mapping[str, Table]) -> dict[int, dict[str, Table]]:
+    """What tables there are of each part, whose number their names begin with."""
+    found: dict[int, dict[str, Table]] = {}
+    for name, table in tables.items():
+        number = name.partition(".")[0].partition("+")[0]
+        found.setdefault(int(number), {})[name] = table
+    return found
 
 
 def _stream_content(group: Group, stream: Stream) -> dict[str, Any]:
