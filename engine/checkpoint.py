@@ -12,11 +12,12 @@ import pyarrow as pa
 from ..storage.checkpoints import Checkpoint, stream_of
 from .arrangement import Arrangement
 from .dataflow import Node
-from .group import Group, Stream, StreamRead, View
+from .group import Group
 from .journal import Entry, Journal, delta_of, enter
 from .metrics import Figures
 from .operator import Snapshot
 from .output import Progress
+from .view import Stream, StreamRead, View
 from .watermark import PartitionTime, StreamTime
 
 Table = TypeVar("Table")

@@ -14,7 +14,7 @@ from ..storage.errors import InterfaceError, OperationalError
 from .checkpoint import Capture, Found, Moment, Recorder
 from .dataflow import Dataflow, Result
 from .delta import Delta, concat
-from .group import Group, Stream, UnreadError, View
+from .group import Group
 from .metrics import NodeState, ViewState
 from .options import Options
 from .output import Output
@@ -22,6 +22,8 @@ from .reading import Reading
 from .slot_array import Mask
 from .subscription import Subscription
 from .turn import Turns
+from .view import Stream, UnreadError, View
+from .waiting import Wish
 from .watermark import Advance
 
 
@@ -194,24 +196,16 @@ class Engine:
         What the time of this call changes in a view has then changed.
         """
         names, clock = None if views is None else set(views), self.now()
-        written: Mapping[str, list[int]] | None = None  # by queries that have taken in what is asked for
-        levels = 0
+        wish = Wish(ends, clock, self._main, self._outputs, self._written)
 
         def done() -> bool:
-            nonlocal written, levels
             self._check()
             pending = any(
                 names is None or view.name in names or view.output is not None
                 for view, _ in self._catching_up
                 if view.error is None
             )
-            reached = not pending and self._main.reached(ends if written is None else written)
-            outputs = self._outputs()
-            while reached and levels < len(outputs) + len(self._written):  # each may read what another has written
-                written = {**self._written, **{output.target: output.ends for output in outputs if output.ends}}
-                levels += 1
-                reached = self._main.reached(written)
-            reached = reached and not self._main.due(clock)
+            reached = not pending and wish.reached()
             if self._unread is not None and not reached:
                 raise self._unread.reason
             return reached

@@ -13,10 +13,10 @@ from sqlglot import exp
 from ..engine.checkpoint import STATE_VERSION, Found, RestoreError
 from ..engine.checkpointer import Checkpointer
 from ..engine.dataflow import Dataflow
-from ..engine.group import Stream
 from ..engine.options import Options
 from ..engine.output import Output
 from ..engine.runtime import Engine
+from ..engine.view import Stream
 from ..engine.watermark import Advance
 from ..storage import limits
 from ..storage.catalog import CatalogEntry

@@ -1,0 +1,97 @@
+"""A view as the engine runs it: a dataflow over streams, what it has come to, and who reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..storage.errors import Error, InternalError, OperationalError
+from ..storage.readable import ReadableTopic
+from .dataflow import Dataflow, Result
+from .output import Output
+from .subscription import Subscription
+from .watermark import Advance, StreamTime
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A topic as the engine sees it; `arrival`: its event time is when rows came. Units: `delay_us` microseconds."""
+
+    name: str
+    topic: ReadableTopic
+    event_time: str | None
+    delay_us: int = 0
+    advance: Advance | None = None
+    arrival: bool = False
+
+
+@dataclass(frozen=True)
+class StreamRead:
+    """How far a stream was read, by partition, and what was known of its event time then."""
+
+    positions: list[int]
+    time: StreamTime
+
+
+class UnreadError(Exception):
+    """The log could not be read now, as a segment that is kept elsewhere could not be fetched; `reason` says why."""
+
+    def __init__(self, reason: OperationalError) -> None:
+        super().__init__(reason.headline)
+        self.reason = reason
+
+
+@dataclass(eq=False)
+class View:
+    """A dataflow that is kept up to date, its result, and who listens to it.
+
+    `key` says what it computes, for a checkpoint to be of the same thing; None: it is in no checkpoint.
+    """
+
+    name: str
+    dataflow: Dataflow
+    result: Result
+    inputs: tuple[View, ...] = ()
+    subscriptions: list[Subscription] = field(default_factory=list)
+    readers: list[View] = field(default_factory=list)
+    output: Output | None = None
+    error: Error | None = None
+    stepped: dict[frozenset[str], int] = field(default_factory=dict)
+    key: str | None = None
+    wake: int | None = None  # when, on the engine's clock, its result changes though no row comes
+
+    @property
+    def all_streams(self) -> frozenset[str]:
+        """Every stream the result depends on, through other views too."""
+        return self.dataflow.streams.union(*(view.all_streams for view in self.inputs))
+
+    def refresh_listeners(self) -> None:
+        """Let the operators emit exactly if somebody needs the changelog."""
+        self.result.listen(wanted=bool(self.subscriptions or self.readers or self.output))
+
+    def fail(self, error: Exception) -> None:
+        """Stop for good: the rest of the database goes on without this view and those that read it."""
+        if self.error is not None:
+            return
+        detail = error.headline if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+        self.error = OperationalError(
+            f'view "{self.name}" has stopped',
+            detail=detail[:1].upper() + detail[1:] + ("" if detail.endswith(".") else "."),
+            hint="Drop it and create it again with a query that handles such rows; other views go on.",
+        )
+        for subscription in self.subscriptions:
+            subscription.fail(self.error)
+        for reader in self.readers:
+            reader.fail(InternalError(f'its input "{self.name}" has stopped'))
+
+    def end(self, reason: str) -> None:
+        """There is no such view any more: who listens is told so, and live queries that read it stop."""
+        for subscription in self.subscriptions:
+            subscription.fail(OperationalError(f'"{self.name}" {reason}'))
+        for reader in self.readers:
+            reader.fail(OperationalError(f'"{self.name}" {reason}'))
+
+    def renamed(self, new: str) -> View:
+        """The same view, called otherwise from now on."""
+        self.end(f'is called "{new}" now')
+        self.name = new
+        return self
