@@ -41,6 +41,7 @@ class Node:
     source: Source | None = None
     streams: frozenset[str] = frozenset()  # all streams below, by whose watermarks its time passes
     identity: object | None = None
+    plan: object | None = None  # what it computes, where that depends on more than the rows, too
     figures: Figures = field(default_factory=Figures)
     needed: set[Dataflow] = field(default_factory=set)
     journal: Journal = field(default_factory=Journal)
@@ -57,6 +58,7 @@ class Node:
             self.operator.emits = bool(self.needed)
 
 
+Passing = Callable[[frozenset[str]], Time]  # the time of an epoch, by the streams below a node
 Done = dict[Node, "Delta | Exception | None"]  # what the nodes have put out that had their turn in this epoch
 
 
@@ -115,7 +117,7 @@ class Dataflow:
     def step(
         self,
         deltas: Mapping[tuple[str, bool], Delta],
-        time: Callable[[frozenset[str]], Time],
+        time: Passing,
         done: Done | None = None,
     ) -> Delta | None:
         """The change of the result in one epoch. `deltas` by (name, is_view); `time` by the streams below a node.
@@ -140,15 +142,13 @@ class Dataflow:
         return change
 
 
-def _output(
-    node: Node, deltas: Mapping[tuple[str, bool], Delta], time: Callable[[frozenset[str]], Time], done: Done
-) -> Delta | None:
+def _output(node: Node, deltas: Mapping[tuple[str, bool], Delta], time: Passing, done: Done) -> Delta | None:
     """What a node puts out in one epoch, given what its inputs have."""
     figures = node.figures
     if node.source is not None:
         delta = deltas.get((node.source.name, node.source.is_view))
         figures.rows_out += 0 if delta is None else delta.rows
-        return None if delta is None else _select(delta, node.source.columns)
+        return None if delta is None else select(delta, node.source.columns)
     operator = node.operator
     assert operator is not None
     output: Delta | None = None
@@ -198,7 +198,8 @@ def wanted_times(dataflows: Iterable[Dataflow], stream: str) -> tuple[int, int] 
     return first, last
 
 
-def _select(delta: Delta, columns: tuple[str, ...]) -> Delta:
+def select(delta: Delta, columns: tuple[str, ...]) -> Delta:
+    """The same change of fewer columns."""
     names = delta.batch.schema.names
     if len(names) == len(columns) and tuple(names) == columns:
         return delta
@@ -241,6 +242,11 @@ class Result:
     def listen(self, wanted: bool) -> None:
         """Whether somebody needs the changelog from the next epoch on."""
         self._holding.need(self._dataflow, wanted=wanted)
+
+    @property
+    def holding(self) -> Node | None:
+        """The node whose state has the rows, but for maps above it; None where they are kept here."""
+        return None if self._holder is None else self._holding
 
     @property
     def kept(self) -> Arrangement | None:

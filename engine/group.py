@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import pyarrow as pa
 
 from ..storage.errors import CorruptionError, Error, OperationalError
-from .dataflow import Done, Node, wanted_times
+from .dataflow import Dataflow, Done, Node, Passing, wanted_times
 from .delta import Delta, Slice
 from .log_slice import read_slice
 from .operator import NO_WATERMARK, Time
@@ -29,6 +30,15 @@ class _Taken:
     highest: dict[int, int | None]
 
 
+class Told(Protocol):
+    """What is told in each epoch how a view or a node here has changed."""
+
+    @property
+    def dataflow(self) -> Dataflow: ...
+
+    def tell(self, deltas: Mapping[tuple[str, bool], Delta], time: Passing, done: Done) -> None: ...
+
+
 class Group:
     """Views with one position per partition of every stream they read, advanced by `step`."""
 
@@ -38,11 +48,12 @@ class Group:
         self.positions: dict[str, list[int]] = {}
         self.replay_ends: dict[str, list[int]] = {}
         self.times: dict[str, StreamTime] = {}
+        self.feeds: list[Told] = []
         self.ceilings: Mapping[str, int] = {}  # how far event time may come, by stream
         self._said: dict[str, Advance] = {}  # and has come by what somebody says, to count when it is read so far
         self._idle_timeout_us = idle_timeout_us
         self._future_guard_us = future_guard_us
-        self._rows_per_epoch = rows_per_epoch
+        self.rows_per_epoch = rows_per_epoch
 
     def add_stream(self, stream: Stream, *, replay_ends: list[int], read: StreamRead | None = None) -> None:
         """Follow a stream from the start of its log, or from where it was `read` to.
@@ -113,8 +124,10 @@ class Group:
         """The streams of which somebody has said how far time has come, and which are read so far."""
         return [name for name, advance in self._said.items() if self.reached({name: list(advance.ends)})]
 
-    def step(self, epoch: int, clock: int, limits: Mapping[str, list[int]] | None = None) -> int:
-        """Run one epoch over what has arrived (up to `limits`); the rows taken.
+    def step(
+        self, epoch: int, clock: int, limits: Mapping[str, list[int]] | None = None, fed: Done | None = None
+    ) -> int:
+        """Run one epoch over what has arrived (up to `limits`); the rows taken. `fed` are nodes that run elsewhere.
 
         Raises: UnreadError if the log could not be read, and then nothing has changed.
         """
@@ -128,20 +141,39 @@ class Group:
             self.times[name].say(self._said.pop(name).times, clock)
         for name, time in self.times.items():
             time.advance(clock, self._floors(name), self.ceilings.get(name))
-        done: Done = {}
+        done: Done = {} if fed is None else fed
+        told = {node for node, change in done.items() if change is not None}
         for view in self.views:
             if view.error is None:
-                self._step_view(view, deltas, epoch, clock, done)
+                self._step_view(view, deltas, epoch, clock, done, told)
+        self._tell(deltas, epoch, clock, done)
         return sum(one.rows for one in taken)
 
-    def step_one(self, view: View, initial: Mapping[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
-        """Give one view changes that come from no stream: the present rows of a view that it begins to read."""
-        view.stepped = {}
-        self._step_view(view, dict(initial), epoch, clock, {})
+    def join(self, views: Sequence[View], epoch: int, clock: int, done: Done) -> None:
+        """Take in views that have read what is read here; what is `done` runs here already."""
+        deltas: dict[tuple[str, bool], Delta] = {}
+        for view in views:
+            self.views.append(view)
+            view.stepped = {}
+            if view.error is None:
+                self._step_view(view, deltas, epoch, clock, done)
+                self.share(view)
+
+    def pass_on(self, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
+        """An epoch in which no row comes from a stream, but views have become others, by these changes."""
+        done: Done = {}
+        for view in self.views:
+            if view.error is None and any((s.name, s.is_view) in deltas for s in view.dataflow.sources):
+                self._step_view(view, deltas, epoch, clock, done)
+        self._tell(deltas, epoch, clock, done)
+
+    def _tell(self, deltas: Mapping[tuple[str, bool], Delta], epoch: int, clock: int, done: Done) -> None:
+        for feed in self.feeds:
+            feed.tell(deltas, lambda streams: Time(epoch, clock, self.watermark(streams)), done)
 
     def share(self, view: View) -> None:
         """Let a view run on the nodes of the others here where they do the same, and have read the same rows."""
-        if view.stepped and not self._whole(view.dataflow.streams):
+        if view.stepped and not self.whole(view.dataflow.streams):
             return
         known: dict[object, Node] = {}
         for other in self.views:
@@ -153,7 +185,7 @@ class Group:
         view.result.refresh()
         view.refresh_listeners()
 
-    def _whole(self, streams: Iterable[str]) -> bool:
+    def whole(self, streams: Iterable[str]) -> bool:
         """Whether these streams have all rows they ever had, so that all who have read so far have read the same."""
         topics = [self.streams[name].topic for name in streams]
         return all(
@@ -179,7 +211,8 @@ class Group:
             return True
         for name, mark in done.watermarks.items():
             self.times[name].watermark = max(self.times[name].watermark, mark)
-        self.step_one(view, {}, epoch, done.clock)
+        view.stepped = {}
+        self._step_view(view, {}, epoch, done.clock, {})
         output.done, self.ceilings = None, {}
         return True
 
@@ -214,10 +247,20 @@ class Group:
         known = {name: self.times.get(name) for name, stream in list(self.streams.items()) if stream.event_time}
         return {n: None if t.watermark == NO_WATERMARK else t.watermark for n, t in known.items() if t is not None}
 
-    def _step_view(self, view: View, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int, done: Done) -> None:
+    def _step_view(
+        self,
+        view: View,
+        deltas: dict[tuple[str, bool], Delta],
+        epoch: int,
+        clock: int,
+        done: Done,
+        told: Collection[Node] = (),
+    ) -> None:
         marks = {node.streams: self.watermark(node.streams) for node in view.dataflow.nodes}
         due = view.wake is not None and view.wake <= clock
-        if marks == view.stepped and not due and not any((s.name, s.is_view) in deltas for s in view.dataflow.sources):
+        news = any((s.name, s.is_view) in deltas for s in view.dataflow.sources)
+        fed = bool(told) and any(node in told for node in view.dataflow.nodes)
+        if marks == view.stepped and not (due or news or fed):
             return
 
         def time(streams: frozenset[str]) -> Time:
@@ -259,6 +302,7 @@ class Group:
         if total == 0:
             return _Taken(stream.name, None, 0, positions, highest)
         dataflows = [view.dataflow for view in self.views if view.error is None]
+        dataflows += [feed.dataflow for feed in self.feeds]
         wanted = set().union(*(dataflow.columns_of(stream.name) for dataflow in dataflows))
         recorded = stream.event_time is not None and stream.topic.options.event_time == stream.event_time
         times = wanted_times(dataflows, stream.name) if recorded else None
@@ -268,7 +312,7 @@ class Group:
         batches: list[pa.RecordBatch] = []
         origin: list[Slice] = []
         taken = 0
-        budget = self._rows_per_epoch
+        budget = self.rows_per_epoch
         for index, partition in enumerate(stream.topic.partitions):
             rows = available[index]
             if columns and total > budget:  # a fair share of the epoch, so that partitions advance side by side

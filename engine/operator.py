@@ -66,7 +66,12 @@ class Operator(ABC):
 
 
 class ResultHolder(Operator):
-    """An operator whose state already is its result, so that a view above it need not keep the rows again."""
+    """An operator whose state already is its result, so that a view above it need not keep the rows again.
+
+    `whole` says that it always has all of them, not only where a view is read from it.
+    """
+
+    whole: bool = True
 
     @abstractmethod
     def rows(self) -> pa.Table:

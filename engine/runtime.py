@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from ..storage import limits
 from ..storage.errors import InterfaceError, OperationalError
+from .backfill import Backfill, BackfillProgress
 from .checkpoint import Capture, Found, Moment, Recorder
 from .dataflow import Dataflow, Result
-from .delta import Delta, concat
+from .delta import Delta
 from .group import Group
 from .metrics import NodeState, ViewState
 from .options import Options
@@ -23,15 +24,15 @@ from .slot_array import Mask
 from .subscription import Subscription
 from .turn import Turns
 from .view import Stream, UnreadError, View
-from .waiting import Wish
+from .waiting import Wish, awaited
 from .watermark import Advance
 
 
 class Engine:
     """All continuous queries of one database. Methods may be called from any thread.
 
-    Views created while it runs are first brought through history in a group of their own, the others waiting, and
-    then join the main group at one epoch. After a restart all of them go through history together.
+    Views created while it runs are first brought through history in a group of their own, a stretch at a time between
+    the epochs of the others, whom they then join. After a restart all of them go through history together.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Engine:
         self._after_epoch = after_epoch
         self._written = {} if written is None else written  # end offsets of what `after_epoch` writes, by stream
         self._main = self._group()
-        self._catching_up: list[tuple[View, Group]] = []
+        self._backfills: list[Backfill] = []  # whose turn it is first
         self._views: dict[str, View] = {}
         self._turns = Turns()
         self._lock = self._turns.lock
@@ -139,14 +140,15 @@ class Engine:
                 for stream in sorted(dataflow.streams):
                     read = None if found is None else found.streams[stream]
                     group.add_stream(self._main.streams[stream], replay_ends=list(history[stream]), read=read)
-                self._catching_up.append((view, group))
+                self._backfills.append(Backfill([view], group))
         self._wake.set()
 
     def capture(self) -> Capture | None:
         """What a checkpoint of the present epoch says; None while it would not have what the last one has."""
         with self._turns:
             self._check()
-            if any(view.name in self.recorder.resumed and view.error is None for view, _ in self._catching_up):
+            building = {view.name for one in self._backfills for view in one.views if view.error is None}
+            if building & self.recorder.resumed:
                 return None
             return self.recorder.capture(self._main, Moment(self.epoch, self._clock))
 
@@ -161,7 +163,10 @@ class Engine:
             if view in self._main.views:
                 self._main.views.remove(view)
             view.dataflow.release()
-            self._catching_up = [(other, group) for other, group in self._catching_up if other is not view]
+            for backfill in [one for one in self._backfills if view in one.views]:
+                backfill.end(self._main)
+                self._backfills.remove(backfill)
+            self._progress.notify_all()
 
     def rename_view(self, name: str, new: str) -> None:
         """Call a view otherwise; live queries that read it end."""
@@ -171,7 +176,7 @@ class Engine:
     def advance_watermark(self, name: str, advance: Advance) -> None:
         """Event time of a stream has come as far as `advance` says; whoever waits from now on sees what that closes."""
         with self._turns:
-            for group in (self._main, *(group for _, group in self._catching_up)):
+            for group in (self._main, *(backfill.group for backfill in self._backfills)):
                 group.say(name, advance)
         self._wake.set()
 
@@ -189,22 +194,21 @@ class Engine:
     # -- what others see of it ------------------------------------------------------------------------------------
 
     def wait(
-        self, ends: Mapping[str, list[int]], views: Iterable[str] | None = None, timeout_s: float | None = None
+        self, ends: Mapping[str, list[int]], names: Iterable[str] | None = None, timeout_s: float | None = None
     ) -> bool:
-        """Return True once every position has reached `ends` and the views (None: all) are through history.
+        """Return True once every position has reached `ends` and what is named (None: all) is through history.
 
+        Names are those of views, and of streams whose rows are read.
         What the time of this call changes in a view has then changed.
         """
-        names, clock = None if views is None else set(views), self.now()
+        wanted, clock = None if names is None else set(names), self.now()
         wish = Wish(ends, clock, self._main, self._outputs, self._written)
 
         def done() -> bool:
             self._check()
-            pending = any(
-                names is None or view.name in names or view.output is not None
-                for view, _ in self._catching_up
-                if view.error is None
-            )
+            pending = awaited(self._backfills, self._views, wanted)
+            if problem := next((one.problem for one in pending if one.problem is not None), None):
+                raise problem
             reached = not pending and wish.reached()
             if self._unread is not None and not reached:
                 raise self._unread.reason
@@ -259,7 +263,11 @@ class Engine:
 
     def behind(self) -> int:
         """Rows in the log that the views have not taken yet. Never waits: it may be a moment old."""
-        return sum(group.behind() for group in (self._main, *(group for _, group in list(self._catching_up))))
+        return self._main.behind() + sum(one.group.behind() for one in list(self._backfills))
+
+    def backfills(self) -> dict[str, BackfillProgress]:
+        """How far the views are that are not through history yet. Never waits: it may be a moment old."""
+        return {view.name: one.progress for one in list(self._backfills) if not one.replaced for view in one.views}
 
     def state(self, name: str) -> ViewState:
         """What the nodes of a view have done so far, and what they keep."""
@@ -314,10 +322,16 @@ class Engine:
         if self._closed:
             return False
         clock = self.now()
-        if self._catching_up and self._main.reached(self._main.replay_ends):
-            self._clock = clock
-            self._catch_up(clock)
-            return True
+        begun = machine.perf_counter()
+        worked = self._step(clock)
+        if self._backfills and self._main.reached(self._main.replay_ends):
+            took_s = machine.perf_counter() - begun if worked else 0.0
+            stretch_s = min(max(limits.BACKFILL_STRETCH_S, took_s), limits.BACKFILL_STRETCH_S_MAX)
+            worked = self._backfill(max(clock, self._clock), stretch_s) or worked
+        return worked
+
+    def _step(self, clock: int) -> bool:
+        """An epoch of all views, if it would change anything."""
         timeout = self._main.next_timeout()
         if not self._main.behind() and (timeout is None or clock < timeout) and self.epoch:
             return False
@@ -328,40 +342,31 @@ class Engine:
         self._main.write_outputs(clock)
         return True
 
-    def _catch_up(self, clock: int) -> None:
-        """One step of the oldest new view through history; at the end of it, let the view join the others."""
-        view, group = self._catching_up[0]
-        ends = {name: self._main.positions[name] for name in group.streams}
-        if view.output is not None and view.error is None:
-            if group.step_output(view, view.output, self.epoch, clock, ends):
-                self._after_epoch()
-                return
-        elif view.error is None and not group.reached(ends):
-            group.step(self.epoch, clock, limits=ends)
-            return
-        self._catching_up.pop(0)
-        initial = {}
-        for upstream in view.inputs:
-            upstream.refresh_listeners()
-            batches = upstream.result.rows().to_batches() if upstream.error is None else []
-            if batches:
-                initial[(upstream.name, True)] = concat([Delta(batch) for batch in batches])
-            if upstream.error is not None:
-                view.fail(OperationalError(f'its input "{upstream.name}" has stopped'))
-        for name, time in group.times.items():
-            self._main.times[name].merge(time)
-        self._main.views.append(view)
-        if view.error is None:
-            self._main.step_one(view, initial, self.epoch, clock)
-            self._main.share(view)
+    def _backfill(self, clock: int, stretch_s: float) -> bool:
+        """A stretch of one view through history; at the end of it, let the view join the others."""
+        backfill = next((one for one in self._backfills if one.ready(self._main)), None)
+        if backfill is None:
+            return False
+        self._clock = clock
+        self._backfills.remove(backfill)
+        self._backfills.append(backfill)
+        done = backfill.step(self._main, self.epoch, clock, stretch_s) and not backfill.replaced
+        if done:
+            self._backfills.remove(backfill)
+            backfill.join(self._main, self.epoch, clock)
         self._after_epoch()
-        self._main.write_output(view, clock)
+        for view in backfill.views if done else ():
+            self._main.write_output(view, clock)
+        return True
 
     def _outputs(self) -> list[Output]:
         return [view.output for view in self._views.values() if view.output is not None and view.error is None]
 
     def _sleep_s(self) -> float | None:
         timeout = self._main.next_timeout()
+        if self._backfills:
+            retry = self.now() + int(limits.UNREAD_RETRY_S * 1e6)
+            timeout = retry if timeout is None else min(timeout, retry)
         return None if timeout is None else min(threading.TIMEOUT_MAX, max(0.001, (timeout - self.now()) / 1e6))
 
     def now(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from .backfill import Backfill
 from .group import Group
 from .output import Output
+from .view import View
 
 
 class Wish:
@@ -38,3 +40,19 @@ class Wish:
             self._levels += 1
             reached = self._group.reached(self._ends)
         return reached and not self._group.due(self._clock)
+
+
+def awaited(backfills: Sequence[Backfill], views: Mapping[str, View], names: Collection[str] | None) -> list[Backfill]:
+    """Those that who reads these views and streams (None: all there are) has to wait for."""
+    new = [one for one in backfills if not one.replaced and one.error is None]
+    if names is None or not new:
+        return new
+    needed = set(names).union(*(views[name].all_streams for name in names if name in views))
+    writing = [(view.output.target, view.all_streams) for view in views.values() if view.output is not None]
+    for _ in writing:  # each may read what another writes
+        needed.update(*(streams for target, streams in writing if target in needed))
+    return [
+        one
+        for one in new
+        if any(view.name in names or (view.output is not None and view.output.target in needed) for view in one.views)
+    ]

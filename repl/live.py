@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REFRESH_S = 0.1  # a live table is drawn at most this often
 DRAWING_SHARE = 0.2  # and takes at most this part of one core
 ROWS_KEPT_MAX = 1_000_000  # of a live table; of more, the latest
+BAR_CELLS = 20  # of a progress bar
 RATE_S = 2.0  # rows/s is the mean over so long
 FRAME_LINES = 8  # of a live table that are not rows: its box, footer, prompt
 HEAD = 2  # the columns epoch and op, before those of the result
@@ -212,19 +213,32 @@ class Progress:
         self.samples: deque[tuple[float, int]] = deque()
 
     def line(self) -> str:
-        """`52,000 rows/s · watermark 2013-06-01 12:00:00 · lag 0 · 3.4 s`."""
+        """`52,000 rows/s · watermark 2013-06-01 12:00:00 · lag 0 · 3.4 s`; first, what is being built, and how far."""
         status = self.con.status()
         now = time.perf_counter()
-        self.samples.append((now, status.rows))
+        self.samples.append((now, status.rows + sum(done for done, _ in status.backfills.values())))
         while len(self.samples) > 2 and self.samples[0][0] < now - RATE_S:
             self.samples.popleft()
         (first, rows), elapsed = self.samples[0], now - self.samples[0][0]
-        rate = (status.rows - rows) / elapsed if now > first else 0.0
+        rate = max(0, self.samples[-1][1] - rows) / elapsed if now > first else 0.0
+        if status.backfills:
+            name, (done, total) = next(iter(status.backfills.items()))
+            others = f" and {len(status.backfills) - 1} more" if len(status.backfills) > 1 else ""
+            left = f" · {duration((total - done) / rate)} left" if rate and total > done else ""
+            return f"{name}{others} {bar(done, total)} {done:,} of {total:,} rows · {rate:,.0f} rows/s{left}"
         known = [mark for mark in status.watermarks.values() if mark is not None]
         parts = [f"{rate:,.0f} rows/s"]
         if known:
             parts.append(f"watermark {sql_text(pa.array([min(known)], pa.timestamp('us')))[0].as_py()}")
         return " · ".join([*parts, f"lag {status.lag:,}", duration(now - self.started)])
+
+
+def bar(done: int, total: int) -> str:
+    """`█████▌    55 %`."""
+    share = min(1.0, done / total) if total else 1.0
+    eighths = round(share * 8 * BAR_CELLS)
+    full, part = divmod(eighths, 8)
+    return f"{'█' * full + ' ▏▎▍▌▋▊▉'[part]:<{BAR_CELLS}}"[:BAR_CELLS] + f" {share:.0%}".replace("%", " %")
 
 
 def aligned(column: Column, width: int) -> list[str]:

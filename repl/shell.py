@@ -83,6 +83,8 @@ def run_line(shell: Shell, text: str) -> None:
     except KeyboardInterrupt as stop:
         raise_unless_typed(stop)
         shell.console.say("Stopped.", role="tag")
+        for name in shell.con.status().backfills:
+            shell.console.say(f'"{name}" is built in the background; DROP it, or see SHOW QUERIES.', role="tag")
 
 
 def raise_unless_typed(stop: KeyboardInterrupt) -> None:

@@ -49,12 +49,16 @@ class RelationInfo:
 
 @dataclass(frozen=True)
 class Status:
-    """How far the engine is: `rows` taken since it was opened, `lag` still in the log. Units: microseconds."""
+    """How far the engine is: `rows` taken since it was opened, `lag` still in the log. Units: microseconds.
+
+    `backfills` has, by query, how many rows of history it has gone through, and of how many.
+    """
 
     epoch: int
     rows: int
     lag: int
     watermarks: Mapping[str, int | None]
+    backfills: Mapping[str, tuple[int, int]]
 
 
 def connect(
@@ -281,7 +285,8 @@ class Connection:
         """How far the engine is."""
         self._check()
         engine = self._database.engine
-        return Status(engine.epoch, engine.rows, engine.behind(), engine.watermarks())
+        backfills = {name.removesuffix(" (query)"): (p.done, p.total) for name, p in engine.backfills().items()}
+        return Status(engine.epoch, engine.rows, engine.behind(), engine.watermarks(), backfills)
 
     def commit(self) -> None:
         """Nothing to do: every statement commits by itself."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 from ..storage.errors import NotSupportedError
 from .database import Database
 from .explain import explain, explain_analyze, explain_state
-from .queries import engine_name
+from .outputs import engine_name
 from .reading import Rows
 from .statements import CreateDerived, CreateView, Explain, Select, Subscribe
 from .subscribing import bare_name

@@ -49,9 +49,9 @@ ReportLate = Callable[[str, LateRows], None]  # stream, rows
 class Identity:
     """What a node computes, compared with that of all others each time a view is added: hashed once."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._hash = hash(plan)
+    def __init__(self, plan: Plan, *, root: bool = False) -> None:
+        self._plan = (plan, root)
+        self._hash = hash(self._plan)
 
     def __hash__(self) -> int:
         return self._hash
@@ -122,10 +122,12 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
     match plan:
         case p.Scan():
             source = Source(plan.stream, tuple(column.name for column in plan.columns), times=plan.times)
-            return Node(None, source=source, streams=frozenset({plan.stream}), identity=Identity(plan))
+            identity = Identity(plan)
+            return Node(None, source=source, streams=frozenset({plan.stream}), identity=identity, plan=identity)
         case p.ViewScan():
             source = Source(plan.view, tuple(column.name for column in plan.columns), is_view=True)
-            return Node(None, source=source, streams=around.streams_of(plan.view), identity=Identity(plan))
+            identity = Identity(plan)
+            return Node(None, source=source, streams=around.streams_of(plan.view), identity=identity, plan=identity)
         case p.Changelog():
             operator = Upsert(plan.key, schema) if plan.key else Weighted(schema)
         case p.Late():
@@ -225,7 +227,8 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
     on_top = root and isinstance(plan, p.Map)
     below = tuple(_lower(part, around, known, root=on_top) for part in p.inputs_of(plan))
     streams = frozenset().union(*(node.streams for node in below))
-    return Node(operator, below, streams=streams, identity=Identity(plan) if repeatable(plan) else None)
+    identity = Identity(plan, root=root and isinstance(plan, p.WindowAggregate))
+    return Node(operator, below, streams=streams, identity=identity if repeatable(plan) else None, plan=identity)
 
 
 def _standing(plan: p.Aggregate) -> pa.RecordBatch | None:

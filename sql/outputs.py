@@ -124,3 +124,8 @@ def _changes(table: Relation, change: Delta) -> pa.RecordBatch:
     arrays = [pa.concat_arrays([left, column.take(pa.array(came))]) for left, column in zip(gone, columns, strict=True)]
     signs = np.repeat(np.array([-1, 1], np.int8), [len(went), len(came)])
     return pa.RecordBatch.from_arrays([*arrays, pa.array(signs)], names=[*change.batch.schema.names, WEIGHT_COLUMN])
+
+
+def engine_name(name: str) -> str:
+    """What the engine calls the query that writes: a table of that name is there by itself."""
+    return f"{name} (query)"

@@ -13,7 +13,7 @@ from ..storage.errors import ProgrammingError
 from .declaration import refuse_cleaning, spelled, topic_options
 from .derived import Derived, derive, insert_derived, refuse_cycle
 from .late_target import refuse_late_target
-from .outputs import TopicOutput, written_progress
+from .outputs import TopicOutput, engine_name, written_progress
 from .plan import Plan
 from .plan_properties import unbounded
 from .relations import Relation, Relations
@@ -131,8 +131,3 @@ class Queries:
         for derived in self._running.values():
             found.setdefault(derived.writes.name, []).append(derived.planned)
         return found
-
-
-def engine_name(name: str) -> str:
-    """What the engine calls the query that writes: a table of that name is there by itself."""
-    return f"{name} (query)"

@@ -55,8 +55,9 @@ def prepare(
     used = relations_of(database, expanded)
     if used:
         views = [relation.name for relation in used if relation.kept]
-        database.engine.wait(ends, views)
-        reading = database.engine.read(views, logs_of(used))
+        logs = logs_of(used)
+        database.engine.wait(ends, [*views, *logs])
+        reading = database.engine.read(views, logs)
         wanted = used_columns(expanded)
         for relation in used:
             table = relation_rows(database, relation, reading, wanted)

@@ -7,36 +7,51 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
+from ..engine.backfill import BackfillProgress
 from . import plan as p
+from .outputs import engine_name
 from .plan import Plan
 
 if TYPE_CHECKING:
     from .database import Database
 
-QUERIES = pa.schema([(name, pa.string()) for name in ("name", "kind", "status", "runs", "reason", "statement")])
+QUERIES: pa.Schema = pa.schema(
+    [
+        *((name, pa.string()) for name in ("name", "kind", "status", "runs", "reason", "statement")),
+        ("rows_done", pa.int64()),
+        ("rows_total", pa.int64()),
+    ]
+)
+Status = Literal["running", "backfilling", "stopped", "elsewhere"]
 
 
 @dataclass(frozen=True)
 class RunningQuery:
-    """One of them. `reason` says why it has stopped; `elsewhere` it runs where another process owns the folder."""
+    """One of them. `reason` says why it has stopped, or how far it is through history.
+
+    `elsewhere` it runs where another process owns the folder.
+    """
 
     name: str
-    status: Literal["running", "stopped", "elsewhere"]
+    status: Status
     runs: Literal["incremental", "recompute"]
     reason: str | None
+    backfill: BackfillProgress | None = None
 
 
 def running_queries(database: Database) -> list[RunningQuery]:
     """All of them, views first."""
-    errors = database.engine.errors()
+    engine = database.engine
+    errors, backfills = engine.errors(), engine.backfills()
     found = []
     for relation in database.relations:
         planned = database.plans.get(relation.name.lower())
         if planned is not None and relation.kind != "TABLE":
-            error = errors.get(relation.name)
-            found.append(_query(relation.name, planned.plan, error, elsewhere=False))
+            name = relation.name
+            found.append(_query(name, planned.plan, errors.get(name), backfills.get(name), elsewhere=False))
     for name, planned, error in database.queries.status():
-        found.append(_query(name, planned.plan, error, elsewhere=database.read_only))
+        backfill = backfills.get(engine_name(name))
+        found.append(_query(name, planned.plan, error, backfill, elsewhere=database.read_only))
     return found
 
 
@@ -45,15 +60,23 @@ def query_rows(database: Database) -> pa.Table:
     rows = []
     for query in running_queries(database):
         relation = database.relations.require(query.name)
-        rows.append((query.name, relation.kind, query.status, query.runs, query.reason, relation.sql))
+        way = (None, None) if query.backfill is None else (query.backfill.done, query.backfill.total)
+        rows.append((query.name, relation.kind, query.status, query.runs, query.reason, relation.sql, *way))
     columns = [*zip(*rows, strict=True)] or [()] * len(QUERIES)
-    return pa.Table.from_arrays([pa.array(column, pa.string()) for column in columns], schema=QUERIES)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, QUERIES, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=QUERIES)
 
 
-def _query(name: str, plan: Plan, error: Exception | None, *, elsewhere: bool) -> RunningQuery:
+def _query(
+    name: str, plan: Plan, error: Exception | None, backfill: BackfillProgress | None, *, elsewhere: bool
+) -> RunningQuery:
     recomputed = any(isinstance(node, p.Recompute) for node in p.walk(plan))
-    status: Literal["running", "stopped", "elsewhere"] = "stopped" if error is not None else "running"
+    status: Status = "running"
     reason = getattr(error, "detail", None)
-    return RunningQuery(
-        name, "elsewhere" if elsewhere else status, "recompute" if recomputed else "incremental", reason
-    )
+    if error is not None:
+        status, backfill = "stopped", None
+    elif elsewhere:
+        status = "elsewhere"
+    elif backfill is not None:
+        status, reason = "backfilling", backfill.problem or f"{backfill.done:,} of {backfill.total:,} rows of history"
+    return RunningQuery(name, status, "recompute" if recomputed else "incremental", reason, backfill)

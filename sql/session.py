@@ -20,6 +20,7 @@ from .comments import comment
 from .database import Database
 from .explaining import explained
 from .late_target import refuse_late_target
+from .outputs import engine_name
 from .pacing import Pace
 from .reading import Parameters, Rows, select
 from .relations import Relation
@@ -71,12 +72,15 @@ class Outcome:
     notices: list[str] = field(default_factory=list)
 
 
+_SETTINGS = {"allow_recompute": True, "background_ddl": False}
+
+
 class Session:
     """Runs statements; reads wait for what it has written itself."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.settings: dict[str, bool] = {"allow_recompute": True}
+        self.settings: dict[str, bool] = dict(_SETTINGS)
         self._written: dict[ReadableTopic, list[int]] = {}  # where the rows of this connection end, by partition
         self._notices = list(database.notices)  # what opening found, told with the first statement
         self.flush_target()
@@ -247,7 +251,18 @@ class Session:
                         hint=f"DROP {existing.kind} {existing.name} first" + (" with CASCADE." if readers else "."),
                         position=statement.start,
                     )
-            return Outcome(f"CREATE {kind}", notices=create(existing))
+            notices = create(existing)
+        return Outcome(f"CREATE {kind}", notices=[*notices, *self._built(statement.name)])
+
+    def _built(self, name: str) -> list[str]:
+        """What there is to say of a query that was created: returns when it is through history, if it is waited for."""
+        engine, names = self.database.engine, {name, engine_name(name)}
+        if names.isdisjoint(engine.backfills()):
+            return []
+        if self.settings["background_ddl"]:
+            return [f'"{name}" is built in the background: SHOW QUERIES says how far it is']
+        engine.wait({}, [name])
+        return []
 
     def _create_view(self, statement: CreateView, replaced: Relation | None) -> list[str]:
         self._refuse_recompute(statement.query, final=False) if statement.materialized else None
@@ -334,7 +349,7 @@ class Session:
                 hint=f"There is {', '.join(self.settings)}.",
                 position=statement.start,
             )
-        value: Any = True if isinstance(statement, Reset) else statement.value
+        value: Any = _SETTINGS[statement.name] if isinstance(statement, Reset) else statement.value
         words = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
         if str(value).lower() not in words:
             raise ProgrammingError(f"{statement.name} is on or off, not {value!r}", position=statement.start)

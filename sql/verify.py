@@ -72,7 +72,7 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
     used = relations_of(database, planned.query)
     kept = [relation.name for relation in (view, *used) if relation.kept]
     streams = logs_of((view, *used))
-    database.engine.wait(ends, kept)
+    database.engine.wait(ends, [*kept, *streams])
     reading = database.engine.read(kept, streams)
     known = database.late.known(database.view_ids[name.lower()] if derived is None else derived.query_id)
     connection = connect(threads=None)

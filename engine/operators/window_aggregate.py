@@ -34,6 +34,8 @@ class WindowAggregate(ResultHolder):
     From: Li et al., "No pane, no gain" (SIGMOD Record 2005): rows are aggregated by slice, slices by pane.
     """
 
+    whole = False
+
     def __init__(
         self,
         window: Window,

@@ -1,0 +1,280 @@
+"""Backfills: views on their way through history, a stretch at a time between the epochs of all others."""
+
+from __future__ import annotations
+
+import time as machine
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from ..storage import limits
+from ..storage.errors import Error, OperationalError
+from .dataflow import Dataflow, Done, Node, Passing
+from .delta import PIECE_ROWS, Delta, concat
+from .group import Group
+from .operator import ResultHolder
+from .view import UnreadError, View
+
+
+@dataclass(frozen=True)
+class BackfillProgress:
+    """How far a view is through history, in rows; `problem` says why it does not come further at the moment."""
+
+    done: int
+    total: int
+    problem: str | None = None
+
+
+class Feed:
+    """What comes from a part of the graph that runs already: its rows when the feed began, then its changes.
+
+    `dataflow` has the node whose output that is, or a source that reads the view whose changes they are. While
+    nothing else runs the node it is run for the feed.
+    State: the rows and changes that were not taken yet.
+    """
+
+    def __init__(self, node: Node, rows: pa.Table) -> None:
+        self.dataflow = Dataflow(node)
+        self.total = int(rows.num_rows)
+        self.error: Exception | None = None
+        self._left = deque(Delta(batch) for batch in rows.to_batches(max_chunksize=PIECE_ROWS) if batch.num_rows)
+
+    def tell(self, deltas: Mapping[tuple[str, bool], Delta], time: Passing, done: Done) -> None:
+        """An epoch has passed, in which these nodes are `done`."""
+        try:
+            change = self.dataflow.step(deltas, time, done)
+        except Exception as error:
+            self.error = self.error or error
+            return
+        if change is not None and change.rows:
+            self.total += change.rows
+            self._left.append(Delta(change.batch, change.weights))
+
+    def take(self, rows: int) -> Delta | None:
+        """The next changes, about as many rows; None when there are none."""
+        taken: list[Delta] = []
+        while self._left and rows > 0:
+            rows -= self._left[0].rows
+            taken.append(self._left.popleft())
+        return concat(taken) if taken else None
+
+    @property
+    def left(self) -> int:
+        """Rows that were not taken yet."""
+        return sum(delta.rows for delta in list(self._left))
+
+
+@dataclass(eq=False)
+class Backfill:
+    """Views, each before those that read it, and the group in which they go through history.
+
+    What other views compute already, and keep the rows of, is taken from there: see `begin`. Rows that come meanwhile
+    are history too, so that none of it is late. With `replaced` they take the place of views of equal names, whose
+    operators they may go on with where `keeps` says so; nothing of those changes before the backfill is at its end.
+    State: `feeds` by the node whose output they are; `fed` are these nodes and all below, which run elsewhere.
+    """
+
+    views: list[View]
+    group: Group
+    replaced: Mapping[str, View] = field(default_factory=dict)
+    keeps: frozenset[str] = frozenset()
+    feeds: dict[Node, Feed] = field(default_factory=dict)
+    fed: set[Node] = field(default_factory=set)
+    begun: bool = False
+    problem: OperationalError | None = None  # why rows cannot be read at the moment
+    retry_s: float = 0.0  # not before, on the monotonic clock
+    _starts: dict[str, list[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._rows_max = self.group.rows_per_epoch
+        self._rows = min(limits.BACKFILL_ROWS, self._rows_max)
+
+    @property
+    def error(self) -> Error | None:
+        """Why one of the views has stopped."""
+        return next((view.error for view in self.views if view.error is not None), None)
+
+    @property
+    def inputs(self) -> Iterator[View]:
+        """The views outside that those here read."""
+        return (upstream for view in self.views for upstream in view.inputs if upstream not in self.views)
+
+    def ready(self, main: Group) -> bool:
+        """Whether it has something to do that can be done now."""
+        if self.replaced and self.level(main):
+            return False
+        return machine.monotonic() >= self.retry_s and all(upstream in main.views for upstream in self.inputs)
+
+    def level(self, main: Group) -> bool:
+        """Whether its views have taken in all that those of `main` have, or have stopped."""
+        if self.error is not None:
+            return True
+        ends = {name: main.positions[name] for name in self.group.streams}
+        return self.begun and self.group.reached(ends) and not any(feed.left for feed in self.feeds.values())
+
+    def begin(self, main: Group) -> None:
+        """From now on changes of `main` are taken in; all views that are read run there."""
+        self.begun = True
+        for view in self.views:
+            self._cut(view, main)
+        for view in self.views:
+            for node in view.dataflow.nodes:
+                source = node.source
+                if source is not None and source.is_view and node not in self.fed:
+                    upstream = next((one for one in view.inputs if one.name == source.name), None)
+                    if upstream is None or upstream in self.views:
+                        continue
+                    upstream.refresh_listeners()
+                    if upstream.error is not None:
+                        view.fail(OperationalError(f'its input "{upstream.name}" has stopped'))
+                        continue
+                    self._feed(node, Feed(node, upstream.result.rows().select(list(source.columns))))
+        followed = {
+            node.source.name
+            for view in self.views
+            for node in view.dataflow.nodes
+            if node.source is not None and not node.source.is_view and node not in self.fed
+        }
+        for name in [name for name in self.group.streams if name not in followed]:
+            self.group.drop_stream(name)
+        self._starts = {name: list(positions) for name, positions in self.group.positions.items()}
+        main.feeds += self.feeds.values()
+
+    def join(self, main: Group, epoch: int, clock: int) -> None:
+        """The views go on in `main`, whose level they have reached."""
+        self.end(main)
+        for name, time in self.group.times.items():
+            main.times[name].merge(time)
+        main.join(self.views, epoch, clock, self.shared)
+
+    def end(self, main: Group) -> None:
+        """Take in no more changes."""
+        taken = list(self.feeds.values())
+        main.feeds = [feed for feed in main.feeds if feed not in taken]
+        for feed in taken:
+            feed.dataflow.release()
+
+    def step(self, main: Group, epoch: int, clock: int, stretch_s: float) -> bool:
+        """A stretch of history that takes about `stretch_s` seconds; whether the views are level with `main`."""
+        group = self.group
+        if not self.begun:
+            self.begin(main)
+        failure = next((feed.error for feed in self.feeds.values() if feed.error is not None), None)
+        if failure is not None:
+            for view in self.views:
+                view.fail(failure)
+        if self.error is not None:
+            return True
+        ends = {name: list(main.positions[name]) for name in group.streams}
+        group.replay_ends.update(ends)
+        group.rows_per_epoch, begun, before = self._rows, machine.perf_counter(), self.progress.done
+        try:
+            level = self._step(ends, epoch, clock)
+        except UnreadError as error:
+            self.problem, self.retry_s = error.reason, machine.monotonic() + limits.UNREAD_RETRY_S
+            return False
+        except Error as error:
+            for view in self.views:
+                view.fail(error)
+            return True
+        self.problem = None
+        took_s, rows = machine.perf_counter() - begun, self.progress.done - before
+        if took_s > stretch_s or rows >= self._rows // 2:
+            wanted = int(self._rows * min(2.0, max(0.25, stretch_s / max(took_s, 1e-6))))
+            self._rows = min(max(wanted, limits.BACKFILL_ROWS), self._rows_max)
+        return level
+
+    @property
+    def shared(self) -> Done:
+        """What the nodes that run elsewhere put out here unless they are fed: nothing."""
+        return dict.fromkeys(self.fed)
+
+    @property
+    def progress(self) -> BackfillProgress:
+        """How far it is. Never waits: it may be a moment old."""
+        done = total = 0
+        for name, positions in list(self.group.positions.items()):
+            stream = self.group.streams.get(name)
+            starts = self._starts.get(name)
+            if stream is not None and starts is not None:
+                done += sum(positions) - sum(starts)
+                total += sum(partition.end_offset for partition in stream.topic.partitions) - sum(starts)
+        for feed in list(self.feeds.values()):
+            done, total = done + feed.total - feed.left, total + feed.total
+        return BackfillProgress(done, total, None if self.problem is None else self.problem.headline)
+
+    def _step(self, ends: Mapping[str, list[int]], epoch: int, clock: int) -> bool:
+        group, view = self.group, self.views[-1]
+        if view.output is not None:
+            group.step_output(view, view.output, epoch, clock, ends)
+            return view.output.done is None and group.reached(ends)
+        done = self.shared
+        for node, feed in self.feeds.items():
+            done[node] = feed.take(self._rows)
+        if not group.reached(ends) or any(change is not None for change in done.values()):
+            group.step(epoch, clock, limits=ends, fed=done)
+        return group.reached(ends) and not any(feed.left for feed in self.feeds.values())
+
+    def _cut(self, view: View, main: Group) -> None:
+        """Let nodes whose rows are kept by a view that runs be taken from there, with all that is below them."""
+        old = self.replaced.get(view.name)
+        kept = old if old is not None and view.name in self.keeps and old.error is None and old.stepped else None
+        if view.output is not None or view.stepped:
+            return
+        known: dict[object, _Readable] = {}
+        for other in main.views:
+            if other.error is None and other.stepped and other.output is None:
+                for one in _readable(other):
+                    if one.node.identity is not None and main.whole(one.node.streams):
+                        known.setdefault(one.node.identity, one)
+        own = {} if kept is None else {one.node.plan: one for one in _readable(kept)}
+        found: dict[Node, _Readable] = {}
+
+        def look(node: Node) -> None:
+            one = own.get(node.plan) or known.get(node.identity)
+            if one is not None:
+                found[node] = one
+                return
+            for below in node.inputs:
+                look(below)
+
+        look(view.dataflow.result)
+        if not found:
+            return
+        view.dataflow.share(lambda node: found[node].node if node in found else None)
+        view.result.refresh()
+        view.refresh_listeners()
+        for one in {one.node: one for one in found.values()}.values():
+            unread = view.result.holding is one.node and not view.readers
+            rows = view.result.schema.empty_table() if unread else one.rows()
+            self._feed(one.node, Feed(one.node, rows))
+
+    def _feed(self, node: Node, feed: Feed) -> None:
+        self.feeds.setdefault(node, feed)
+        self.fed.update(_below([node]))
+
+
+@dataclass(frozen=True)
+class _Readable:
+    """A node that runs, and how the rows are read that it has put out so far."""
+
+    node: Node
+    rows: Callable[[], pa.Table]
+
+
+def _readable(view: View) -> Iterator[_Readable]:
+    """The nodes of a view whose rows are kept, the result first."""
+    yield _Readable(view.dataflow.result, view.result.rows)
+    for node in view.dataflow.nodes:
+        operator = node.operator
+        if isinstance(operator, ResultHolder) and (operator.whole or node is view.result.holding):
+            yield _Readable(node, operator.rows)
+
+
+def _below(nodes: Iterable[Node]) -> Iterator[Node]:
+    """These nodes and all below them."""
+    for node in nodes:
+        yield node
+        yield from _below(node.inputs)

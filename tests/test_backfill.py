@@ -1,0 +1,148 @@
+"""A view that is made while the database runs goes through history between the epochs of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+import headrace
+from headrace.engine.backfill import Backfill
+from headrace.engine.group import Group
+from headrace.storage import limits
+
+MINUTE = 60_000_000
+ROWS = 20_000  # of history: five stretches
+
+
+class Held:
+    """Lets a backfill take so many stretches, and no more until it is told to."""
+
+    stretches = 0
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    ready, let = Backfill.ready, Held()
+
+    def when_let(self: Backfill, main: Group) -> bool:
+        if let.stretches <= 0 or not ready(self, main):
+            return False
+        let.stretches -= 1
+        return True
+
+    monkeypatch.setattr(Backfill, "ready", when_let)
+    monkeypatch.setattr(limits, "UNREAD_RETRY_S", 0.005)  # so often the engine looks whether it may go on
+    yield let
+    let.stretches = 1 << 30
+
+
+@pytest.fixture
+def con() -> Iterator[headrace.Connection]:
+    with headrace.connect(rows_per_epoch=4096) as connection:
+        connection.execute("CREATE STREAM s (k BIGINT, x BIGINT)")
+        connection.execute("CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM s")
+        connection.append("s", pa.table({"k": [n % 10 for n in range(ROWS)], "x": list(range(ROWS))}))
+        connection.execute("SET background_ddl = on")
+        yield connection
+
+
+def status(con: headrace.Connection, name: str) -> tuple[str, int, int]:
+    sql = "SELECT status, rows_done, rows_total FROM system.queries WHERE name = ?"
+    return con.execute(sql, [name]).fetchone()  # type: ignore[return-value]
+
+
+def wait_for_rows(con: headrace.Connection, name: str, done: int) -> None:
+    for _ in range(2000):
+        if con.status().backfills[name][0] >= done:
+            return
+        con.execute("SELECT 1")
+    raise AssertionError("it does not go on")
+
+
+def test_the_others_go_on_while_a_view_is_built(con: headrace.Connection, held: Held) -> None:
+    built = con.execute("CREATE MATERIALIZED VIEW sums AS SELECT k, sum(x) AS x FROM s GROUP BY k")
+    assert built.notices == ['"sums" is built in the background: SHOW QUERIES says how far it is']
+    held.stretches = 2
+    wait_for_rows(con, "sums", 8192)
+    assert status(con, "sums") == ("backfilling", 8192, ROWS)
+    con.execute("INSERT INTO s VALUES (3, 1), (11, 5)")
+    assert con.execute("SELECT n FROM counted").fetchall() == [(ROWS + 2,)]
+    assert status(con, "sums") == ("backfilling", 8192, ROWS + 2)
+    held.stretches = 1 << 30
+    assert con.execute("SELECT x FROM sums WHERE k = 11").fetchall() == [(5,)], "a reader waits until it is there"
+    assert status(con, "sums") == ("running", None, None)
+    assert con.execute("VERIFY").tag == "VERIFY"
+
+
+def test_create_waits_unless_it_is_told_not_to(con: headrace.Connection) -> None:
+    con.execute("RESET background_ddl")
+    con.execute("CREATE MATERIALIZED VIEW sums AS SELECT k, sum(x) AS x FROM s GROUP BY k")
+    assert con.status().backfills == {}
+
+
+def test_a_view_that_is_dropped_is_built_no_further(con: headrace.Connection, held: Held) -> None:
+    con.execute("CREATE MATERIALIZED VIEW sums AS SELECT k, sum(x) AS x FROM s GROUP BY k")
+    held.stretches = 1
+    wait_for_rows(con, "sums", 4096)
+    con.execute("DROP MATERIALIZED VIEW sums")
+    assert con.status().backfills == {}
+    con.execute("INSERT INTO s VALUES (3, 1)")
+    assert con.execute("SELECT n FROM counted").fetchall() == [(ROWS + 1,)]
+
+
+def test_what_comes_while_a_view_is_built_is_history_to_it(held: Held) -> None:
+    with headrace.connect(clock=lambda: 100 * MINUTE) as con:
+        con.execute("CREATE STREAM e (ts TIMESTAMP, x INT, WATERMARK FOR ts AS ts - INTERVAL '1' MINUTE)")
+        con.execute("INSERT INTO e VALUES (TIMESTAMP '1970-01-01 00:00:10', 1), (TIMESTAMP '1970-01-01 00:30:00', 2)")
+        con.execute("SET background_ddl = on")
+        window = "FROM TUMBLE(TABLE e, DESCRIPTOR(ts), INTERVAL '1' MINUTE) GROUP BY window_start"
+        con.execute(f"CREATE MATERIALIZED VIEW w AS SELECT window_start, sum(x) AS x {window}")
+        con.execute("INSERT INTO e VALUES (TIMESTAMP '1970-01-01 00:00:20', 4)")
+        held.stretches = 1 << 30
+        assert sorted(x for (x,) in con.execute("SELECT x FROM w").fetchall()) == [2, 5]
+        con.execute("INSERT INTO e VALUES (TIMESTAMP '1970-01-01 00:00:30', 8)")
+        assert sorted(x for (x,) in con.execute("SELECT x FROM w").fetchall()) == [2, 5], "from now on it is late"
+        assert con.execute("VERIFY").tag == "VERIFY"
+
+
+@pytest.mark.parametrize(
+    "above", ["SELECT k, x + 1 AS y FROM ({}) AS g WHERE x > 7", "SELECT max(x) AS m FROM ({}) AS g"]
+)
+def test_what_another_view_has_aggregated_is_taken_from_there(con: headrace.Connection, held: Held, above: str) -> None:
+    groups = "SELECT k, sum(x) AS x FROM s GROUP BY k"
+    held.stretches = 1 << 30
+    con.execute(f"CREATE MATERIALIZED VIEW sums AS {groups}")
+    con.execute("SELECT * FROM sums").fetchall()
+    held.stretches = 0
+    con.execute(f"CREATE MATERIALIZED VIEW higher AS {above.format(groups)}")
+    con.execute("INSERT INTO s VALUES (3, 1), (11, 50)")
+    held.stretches = 1
+    con.flush()
+    assert con.status().rows == ROWS + 2
+    first = "SELECT rows_in FROM system.operators WHERE view = 'higher' AND operator LIKE 'aggregate%' ORDER BY node"
+    assert con.execute(first).fetchone() == (ROWS + 2,), "its rows were read once"
+    con.execute("INSERT INTO s VALUES (3, 1000000), (12, 50)")
+    con.execute("DROP MATERIALIZED VIEW sums")
+    con.execute("INSERT INTO s VALUES (3, 1000000), (13, 50)")
+    assert con.execute("VERIFY").fetchall()[1][1] is True
+
+
+def test_what_it_takes_from_a_view_that_is_dropped_meanwhile_goes_on(con: headrace.Connection, held: Held) -> None:
+    groups = "SELECT k, sum(x) AS x FROM s GROUP BY k"
+    held.stretches = 1 << 30
+    con.execute(f"CREATE MATERIALIZED VIEW sums AS {groups}")
+    con.execute("CREATE STREAM names (k BIGINT, name VARCHAR)")
+    con.append("names", pa.table({"k": list(range(9000)), "name": ["n"] * 9000}))
+    con.flush()
+    held.stretches = 0
+    con.execute(f"CREATE MATERIALIZED VIEW named AS SELECT name, k, x FROM names JOIN ({groups}) AS g USING (k)")
+    held.stretches = 1
+    wait_for_rows(con, "named", 4096)
+    con.execute("DROP MATERIALIZED VIEW sums")
+    con.execute("INSERT INTO s VALUES (3, 1), (8500, 50)")
+    assert con.execute("SELECT n FROM counted").fetchall() == [(ROWS + 2,)]
+    held.stretches = 1 << 30
+    assert con.execute("SELECT x FROM named WHERE k = 8500").fetchall() == [(50,)]
+    assert con.execute("VERIFY").tag == "VERIFY"
