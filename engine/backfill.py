@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ..storage import limits
 from ..storage.errors import Error, OperationalError
-from .dataflow import Dataflow, Done, Node, Passing
+from .dataflow import Dataflow, Done, Node, Passing, Source
 from .delta import PIECE_ROWS, Delta, concat
 from .group import Group
 from .operator import ResultHolder
@@ -20,11 +20,15 @@ from .view import UnreadError, View
 
 @dataclass(frozen=True)
 class BackfillProgress:
-    """How far a view is through history, in rows; `problem` says why it does not come further at the moment."""
+    """How far a view is through history, in rows; `problem` says why it does not come further at the moment.
+
+    `replaces`: it is a new version of one that goes on meanwhile.
+    """
 
     done: int
     total: int
     problem: str | None = None
+    replaces: bool = False
 
 
 class Feed:
@@ -72,7 +76,8 @@ class Backfill:
 
     What other views compute already, and keep the rows of, is taken from there: see `begin`. Rows that come meanwhile
     are history too, so that none of it is late. With `replaced` they take the place of views of equal names, whose
-    operators they may go on with where `keeps` says so; nothing of those changes before the backfill is at its end.
+    operators they may go on with where `keeps` says so; who listens goes on where `told` does. Nothing of those changes
+    before the backfill is at its end.
     State: `feeds` by the node whose output they are; `fed` are these nodes and all below, which run elsewhere.
     """
 
@@ -80,6 +85,7 @@ class Backfill:
     group: Group
     replaced: Mapping[str, View] = field(default_factory=dict)
     keeps: frozenset[str] = frozenset()
+    told: frozenset[str] = frozenset()
     feeds: dict[Node, Feed] = field(default_factory=dict)
     fed: set[Node] = field(default_factory=set)
     begun: bool = False
@@ -203,7 +209,8 @@ class Backfill:
                 total += sum(partition.end_offset for partition in stream.topic.partitions) - sum(starts)
         for feed in list(self.feeds.values()):
             done, total = done + feed.total - feed.left, total + feed.total
-        return BackfillProgress(done, total, None if self.problem is None else self.problem.headline)
+        problem = None if self.problem is None else self.problem.headline
+        return BackfillProgress(done, total, problem, bool(self.replaced))
 
     def _step(self, ends: Mapping[str, list[int]], epoch: int, clock: int) -> bool:
         group, view = self.group, self.views[-1]
@@ -234,7 +241,7 @@ class Backfill:
 
         def look(node: Node) -> None:
             one = own.get(node.plan) or known.get(node.identity)
-            if one is not None:
+            if one is not None and not any(self._replaces(below.source) for below in _below([node])):
                 found[node] = one
                 return
             for below in node.inputs:
@@ -250,6 +257,10 @@ class Backfill:
             unread = view.result.holding is one.node and not view.readers
             rows = view.result.schema.empty_table() if unread else one.rows()
             self._feed(one.node, Feed(one.node, rows))
+
+    def _replaces(self, source: Source | None) -> bool:
+        """Whether that is a view that will be another one."""
+        return source is not None and source.is_view and source.name in self.replaced
 
     def _feed(self, node: Node, feed: Feed) -> None:
         self.feeds.setdefault(node, feed)

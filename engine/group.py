@@ -13,8 +13,10 @@ from ..storage.errors import CorruptionError, Error, OperationalError
 from .dataflow import Dataflow, Done, Node, Passing, wanted_times
 from .delta import Delta, Slice
 from .log_slice import read_slice
+from .metrics import NodeState, ViewState
 from .operator import NO_WATERMARK, Time
 from .output import Output, Progress
+from .reading import Reading
 from .view import Stream, StreamRead, UnreadError, View
 from .watermark import Advance, PartitionTime, StreamTime
 
@@ -159,10 +161,10 @@ class Group:
                 self._step_view(view, deltas, epoch, clock, done)
                 self.share(view)
 
-    def pass_on(self, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int) -> None:
-        """An epoch in which no row comes from a stream, but views have become others, by these changes."""
+    def pass_on(self, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int, views: Iterable[View]) -> None:
+        """Tell `views`, in an epoch in which no row comes from a stream, by which changes others have become others."""
         done: Done = {}
-        for view in self.views:
+        for view in views:
             if view.error is None and any((s.name, s.is_view) in deltas for s in view.dataflow.sources):
                 self._step_view(view, deltas, epoch, clock, done)
         self._tell(deltas, epoch, clock, done)
@@ -241,6 +243,22 @@ class Group:
             if self.streams[name].event_time is not None:
                 marks.append(self.times[name].watermark)
         return min(marks, default=NO_WATERMARK)
+
+    def state(self, view: View) -> ViewState:
+        """What the nodes of a view have done so far, and what they keep."""
+        nodes = []
+        for node in view.dataflow.nodes:
+            others = tuple(o.name for o in self.views if o is not view and node in o.dataflow.nodes)
+            nodes.append(NodeState(node.figures.copy(), node.bytes, self.watermark(node.streams), others))
+        return ViewState(tuple(nodes), view.result.bytes)
+
+    def reading(self, views: Sequence[View], streams: Sequence[str], epoch: int, clock: int) -> Reading:
+        """The rows of views, and how far streams are read. Raises: why a view has stopped."""
+        tables = {view.name: view.present.rows() for view in views}
+        ends = {name: list(self.positions[name]) for name in streams}
+        marks = {name: self.watermark([name]) for name in streams}
+        marks |= {view.name: self.watermark(view.all_streams) for view in views}
+        return Reading(epoch, clock, tables, ends, marks)
 
     def watermarks(self) -> dict[str, int | None]:
         """The watermark of each stream that has one; None where no row has come yet."""

@@ -16,10 +16,11 @@ from .checkpoint import Capture, Found, Moment, Recorder
 from .dataflow import Dataflow, Result
 from .delta import Delta
 from .group import Group
-from .metrics import NodeState, ViewState
+from .metrics import ViewState
 from .options import Options
 from .output import Output
 from .reading import Reading
+from .replacing import Replacements
 from .slot_array import Mask
 from .subscription import Subscription
 from .turn import Turns
@@ -52,6 +53,17 @@ class Engine:
         self._lock = self._turns.lock
         self._progress = threading.Condition(self._lock)
         self._wake = threading.Event()
+        self.replacements = Replacements(
+            self._views,
+            self._main,
+            self._backfills,
+            self._group,
+            self._turns,
+            self._wake,
+            self._progress,
+            self._check,
+            self._between,
+        )
         self._closed = False
         self._failure: BaseException | None = None
         self._unread: UnreadError | None = None  # why there is no progress at the moment
@@ -103,6 +115,8 @@ class Engine:
     def drop_stream(self, name: str) -> None:
         """Forget a stream that no view reads."""
         with self._turns:
+            for view in (view for one in self._backfills for view in one.views if name in view.dataflow.streams):
+                view.fail(OperationalError(f'"{name}" was dropped'))
             self._main.drop_stream(name)
             self._unlisten.pop(name)()
 
@@ -163,10 +177,8 @@ class Engine:
             if view in self._main.views:
                 self._main.views.remove(view)
             view.dataflow.release()
-            for backfill in [one for one in self._backfills if view in one.views]:
-                backfill.end(self._main)
-                self._backfills.remove(backfill)
-            self._progress.notify_all()
+            for backfill in [b for b in self._backfills if view in (*b.views, *b.replaced.values())]:
+                self.replacements.abandon(backfill)
 
     def rename_view(self, name: str, new: str) -> None:
         """Call a view otherwise; live queries that read it end."""
@@ -223,36 +235,22 @@ class Engine:
         """The named views and streams as of the present epoch."""
         with self._turns:
             self._check()
-            tables = {}
-            for name in views:
-                view = self._views[name]
-                if view.error is not None:
-                    raise view.error
-                tables[name] = view.result.rows()
-            ends = {name: list(self._main.positions[name]) for name in streams}
-            marks = {name: self._main.watermark([name]) for name in streams}
-            marks |= {name: self._main.watermark(self._views[name].all_streams) for name in views}
-            return Reading(self.epoch, self._clock, tables, ends, marks)
+            return self._main.reading([self._views[name] for name in views], streams, self.epoch, self._clock)
 
     def find(self, name: str, keys: pa.RecordBatch) -> tuple[Mask, pa.RecordBatch]:
         """Which of `keys` the table of that name has at the present epoch, and the rows of those, in their order."""
         with self._turns:
             self._check()
-            view = self._views[name]
-            if view.error is not None:
-                raise view.error
-            return view.result.find(keys)
+            return self._views[name].present.find(keys)
 
     def subscribe(self, name: str, *, snapshot: bool) -> Subscription:
         """The changes of a view from the present epoch on, first its rows as they are."""
         with self._turns:
-            view = self._views[name]
-            if view.error is not None:
-                raise view.error
-            subscription = Subscription(self._unsubscribe)
+            view, subscription = self._views[name], Subscription(self._unsubscribe)
+            present = view.present
             view.subscriptions.append(subscription)
             view.refresh_listeners()
-            rows = view.result.rows().combine_chunks()
+            rows = present.rows().combine_chunks()
             if snapshot and rows.num_rows:
                 subscription.put(self.epoch, Delta(rows.to_batches()[0]))
             return subscription
@@ -267,17 +265,12 @@ class Engine:
 
     def backfills(self) -> dict[str, BackfillProgress]:
         """How far the views are that are not through history yet. Never waits: it may be a moment old."""
-        return {view.name: one.progress for one in list(self._backfills) if not one.replaced for view in one.views}
+        return {view.name: one.progress for one in list(self._backfills) for view in one.views}
 
     def state(self, name: str) -> ViewState:
         """What the nodes of a view have done so far, and what they keep."""
         with self._turns:
-            view = self._views[name]
-            nodes = []
-            for node in view.dataflow.nodes:
-                others = tuple(o.name for o in self._main.views if o is not view and node in o.dataflow.nodes)
-                nodes.append(NodeState(node.figures.copy(), node.bytes, self._main.watermark(node.streams), others))
-            return ViewState(tuple(nodes), view.result.bytes)
+            return self._main.state(self._views[name])
 
     def errors(self) -> dict[str, Exception]:
         """The views that have stopped, and why."""
@@ -358,6 +351,14 @@ class Engine:
         for view in backfill.views if done else ():
             self._main.write_output(view, clock)
         return True
+
+    def _between(self, act: Callable[[int, int], None]) -> None:
+        """An epoch in which no row comes, but `act` changes views, given its number and clock; none if it raises."""
+        epoch, clock = self.epoch + 1, self.now()
+        act(epoch, clock)
+        self.epoch, self._clock = epoch, clock
+        self._after_epoch()
+        self._main.write_outputs(clock)
 
     def _outputs(self) -> list[Output]:
         return [view.output for view in self._views.values() if view.output is not None and view.error is None]

@@ -64,6 +64,13 @@ class View:
         """Every stream the result depends on, through other views too."""
         return self.dataflow.streams.union(*(view.all_streams for view in self.inputs))
 
+    @property
+    def present(self) -> Result:
+        """What it has come to. Raises: why it has stopped."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
     def refresh_listeners(self) -> None:
         """Let the operators emit exactly if somebody needs the changelog."""
         self.result.listen(wanted=bool(self.subscriptions or self.readers or self.output))

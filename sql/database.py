@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -30,13 +31,14 @@ from ..storage.topic import Durability, TopicOptions
 from . import plan as p
 from .declaration import declared, declared_relation, log_schema, refuse_cleaning, spelled, topic_options
 from .declaring import Declarations
+from .evolving import Evolving, Unnamed
 from .fingerprint import fingerprint
 from .late_rows import LateLog
 from .lower import Surroundings, lower
 from .outputs import PROGRESS
-from .plan_keys import key_of
-from .plan_properties import monotonic, stateless, unbounded
-from .planner import ViewProperties
+from .plan_inputs import streams_of
+from .plan_properties import stateless, unbounded
+from .planner import ViewProperties, properties_of
 from .queries import Queries
 from .relations import Relation, Relations, schema_of
 from .statements import CreateStream, CreateView
@@ -70,8 +72,10 @@ class Database:
         self.view_ids: dict[str, int] = {}
         self.turns = Turns()
         self.queries = Queries(self)
+        self.evolving = Evolving(self)
+        self.unnamed: dict[str, Unnamed] = {}  # subscriptions with queries of their own
         self.default_partitions = default_partitions
-        self._properties: dict[str, ViewProperties] = {}
+        self.all_properties: dict[str, ViewProperties] = {}
         self.followed: dict[str, ReadableTopic] = {}  # of the streams
         self._declarations = Declarations(self)
         self._tail: TailFolder | None = None
@@ -264,20 +268,20 @@ class Database:
     def planning(self, relations: Relations | None = None) -> ViewPlanner:
         """What plans continuous queries over `relations`, or the present ones."""
         through = frozenset(name for name, planned in self.plans.items() if stateless(planned.plan))
-        return ViewPlanner(self.relations if relations is None else relations, self._properties, through, self.binder)
+        return ViewPlanner(
+            self.relations if relations is None else relations, self.all_properties, through, self.binder
+        )
 
     def keep(self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow | None = None) -> None:
         """Know a relation whose rows the engine keeps, and let it."""
-        plan = planned.plan
-        settled = any(isinstance(node, p.WindowAggregate | p.Session) for node in p.walk(plan))
-        times = p.time_columns(plan) if settled else frozenset()
-        closing = tuple(p.closing(plan).items()) if settled else ()
-        self._properties[name.lower()] = ViewProperties(
-            p.append_only(plan), times, key_of(plan), closing, tuple(monotonic(plan).items())
-        )
-        self.plans[name.lower()] = planned
         self.view_ids[name.lower()] = view_id
+        self.know(name, planned)
         self.start(name, view_id, planned, dataflow or self.lower(name, planned, view_id))
+
+    def know(self, name: str, planned: ViewPlan) -> None:
+        """The plan by which the rows of a relation are kept."""
+        self.all_properties[name.lower()] = properties_of(planned.plan)
+        self.plans[name.lower()] = planned
 
     def start(
         self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow, output: Output | None = None
@@ -290,14 +294,32 @@ class Database:
             self._checkpoints.notices.append(f"a checkpoint was of no use: {error}")
             self.engine.add_view(name, self.lower(name, planned, view_id, keeps=output is None), schema, output)
 
-    def start_unnamed(self, name: str, planned: ViewPlan) -> None:
+    def start_unnamed(self, name: str, unnamed: Unnamed) -> None:
         """Let the engine keep the result of a subscription's own query under `name`, which no SQL can say."""
+        planned = unnamed.planned
         self.engine.add_view(name, self.lower(name, planned, view_id=0), schema_of(planned.columns))
+        self.unnamed[name] = unnamed
 
-    def lower(self, name: str, planned: ViewPlan, view_id: int, *, keeps: bool = True) -> Dataflow:
-        """The operators that run a plan for the view `name`, which keeps its result or only tells its changes."""
+    def stop_unnamed(self, name: str) -> None:
+        """The subscription is over."""
+        if self.unnamed.pop(name, None) is not None:
+            self.engine.drop_view(name)
+
+    def lower(
+        self,
+        name: str,
+        planned: ViewPlan,
+        view_id: int,
+        *,
+        keeps: bool = True,
+        plans: Mapping[str, p.Plan] | None = None,
+    ) -> Dataflow:
+        """The operators that run a plan for the view `name`, which keeps its result or only tells its changes.
+
+        `plans` are those of the views that it may read, or the present ones.
+        """
         around = Surroundings(
-            self.streams_of,
+            self.streams_of if plans is None else lambda view: streams_of(view, plans),
             self.late.known(view_id),
             self.late.reporter(name, view_id, planned.late_to),
         )
@@ -305,18 +327,11 @@ class Database:
 
     def streams_of(self, name: str) -> frozenset[str]:
         """All streams that a materialized view depends on, through other views too."""
-        found: set[str] = set()
-        planned = self.plans.get(name.lower())
-        for node in p.walk(planned.plan) if planned is not None else ():
-            if isinstance(node, p.Scan):
-                found.add(node.stream)
-            elif isinstance(node, p.ViewScan):
-                found |= self.streams_of(node.view)
-        return frozenset(found)
+        return streams_of(name, {name: planned.plan for name, planned in self.plans.items()})
 
     def properties(self, name: str) -> ViewProperties:
         """What is known of a materialized view's changelog."""
-        return self._properties[name.lower()]
+        return self.all_properties[name.lower()]
 
     # -- dropping and reopening -----------------------------------------------------------------------------------
 
@@ -350,7 +365,7 @@ class Database:
         self.queries.forget(relation)
         if relation.kept:
             self.engine.drop_view(relation.name)
-            del self.plans[name], self._properties[name], self.view_ids[name]
+            del self.plans[name], self.all_properties[name], self.view_ids[name]
         if relation.logged:
             self.engine.drop_stream(relation.name)
             self.late.ends.pop(relation.name, None)
@@ -365,7 +380,7 @@ class Database:
         self.relations.remove(old)
         self.relations.add(new)
         if relation.kept:
-            self.plans[name], self._properties[name] = self.plans.pop(old), self._properties.pop(old)
+            self.plans[name], self.all_properties[name] = self.plans.pop(old), self.all_properties.pop(old)
             self.view_ids[name] = self.view_ids.pop(old)
             self.engine.rename_view(relation.name, new.name)
 

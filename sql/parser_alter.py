@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from .cursor import Cursor
+from .parser_data import create_view
 from .parser_streams import column
 from .parser_tables import delete_rows
 from .statements import (
@@ -13,6 +14,7 @@ from .statements import (
     AlterStream,
     AlterType,
     Comment,
+    CreateView,
     Delete,
     DeleteRows,
     DropColumn,
@@ -28,11 +30,11 @@ _COMMENTED = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY")
 _CHANGES = ("ADD COLUMN", "DROP COLUMN", "RENAME COLUMN", "ALTER COLUMN", "SET", "RESET", "ADVANCE WATERMARK TO")
 
 
-def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream | RenameView:
+def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream | RenameView | CreateView:
     """The rest of ALTER."""
     view = next((kind for kind in ("VIEW", "MATERIALIZED VIEW") if cursor.accept(kind)), None)
     if view is not None:
-        return _rename(cursor, view, place)
+        return _alter_view(cursor, view, place)
     kind: Literal["STREAM", "TABLE"] = "TABLE" if cursor.accept("TABLE") else "STREAM"
     if kind == "STREAM" and not cursor.accept("STREAM"):
         cursor.choice("something to ALTER", ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW"))
@@ -45,12 +47,19 @@ def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream | RenameView:
     return AlterStream(name=name, change=change, kind=kind, if_exists=if_exists, position=position, **place)
 
 
-def _rename(cursor: Cursor, kind: str, place: dict[str, Any]) -> RenameView:
-    """[IF EXISTS] name RENAME TO name: the rest of ALTER VIEW."""
+def _alter_view(cursor: Cursor, kind: str, place: dict[str, Any]) -> RenameView | CreateView:
+    """[IF EXISTS] name RENAME TO name, or name [(columns)] AS query: the rest of ALTER VIEW."""
+    start, materialized = cursor.index, kind == "MATERIALIZED VIEW"
     if_exists, position = cursor.accept("IF EXISTS"), cursor.position
     name = cursor.relation("the view's name")
+    if materialized and not if_exists and (cursor.word == "AS" or cursor.at_mark("(")):
+        text = cursor.source.text[cursor.tokens[start].start : cursor.tokens[-1].end + 1]
+        cursor.index = start
+        place = {**place, "text": f"CREATE MATERIALIZED VIEW {text}"}
+        return create_view(cursor, materialized=True, or_replace=True, place=place, altered=True)
     if not cursor.accept("RENAME"):
-        cursor.not_yet(f"ALTER {kind} can only RENAME", hint=f"CREATE OR REPLACE {kind} gives it another query.")
+        can = "can only RENAME, or say AS query" if materialized else "can only RENAME"
+        cursor.not_yet(f"ALTER {kind} {can}", hint=f"CREATE OR REPLACE {kind} gives it another query.")
     cursor.expect("TO")
     new_position = cursor.position
     new = cursor.name("the view's new name")

@@ -27,8 +27,10 @@ _FORMATS: dict[str, CopyFormat] = {
 }
 
 
-def create_view(cursor: Cursor, *, materialized: bool, or_replace: bool, place: dict[str, Any]) -> CreateView:
-    """The rest of CREATE [OR REPLACE] [MATERIALIZED] VIEW."""
+def create_view(
+    cursor: Cursor, *, materialized: bool, or_replace: bool, place: dict[str, Any], altered: bool = False
+) -> CreateView:
+    """The rest of CREATE [OR REPLACE] [MATERIALIZED] VIEW, or of ALTER MATERIALIZED VIEW ... AS."""
     if_not_exists = cursor.accept("IF NOT EXISTS")
     name = cursor.relation("the view's name")
     columns = cursor.names("a column's name") if cursor.at_mark("(") else ()
@@ -51,6 +53,7 @@ def create_view(cursor: Cursor, *, materialized: bool, or_replace: bool, place: 
         columns=columns,
         if_not_exists=if_not_exists,
         or_replace=or_replace,
+        altered=altered,
         **place,
     )
 

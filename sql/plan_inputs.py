@@ -28,3 +28,15 @@ def over_logs(plan: Plan, views: Mapping[str, Plan]) -> Plan:
     if isinstance(plan, p.ViewScan):
         return over_logs(views[plan.view.lower()], views)
     return with_inputs(plan, [over_logs(below, views) for below in p.inputs_of(plan)])
+
+
+def streams_of(name: str, plans: Mapping[str, Plan]) -> frozenset[str]:
+    """All streams that the view `name` depends on, through other views too; `plans` by name in lower case."""
+    found: set[str] = set()
+    plan = plans.get(name.lower())
+    for node in p.walk(plan) if plan is not None else ():
+        if isinstance(node, p.Scan):
+            found.add(node.stream)
+        elif isinstance(node, p.ViewScan):
+            found |= streams_of(node.view, plans)
+    return frozenset(found)

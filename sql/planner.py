@@ -18,6 +18,8 @@ from .laterals import without_laterals
 from .pivots import pivot_of, pivoted, plan_pivot
 from .places import PLACE
 from .plan import Motion, Plan
+from .plan_keys import key_of
+from .plan_properties import monotonic
 from .ranking import first_of_each, plan_limit, plan_windows, split_aggregates
 from .recompute import partition_columns, used_columns
 from .relations import Column, Relations
@@ -44,6 +46,14 @@ class ViewProperties:
     key: tuple[str, ...] | None
     closing: tuple[tuple[str, int], ...]
     motions: tuple[tuple[str, Motion], ...]
+
+
+def properties_of(plan: Plan) -> ViewProperties:
+    """What the plan of a view says to plans that read it."""
+    settled = any(isinstance(node, p.WindowAggregate | p.Session) for node in p.walk(plan))
+    times = p.time_columns(plan) if settled else frozenset()
+    closing = tuple(p.closing(plan).items()) if settled else ()
+    return ViewProperties(p.append_only(plan), times, key_of(plan), closing, tuple(monotonic(plan).items()))
 
 
 class Planner:

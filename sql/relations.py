@@ -109,6 +109,11 @@ class Relations:
         copy._by_name = {**self._by_name, relation.name.lower(): relation}
         return copy
 
+    def move_to_end(self, names: Iterable[str]) -> None:
+        """These come after all others, in this order."""
+        for name in names:
+            self._by_name[name.lower()] = self._by_name.pop(name.lower())
+
     def remove(self, name: str) -> None:
         del self._by_name[name.lower()]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from ..engine.backfill import BackfillProgress
+from ..storage.errors import Error
 from . import plan as p
 from .outputs import engine_name
 from .plan import Plan
@@ -27,7 +28,7 @@ Status = Literal["running", "backfilling", "stopped", "elsewhere"]
 
 @dataclass(frozen=True)
 class RunningQuery:
-    """One of them. `reason` says why it has stopped, or how far it is through history.
+    """One of them. `reason` says why it has stopped, or how far it, or its new version, is through history.
 
     `elsewhere` it runs where another process owns the folder.
     """
@@ -48,7 +49,9 @@ def running_queries(database: Database) -> list[RunningQuery]:
         planned = database.plans.get(relation.name.lower())
         if planned is not None and relation.kind != "TABLE":
             name = relation.name
-            found.append(_query(name, planned.plan, errors.get(name), backfills.get(name), elsewhere=False))
+            failure = database.evolving.failures.get(name.lower())
+            error, backfill = errors.get(name), backfills.get(name)
+            found.append(_query(name, planned.plan, error, backfill, elsewhere=False, failure=failure))
     for name, planned, error in database.queries.status():
         backfill = backfills.get(engine_name(name))
         found.append(_query(name, planned.plan, error, backfill, elsewhere=database.read_only))
@@ -68,7 +71,13 @@ def query_rows(database: Database) -> pa.Table:
 
 
 def _query(
-    name: str, plan: Plan, error: Exception | None, backfill: BackfillProgress | None, *, elsewhere: bool
+    name: str,
+    plan: Plan,
+    error: Exception | None,
+    backfill: BackfillProgress | None,
+    *,
+    elsewhere: bool,
+    failure: Error | None = None,
 ) -> RunningQuery:
     recomputed = any(isinstance(node, p.Recompute) for node in p.walk(plan))
     status: Status = "running"
@@ -78,5 +87,8 @@ def _query(
     elif elsewhere:
         status = "elsewhere"
     elif backfill is not None:
-        status, reason = "backfilling", backfill.problem or f"{backfill.done:,} of {backfill.total:,} rows of history"
+        far = backfill.problem or f"{backfill.done:,} of {backfill.total:,} rows of history"
+        status, reason = ("running", f"new version: {far}") if backfill.replaces else ("backfilling", far)
+    elif failure is not None:
+        reason = f"{failure.headline}: {failure.detail}"
     return RunningQuery(name, status, "recompute" if recomputed else "incremental", reason, backfill)

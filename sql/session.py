@@ -18,6 +18,8 @@ from .altering import alter, delete
 from .changing import delete_rows, update
 from .comments import comment
 from .database import Database
+from .dropping import drop
+from .evolving import Unnamed
 from .explaining import explained
 from .late_target import refuse_late_target
 from .outputs import engine_name
@@ -56,7 +58,6 @@ from .statements import (
 )
 from .subscribing import Live, subscribe
 from .verify import verify
-from .view_plan import ViewPlan
 from .writing import copy, insert, require_stream, require_written
 from .writing_files import write_file
 
@@ -72,7 +73,7 @@ class Outcome:
     notices: list[str] = field(default_factory=list)
 
 
-_SETTINGS = {"allow_recompute": True, "background_ddl": False}
+_SETTINGS = {"allow_recompute": True, "background_ddl": False, "allow_partial_history": False}
 
 
 class Session:
@@ -157,6 +158,10 @@ class Session:
                 return self._create(statement, lambda old: self.database.create_stream(statement, old), kind)
             case CreateDerived():
                 return self._create(statement, lambda old: self.database.queries.create(statement, old), statement.kind)
+            case CreateView(altered=True):
+                return self._replace_view(statement)
+            case CreateView(or_replace=True, materialized=True) if self._replaceable(statement.name):
+                return self._replace_view(statement)
             case CreateView():
                 kind = "MATERIALIZED VIEW" if statement.materialized else "VIEW"
                 return self._create(statement, lambda old: self._create_view(statement, old), kind)
@@ -171,7 +176,7 @@ class Session:
                 count, notices = delete(self.database, statement)
                 return Outcome(f"DELETE {count}", rowcount=count, notices=notices)
             case Drop():
-                return self._drop(statement)
+                return Outcome(f"DROP {statement.kind}", notices=drop(self.database, statement))
             case Explain():
                 return Outcome("EXPLAIN", explained(self.database, statement, self._ends()))
             case Verify():
@@ -264,6 +269,21 @@ class Session:
         engine.wait({}, [name])
         return []
 
+    def _replaceable(self, name: str) -> bool:
+        known = self.database.relations.get(name)
+        return known is not None and known.kind == "MATERIALIZED VIEW"
+
+    def _replace_view(self, statement: CreateView) -> Outcome:
+        """A materialized view that is there becomes another one."""
+        old = self.database.relations.require(statement.name, statement.start)
+        if old.kind != "MATERIALIZED VIEW":
+            hint = f"It is a {old.kind.lower()}."
+            raise ProgrammingError(f'"{old.name}" is not a materialized view', hint=hint, position=statement.start)
+        self._refuse_recompute(statement.query, final=False)
+        wait, partial = not self.settings["background_ddl"], self.settings["allow_partial_history"]
+        notices = self.database.evolving.replace(statement, old, wait=wait, partial=partial)
+        return Outcome("ALTER MATERIALIZED VIEW" if statement.altered else "CREATE MATERIALIZED VIEW", notices=notices)
+
     def _create_view(self, statement: CreateView, replaced: Relation | None) -> list[str]:
         self._refuse_recompute(statement.query, final=False) if statement.materialized else None
         return self.database.create_view(statement, replaced)
@@ -279,34 +299,6 @@ class Session:
                     detail="allow_recompute is off, and no incremental operator does this yet.",
                     hint="SET allow_recompute = on, or see EXPLAIN for the part that needs it.",
                 )
-
-    def _drop(self, statement: Drop) -> Outcome:
-        with self.database.lock:
-            relation = self.database.relations.get(statement.name)
-            if relation is None and statement.if_exists:
-                return Outcome(
-                    f"DROP {statement.kind}", notices=[f'"{statement.name}" does not exist; nothing was done']
-                )
-            relation = self.database.relations.require(statement.name, statement.start)
-            if relation.kind != statement.kind:
-                raise ProgrammingError(
-                    f'"{relation.name}" is not a {statement.kind.lower()}',
-                    hint=None if relation.kind == "SYSTEM" else f"DROP {relation.kind} {relation.name}",
-                    position=statement.start,
-                    sqlstate="42809",
-                )
-            order = _with_dependents(self.database, relation)
-            if len(order) > 1 and not statement.cascade:
-                names = ", ".join(f'"{name}"' for name in order[:-1])
-                raise ProgrammingError(
-                    f'cannot drop "{relation.name}" while others read it',
-                    detail=f"Read by {names}.",
-                    hint="Drop those first, or say CASCADE.",
-                    position=statement.start,
-                    sqlstate="2BP01",
-                )
-            self.database.drop(order)
-            return Outcome(f"DROP {statement.kind}", notices=[f'also dropped "{name}"' for name in order[:-1]])
 
     def _verify(self, statement: Verify) -> Outcome:
         if statement.name is not None:
@@ -359,26 +351,12 @@ class Session:
     def _subscribe(
         self, query: exp.Query, pace: Pace, *, snapshot: bool, weights: bool, final: bool, lateness_us: int = 0
     ) -> Outcome:
-        def planned() -> ViewPlan:
+        def planned() -> Unnamed:
             self._refuse_recompute(query, final=final)
-            return self.database.plan(query, final=final, lateness_us=lateness_us)
+            plan = self.database.plan(query, final=final, lateness_us=lateness_us)
+            return Unnamed(query, plan, lateness_us)
 
         live = subscribe(
             self.database, query, planned, self._ends(), snapshot=snapshot, weights=weights, final=final, pace=pace
         )
         return Outcome("SUBSCRIBE", live=live)
-
-
-def _with_dependents(database: Database, relation: Relation) -> list[str]:
-    """Names to drop so that `relation` can go: whoever reads it first, itself last."""
-    order: list[str] = []
-
-    def visit(name: str) -> None:
-        for reader in database.dependents(name):
-            if reader.name not in order:
-                visit(reader.name)
-        if name not in order:
-            order.append(name)
-
-    visit(relation.name)
-    return order

@@ -211,7 +211,10 @@ class Delete(Statement):
 
 @dataclass(frozen=True, kw_only=True)
 class CreateView(Statement):
-    """CREATE [MATERIALIZED] VIEW. `columns` renames the query's columns; empty when they keep their names."""
+    """CREATE [MATERIALIZED] VIEW. `columns` renames the query's columns; empty when they keep their names.
+
+    `altered`: it says what a materialized view that is there is to be.
+    """
 
     name: str
     query: exp.Query
@@ -220,6 +223,7 @@ class CreateView(Statement):
     columns: tuple[str, ...] = ()
     if_not_exists: bool = False
     or_replace: bool = False
+    altered: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from ..engine.delta import Delta
 from ..engine.subscription import Subscription
 from ..storage.errors import NotSupportedError
 from .database import Database
+from .evolving import Unnamed
 from .pacing import Pace, Paced
 from .plan_keys import key_of
-from .view_plan import ViewPlan
 
 _numbers = itertools.count()
 
@@ -71,7 +71,7 @@ class Live:
 def subscribe(
     database: Database,
     query: exp.Query,
-    planned: Callable[[], ViewPlan],
+    planned: Callable[[], Unnamed],
     ends: Mapping[str, list[int]],
     *,
     snapshot: bool,
@@ -90,11 +90,11 @@ def subscribe(
             view, columns, key = relation.name, relation.columns, database.properties(relation.name).key
             close = _nothing
         else:
-            plan = planned()
+            unnamed = planned()
             view = f"(subscription {next(_numbers)})"
-            columns, key = plan.columns, key_of(plan.plan)
-            database.start_unnamed(view, plan)
-            close = _once(lambda: database.engine.drop_view(view))
+            columns, key = unnamed.planned.columns, key_of(unnamed.planned.plan)
+            database.start_unnamed(view, unnamed)
+            close = _once(lambda: database.stop_unnamed(view))
     try:
         database.engine.wait(ends, [view])
         with database.engine.still():

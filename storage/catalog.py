@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +49,12 @@ class Catalog:
     def replace(self, name: str, entry: CatalogEntry) -> None:
         """The entry is last and that of `name` gone, in one step."""
         self._save({**{key: value for key, value in self._entries.items() if key != name}, entry.name: entry})
+
+    def replace_before(self, entry: CatalogEntry, followers: Collection[str]) -> None:
+        """The entry takes the place of that with its name, and is last but for `followers`; in one step."""
+        moved = {entry.name, *followers}
+        last = {entry.name: entry, **{name: known for name, known in self._entries.items() if name in followers}}
+        self._save({**{name: known for name, known in self._entries.items() if name not in moved}, **last})
 
     def _save(self, entries: dict[str, CatalogEntry]) -> None:
         content = {"entries": [asdict(entry) for entry in entries.values()]}

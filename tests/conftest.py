@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from headrace.engine.backfill import Backfill
+from headrace.engine.group import Group
+from headrace.storage import limits
+from tests.holding import Held
 from tests.storage.sweep import Figure, Sweep
 
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -39,3 +44,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     tried = [figure for report in reports for name, figure in report.user_properties if name == "tried"]
     if tried:
         terminalreporter.write_line(f"Tried: {', '.join(f'{count} {what}' for what, count in tried)}.")
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    ready, let = Backfill.ready, Held()
+
+    def when_let(self: Backfill, main: Group) -> bool:
+        if let.stretches <= 0 or not ready(self, main):
+            return False
+        let.stretches -= 1
+        return True
+
+    monkeypatch.setattr(Backfill, "ready", when_let)
+    monkeypatch.setattr(limits, "UNREAD_RETRY_S", 0.005)  # so often the engine looks whether it may go on
+    yield let
+    let.stretches = 1 << 30

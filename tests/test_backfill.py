@@ -8,34 +8,10 @@ import pyarrow as pa
 import pytest
 
 import headrace
-from headrace.engine.backfill import Backfill
-from headrace.engine.group import Group
-from headrace.storage import limits
+from tests.holding import Held
 
 MINUTE = 60_000_000
 ROWS = 20_000  # of history: five stretches
-
-
-class Held:
-    """Lets a backfill take so many stretches, and no more until it is told to."""
-
-    stretches = 0
-
-
-@pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    ready, let = Backfill.ready, Held()
-
-    def when_let(self: Backfill, main: Group) -> bool:
-        if let.stretches <= 0 or not ready(self, main):
-            return False
-        let.stretches -= 1
-        return True
-
-    monkeypatch.setattr(Backfill, "ready", when_let)
-    monkeypatch.setattr(limits, "UNREAD_RETRY_S", 0.005)  # so often the engine looks whether it may go on
-    yield let
-    let.stretches = 1 << 30
 
 
 @pytest.fixture
