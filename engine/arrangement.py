@@ -9,9 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..storage.memory import current
 from .delta import Delta, concat
 from .key_index import KeyIndex
 from .operator import Snapshot
+from .row_store import join
 from .slot_array import where
 
 _BATCHES_MAX = 64  # small batches are joined, so that reading does not become a matter of their number
@@ -52,10 +54,14 @@ class Arrangement:
                 self._settle()
 
     def _append(self, batch: pa.RecordBatch) -> None:
-        self._batches.append(batch)
         self._came += batch.num_rows
-        while len(self._batches) > _BATCHES_MAX and self._batches[-2].num_rows < 2 * self._batches[-1].num_rows:
-            self._batches[-2:] = [pa.concat_batches(self._batches[-2:])]
+        join(self._batches, batch, beyond=_BATCHES_MAX)
+        current().watch(self)
+
+    def move(self) -> None:
+        """Lie where there is room now."""
+        self._rows = None
+        self._batches = [current().moved_batch(batch) for batch in self._batches]
 
     def _settle(self) -> None:
         """Take the rows that went out of those that came."""

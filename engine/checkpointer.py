@@ -11,6 +11,7 @@ from typing import Any
 from ..storage import limits
 from ..storage.checkpoints import Checkpoint, Checkpoints
 from ..storage.errors import Error
+from ..storage.memory import no_memory
 from .runtime import Engine
 
 
@@ -61,7 +62,7 @@ class Checkpointer:
 
         Raises: OperationalError where the disk refuses; queries go on, and the checkpoints before stay.
         """
-        with self._one:
+        with self._one, self._engine.memory.used():
             begun = time.monotonic()
             capture = self._engine.capture()
             if capture is None:
@@ -105,6 +106,6 @@ class Checkpointer:
         try:
             self.take(reason)
             self.failure = None
-        except Error as error:
-            self.failure = error
+        except (Error, MemoryError) as error:
+            self.failure = error if isinstance(error, Error) else no_memory("take a checkpoint", error)
             self._due_s = time.monotonic() + limits.CHECKPOINT_REST_S

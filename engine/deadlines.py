@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..storage.memory import current
 from .slot_array import Slots
 from .windows import Numbers
 
@@ -21,13 +22,16 @@ class Deadlines:
         """Each of `slots` is due at its number."""
         if not len(slots):
             return
+        memory = current()
         while self._runs and len(self._runs[-1][0]) < 2 * len(numbers):
+            if not memory.joins(16 * (len(self._runs[-1][0]) + len(numbers))):
+                break
             last_numbers, last_slots = self._runs.pop()
             numbers, slots = np.concatenate([last_numbers, numbers]), np.concatenate([last_slots, slots])
         if (numbers[1:] < numbers[:-1]).any():
             order = np.argsort(numbers, kind="stable")
             numbers, slots = numbers[order], slots[order]
-        self._runs.append((numbers, slots))
+        self._runs.append((memory.held(numbers), memory.held(slots)))
 
     def cut(self, last: int) -> Slots:
         """Take out the slots whose numbers are `last` or less."""

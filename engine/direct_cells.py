@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from .hashed_cells import FREE, claim
 from .key_columns import Integers, Lookup, Rows
-from .slot_array import Slots
+from .slot_array import SlotArray, Slots
 
 _LEAST, _GREATEST = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
 
@@ -22,7 +21,7 @@ class DirectCells:
     State: 4 bytes for each combination.
     """
 
-    def __init__(self, box: Box, keys: Integers, slots: Slots) -> None:
+    def __init__(self, box: Box) -> None:
         self.box = box
         strides = []
         cells = 1
@@ -31,8 +30,17 @@ class DirectCells:
             cells *= high - low + 1
         self._strides = strides
         self._found: Rows = np.zeros(0, np.int64)
-        self._cells: npt.NDArray[np.int32] = np.full(cells, FREE, np.int32)
-        self._cells[self._addresses(keys)] = slots
+        self._cells = SlotArray(np.int32, FREE)
+        self._cells.reserve(cells)
+
+    def put(self, keys: Integers, slots: Slots) -> None:
+        """Each of `keys`, none of which is there, is found at its slot."""
+        self._cells.values[self._addresses(keys)] = slots
+
+    @property
+    def spilled(self) -> bool:
+        """Whether the cells lie in a file."""
+        return self._cells.spilled
 
     def has_room(self, keys: int) -> bool:
         """Whether `keys` more can be inserted: always, for all in the box have a cell."""
@@ -46,7 +54,7 @@ class DirectCells:
             if len(column) and (column.min() < low or column.max() > high):
                 return None
         self._found = self._addresses(lookup.integers)
-        return self._cells[self._found].astype(np.int64)
+        return self._cells.values[self._found].astype(np.int64)
 
     def insert(self, lookup: Lookup, rows: Rows, slots: Slots, give: Callable[[Rows], Slots]) -> None:
         """Put the keys of `rows`, none of them present, into cells, and into `slots` what `give` made their slots.
@@ -54,22 +62,22 @@ class DirectCells:
         Holds: `lookup` is the one that `find` was last called with.
         """
         cells = self._found[rows]
-        winners = claim(self._cells, cells)
-        self._cells[cells[winners]] = give(rows[winners])
-        slots[rows] = self._cells[cells]
+        winners = claim(self._cells.values, cells)
+        self._cells.values[cells[winners]] = give(rows[winners])
+        slots[rows] = self._cells.values[cells]
 
     def delete(self, keys: Integers) -> None:
         """Take out `keys`, which are in."""
-        self._cells[self._addresses(keys)] = FREE
+        self._cells.values[self._addresses(keys)] = FREE
 
     def present(self) -> Slots:
         """All slots that are in, in ascending order."""
-        return np.sort(self._cells[self._cells >= 0]).astype(np.int64)
+        return np.sort(self._cells.values[self._cells.values >= 0]).astype(np.int64)
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._cells.nbytes
+        return self._cells.bytes
 
     def _addresses(self, keys: Integers) -> Rows:
         addresses: Rows | None = None

@@ -10,6 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from ..storage.errors import CorruptionError, Error, OperationalError
+from ..storage.memory import no_memory
 from .dataflow import Dataflow, Done, Node, Passing, wanted_times
 from .delta import Delta, Slice
 from .log_slice import read_slice
@@ -344,6 +345,8 @@ class Group:
                 raise
             except OperationalError as error:
                 raise UnreadError(error) from error
+            except MemoryError as error:
+                raise UnreadError(no_memory(f'read "{stream.name}"', error)) from error
             positions[index] = end
             taken += rows
             if stream.event_time is not None:

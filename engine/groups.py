@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from .aggregates import AggregateCall, bind
 from .delta import Weights
+from .hashed_cells import LARGE_PIECE
 from .key_index import KeyIndex
 from .operator import Snapshot
 from .slot_array import Distinct, Mask, SlotArray, Slots, where
@@ -174,6 +175,15 @@ class Groups:
         if self._keyless:
             return np.zeros(1, np.int64)
         return where(self._rows.values[: self.slots] > 0)
+
+    def pieces(self) -> Iterator[Slots]:
+        """The same, so many at once that their result takes little memory."""
+        if self._keyless:
+            yield self.all()
+        self._reserve()
+        for start in range(0, 0 if self._keyless else self.slots, LARGE_PIECE):
+            end = min(start + LARGE_PIECE, self.slots)
+            yield start + where(self._rows.values[start:end] > 0)
 
     def result(self, slots: Slots) -> Change:
         """The result rows of `slots`, as if they came now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ FREE = -1
 _DELETED = -2
 _CELLS_MIN = 256
 _STEP_BITS = np.uint64(0xFFFF)
+LARGE_PIECE = 1 << 18  # rows or slots gone through at once, where there may be many
 _ODD = np.uint64(1)
 
 
@@ -27,36 +28,45 @@ class HashedCells:
     that met a stranger go on and probe again; each by a step of its own, so that few have to go far.
     """
 
-    def __init__(self, columns: Sequence[KeyColumn], present: Slots, hashes: Hashes, room: int) -> None:
-        """A table fit for `room` keys, with the slots `present` in it, whose hashes are `hashes`."""
+    def __init__(self, columns: Sequence[KeyColumn], present: Slots | range, hashes: SlotArray, room: int) -> None:
+        """A table fit for `room` keys, with the slots `present` in it; `hashes`, by slot, are its own from now on."""
         self._columns = columns
         self._ends: Rows = np.zeros(0, np.int64)  # where the search for each row of the last lookup ended
         self._exact = all(column.exact for column in columns)
-        self._hashes = SlotArray(np.uint64)
-        self._hashes.reserve(int(present.max(initial=-1)) + 1)
-        self._hashes.values[present] = hashes
+        self.by_slot = hashes
         bits = max(_CELLS_MIN, 3 * room).bit_length()
-        self._cells: npt.NDArray[np.int32] = np.full(1 << bits, FREE, np.int32)
+        self._size = 1 << bits
+        self._cells = SlotArray(np.int32, FREE)
+        self._cells.reserve(self._size)
         self._shift = np.uint64(64 - bits)
         self._occupied = len(present)
-        slots = present.astype(np.int32)
-        cells = self._home(hashes)
+        for piece in pieces(present):
+            self._enter(piece[near(hashes.values[piece])] if self.spilled else piece)
+
+    def _enter(self, present: Slots) -> None:
+        slots, hashes = present.astype(np.int32), self.by_slot.values[present]
+        table, cells = self._cells.values, self._home(hashes)
         while len(slots):
-            free = where(self._cells[cells] == FREE)
-            self._cells[cells[free]] = slots[free]
-            going_on = where(self._cells[cells] != slots)
+            free = where(table[cells] == FREE)
+            table[cells[free]] = slots[free]
+            going_on = where(table[cells] != slots)
             slots, hashes = slots[going_on], hashes[going_on]
             cells = self._next(cells[going_on], hashes)
 
+    @property
+    def spilled(self) -> bool:
+        """Whether the cells lie in a file: then rows are best looked up in the order of `near`."""
+        return self._cells.spilled
+
     def has_room(self, keys: int) -> bool:
         """Whether `keys` more can be inserted."""
-        return 2 * (self._occupied + keys) <= len(self._cells)
+        return 2 * (self._occupied + keys) <= self._size
 
     def find(self, lookup: Lookup) -> Slots:
         """The slot of each row's key; -1 where it is not present."""
         hashes = lookup.hashes
         cells = self._ends = self._home(hashes)
-        slots = self._cells[cells].astype(np.int64)
+        slots = self._cells.values[cells].astype(np.int64)
         pending = where(~self._same(hashes, slots, None))
         met = slots[pending]
         slots[pending] = FREE
@@ -64,7 +74,7 @@ class HashedCells:
         cells = cells[pending]
         while len(pending):
             cells = self._next(cells, hashes[pending])
-            met = self._cells[cells].astype(np.int64)
+            met = self._cells.values[cells].astype(np.int64)
             same = self._same(hashes, met, pending)
             found = where(same)
             slots[pending[found]] = met[found]
@@ -81,18 +91,18 @@ class HashedCells:
         hashes = lookup.hashes
         cells = self._ends[rows]
         while len(rows):
-            free = where(self._cells[cells] == FREE)
-            winners = free[claim(self._cells, cells[free])]
+            free = where(self._cells.values[cells] == FREE)
+            winners = free[claim(self._cells.values, cells[free])]
             given = give(rows[winners])
-            self._hashes.reserve(int(given[-1]) + 1 if len(given) else 0)
-            self._hashes.values[given] = hashes[rows[winners]]
-            self._cells[cells[winners]] = given
+            self.by_slot.reserve(int(given[-1]) + 1 if len(given) else 0)
+            self.by_slot.values[given] = hashes[rows[winners]]
+            self._cells.values[cells[winners]] = given
             self._occupied += len(winners)
             slots[rows[winners]] = given
             losers = np.ones(len(rows), np.bool_)
             losers[winners] = False
             rows, cells = rows[losers], cells[losers]
-            met = self._cells[cells].astype(np.int64)
+            met = self._cells.values[cells].astype(np.int64)
             same = self._same(hashes, met, rows)
             found = where(same)
             slots[rows[found]] = met[found]
@@ -102,28 +112,23 @@ class HashedCells:
 
     def delete(self, slots: Slots) -> None:
         """Take out `slots`, which are in and named once each."""
-        hashes = self._hashes.values[slots]
+        hashes = self.by_slot.values[slots]
         cells = self._home(hashes)
         while len(slots):
-            here = self._cells[cells] == slots
-            self._cells[cells[where(here)]] = _DELETED
+            here = self._cells.values[cells] == slots
+            self._cells.values[cells[where(here)]] = _DELETED
             going_on = where(~here)
             slots, hashes = slots[going_on], hashes[going_on]
             cells = self._next(cells[going_on], hashes)
 
     def present(self) -> Slots:
         """All slots that are in, in ascending order."""
-        return np.sort(self._cells[self._cells >= 0]).astype(np.int64)
-
-    def hashes(self, slots: Slots) -> Hashes:
-        """The hashes of `slots`."""
-        hashes: Hashes = self._hashes.values[slots]
-        return hashes
+        return np.sort(self._cells.values[self._cells.values >= 0]).astype(np.int64)
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._cells.nbytes + self._hashes.bytes
+        return self._cells.bytes + self.by_slot.bytes
 
     def _home(self, hashes: Hashes) -> Rows:
         """The cell where the search for a hash begins: its leading bits."""
@@ -133,7 +138,7 @@ class HashedCells:
     def _next(self, cells: Rows, hashes: Hashes) -> Rows:
         """The cell after each of `cells` in the search for a hash: further by its last bits, an odd number."""
         steps = (hashes & _STEP_BITS | _ODD).view(np.int64)
-        following: Rows = (cells + steps) & (len(self._cells) - 1)
+        following: Rows = (cells + steps) & (self._size - 1)
         return following
 
     def _same(self, hashes: Hashes, slots: Slots, rows: Rows | None) -> Mask:
@@ -143,7 +148,7 @@ class HashedCells:
             for column in self._columns:
                 same &= column.equal(slots, rows)
             return same
-        same &= self._hashes.values[slots] == (hashes if rows is None else hashes[rows])
+        same &= self.by_slot.values[slots] == (hashes if rows is None else hashes[rows])
         if same.all():
             for column in self._columns:
                 same &= column.equal(slots, rows)
@@ -161,3 +166,15 @@ def claim(cells: npt.NDArray[np.int32], wanted: Rows) -> Rows:
     claims = np.arange(-3, -3 - len(wanted), -1, dtype=np.int32)
     cells[wanted[::-1]] = claims[::-1]  # of all who write a cell the last stays
     return where(cells[wanted] == claims)
+
+
+def near(hashes: Hashes) -> Rows:
+    """An order in which rows that are looked up near each other come together, equal ones in the order they had."""
+    return np.argsort((hashes >> np.uint64(48)).astype(np.uint16), kind="stable")
+
+
+def pieces(slots: Slots | range) -> Iterator[Slots]:
+    """The same slots, so many at once that what is made of them takes little memory."""
+    for start in range(0, len(slots), LARGE_PIECE):
+        piece = slots[start : start + LARGE_PIECE]
+        yield np.arange(piece.start, piece.stop) if isinstance(piece, range) else piece

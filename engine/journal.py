@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..storage import limits
+from ..storage.memory import current
 from .delta import Delta, concat
 from .operator import Operator, Time
 
@@ -74,6 +75,8 @@ class Journal:
         self.stop()
         if state_bytes >= limits.JOURNAL_STATE_BYTES and entries < limits.JOURNAL_ENTRIES:
             self._left = max(0, int(state_bytes * limits.JOURNAL_SHARE) - entered_bytes)
+            if (memory := current().limit) is not None:
+                self._left = min(self._left, memory // 16)
             self.entries = entries
 
     def stop(self) -> None:

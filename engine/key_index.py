@@ -12,15 +12,18 @@ import numpy as np
 import pyarrow as pa
 
 from ..storage.hashing import Hashes, hash_columns
+from ..storage.memory import current
 from .delta import PIECE_ROWS
 from .direct_cells import DirectCells, box_cells, box_of, grown_box, joined_box
-from .hashed_cells import HashedCells
-from .key_columns import KeyColumn, Lookup, Rows, all_or_none, key_column
+from .hashed_cells import LARGE_PIECE, HashedCells, near, pieces
+from .key_columns import Integers, KeyColumn, Lookup, Rows, all_or_none, key_column
 from .operator import Snapshot
-from .slot_array import Mask, Slots, where
+from .slot_array import Mask, SlotArray, Slots, where
 
 _SLOTS_WASTED_MIN = 256
 _INSERTED_MIN = 2048  # so few rows may have a new key each; of more it is counted how many they have
+_NEAR_MIN = 1 << 14  # rows that are worth an order
+_NEAR_SHIFT = np.uint64(48)
 _DIRECT_CELLS_MIN = 4096  # so few cells are always worth it
 _DIRECT_CELLS_PER_KEY = 6
 _DIRECT_CELLS_PER_KEY_KEPT = 24  # a table that is direct stays so while many of its keys go and come
@@ -36,7 +39,7 @@ class KeyIndex:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self._columns: list[KeyColumn] = [key_column(field.type) for field in schema]
-        self._table: HashedCells | DirectCells = HashedCells(self._columns, _none(), _none().view(np.uint64), 0)
+        self._table: HashedCells | DirectCells = HashedCells(self._columns, _none(), SlotArray(np.uint64), 0)
         self._rows_since_rebuild = 0
         self.slots = 0  # slots given out since the last compact: slot-addressed columns need this many
         self.size = 0  # keys present
@@ -48,6 +51,10 @@ class KeyIndex:
         """
         rows = batch.num_rows
         new = np.zeros(rows, np.bool_)
+        order, batch, hashes = self._near(batch, hashes)
+        if order is not None:
+            found, new[order] = self.lookup_or_insert(batch, hashes)
+            return _at(order, found), new
         if rows > 2 * PIECE_ROWS:
             found = np.empty(rows, np.int64)
             for start in range(0, rows, PIECE_ROWS):
@@ -82,6 +89,9 @@ class KeyIndex:
     def lookup(self, batch: pa.RecordBatch, hashes: Hashes | None = None) -> Slots:
         """The slot of each row's key; -1 where it is not present."""
         rows = batch.num_rows
+        order, batch, hashes = self._near(batch, hashes)
+        if order is not None:
+            return _at(order, self.lookup(batch, hashes))
         if rows > 2 * PIECE_ROWS:
             parts = []
             for start in range(0, rows, PIECE_ROWS):
@@ -109,7 +119,7 @@ class KeyIndex:
         if isinstance(self._table, HashedCells):
             self._table.delete(slots)
         else:
-            keys = all_or_none([column.integers(slots) for column in self._columns])
+            keys = self._integers(slots)
             assert keys is not None
             self._table.delete(keys)
         self.size -= len(slots)
@@ -122,11 +132,13 @@ class KeyIndex:
     def compact(self) -> Slots:
         """Renumber the keys present from 0 on, in the order they had; their old slots, in the new order."""
         kept = self._present()
-        hashes = self._table.hashes(kept) if isinstance(self._table, HashedCells) else None
+        kept = np.arange(self.slots) if isinstance(kept, range) else kept
+        if isinstance(self._table, HashedCells):
+            self._table.by_slot.keep(kept)
         for column in self._columns:
             column.keep(kept)
         self.slots = len(kept)
-        self._table = self._direct(None) or self._hashed(0, hashes)
+        self._table = self._direct(None) or self._hashed(0)
         return kept
 
     @property
@@ -136,7 +148,9 @@ class KeyIndex:
 
     def snapshot(self) -> Snapshot:
         """The keys present, in the order of their slots; `restore` numbers them from 0 on."""
-        return {"keys": pa.Table.from_batches([self.keys(self._present())])}
+        memory = current()
+        keys = [memory.batch(self.keys(piece)) for piece in pieces(self._present())]
+        return {"keys": pa.Table.from_batches(keys, schema=self.schema)}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the index that `snapshot` was taken of, its keys numbered from 0 on."""
@@ -147,9 +161,10 @@ class KeyIndex:
     def load(self, batch: pa.RecordBatch) -> None:
         """Fill an empty index with the keys of `batch`, all different: row i gets slot i."""
         assert not self.slots, "only an empty index can be filled"
-        lookup = Lookup(self._columns, batch)
-        self._give(np.arange(lookup.rows))
-        self._table = self._direct(None) or self._hashed(0, lookup.hashes)
+        for start in range(0, batch.num_rows, LARGE_PIECE):
+            lookup = Lookup(self._columns, batch.slice(start, LARGE_PIECE))
+            self._give(np.arange(lookup.rows))
+        self._table = self._direct(None) or HashedCells(self._columns, self._present(), self._hashes(), self.size)
 
     def _give(self, rows: Rows) -> Slots:
         """New slots for the keys of `rows` of the loaded batch."""
@@ -161,35 +176,58 @@ class KeyIndex:
         self.size += len(rows)
         return given
 
-    def _present(self) -> Slots:
-        return np.arange(self.slots) if self.size == self.slots else self._table.present()
+    def _integers(self, slots: Slots) -> Integers | None:
+        """The keys of `slots` as integers of the same equality; None where some are not, or might be NULL."""
+        return all_or_none([column.integers(slots) for column in self._columns])
+
+    def _present(self) -> Slots | range:
+        return range(self.slots) if self.size == self.slots else self._table.present()
+
+    def _near(
+        self, batch: pa.RecordBatch, hashes: Hashes | None
+    ) -> tuple[Rows | None, pa.RecordBatch, Hashes | None]:
+        """Where the table lies in a file: an order for many rows, so that they are found by going through it once."""
+        if batch.num_rows < _NEAR_MIN or not self._table.spilled or isinstance(self._table, DirectCells):
+            return None, batch, hashes
+        hashes = hash_columns(batch.columns) if hashes is None else hashes
+        if (hashes[1:] >> _NEAR_SHIFT >= hashes[:-1] >> _NEAR_SHIFT).all():
+            return None, batch, hashes
+        order = near(hashes)
+        return order, batch.take(pa.array(order)), hashes[order]
 
     def _rebuild(self, lookup: Lookup, missing: Slots | None) -> None:
         """A table that can take the new keys of `lookup`, which are at its rows `missing` (None: at any of them)."""
         self._table = self._direct(lookup) or self._hashed(_different(lookup, missing))
         self._rows_since_rebuild = 0
 
-    def _hashed(self, room: int, hashes: Hashes | None = None) -> HashedCells:
+    def _hashed(self, room: int) -> HashedCells:
         """A hash table of all keys present, with room for `room` more."""
         present = self._present()
-        if hashes is None:
-            if isinstance(self._table, HashedCells):
-                hashes = self._table.hashes(present)
-            else:
-                hashes = hash_columns(self.keys(present).columns)
+        hashes = self._table.by_slot if isinstance(self._table, HashedCells) else self._hashes()
         return HashedCells(self._columns, present, hashes, self.size + room)
+
+    def _hashes(self) -> SlotArray:
+        """The hashes of all keys present, by slot."""
+        hashes = SlotArray(np.uint64)
+        hashes.reserve(self.slots)
+        for piece in pieces(self._present()):
+            hashes.values[piece] = hash_columns(self.key_columns(piece))
+        return hashes
 
     def _direct(self, lookup: Lookup | None) -> DirectCells | None:
         """A direct table of all keys present, with cells for those of `lookup`; None where that is not worth it."""
-        present = self._present()
-        keys = all_or_none([column.integers(present) for column in self._columns])
-        if keys is None or (lookup is not None and lookup.integers is None):
+        if (lookup is not None and lookup.integers is None) or self._integers(_none()) is None:
             return None
         per_key = _DIRECT_CELLS_PER_KEY_KEPT if isinstance(self._table, DirectCells) else _DIRECT_CELLS_PER_KEY
         cells_max = max(_DIRECT_CELLS_MIN, per_key * (self.size + (lookup.rows // 4 if lookup else 0)))
-        needed = box_of(keys) if len(present) else None
-        if lookup is not None and lookup.integers is not None:
-            needed = joined_box(needed, box_of(lookup.integers))
+        needed = box_of(lookup.integers) if lookup is not None and lookup.integers is not None else None
+        present = self._present()
+        for piece in pieces(present):
+            keys = self._integers(piece)
+            assert keys is not None
+            needed = joined_box(needed, box_of(keys))
+            if box_cells(needed) > cells_max:
+                return None
         if needed is None or box_cells(needed) > cells_max:
             return None
         if isinstance(self._table, DirectCells):
@@ -198,7 +236,19 @@ class KeyIndex:
             roomy = grown_box(self._table.box, needed)
             if box_cells(roomy) <= cells_max * _DIRECT_CELLS_PER_KEY // _DIRECT_CELLS_PER_KEY_KEPT:
                 needed = roomy
-        return DirectCells(needed, keys, present)
+        table = DirectCells(needed)
+        for piece in pieces(present):
+            keys = self._integers(piece)
+            assert keys is not None
+            table.put(keys, piece)
+        return table
+
+
+def _at(rows: Rows, values: Slots) -> Slots:
+    """`values[i]` at place `rows[i]`."""
+    found = np.empty(len(rows), np.int64)
+    found[rows] = values
+    return found
 
 
 def _different(lookup: Lookup, rows: Slots | None) -> int:

@@ -6,7 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ..storage.memory import current
+
 Numbers = npt.NDArray[np.int64]
+_PIECE = 1 << 20  # rows moved at once
 
 
 class RowStore:
@@ -26,9 +29,7 @@ class RowStore:
         """The numbers that the rows of `batch` have from now on."""
         numbers = np.arange(self.size, self.size + batch.num_rows)
         if batch.num_rows:
-            self._batches.append(batch)
-            while len(self._batches) > 1 and self._batches[-2].num_rows < 2 * self._batches[-1].num_rows:
-                self._batches[-2:] = [pa.concat_batches(self._batches[-2:])]
+            join(self._batches, batch)
             self._count()
         return numbers
 
@@ -52,9 +53,15 @@ class RowStore:
 
     def keep(self, numbers: Numbers) -> None:
         """Row `numbers[i]` becomes row i; all others are gone."""
-        kept = self.take(numbers)
-        self._batches = [kept] if kept.num_rows else []
+        kept: list[pa.RecordBatch] = []
+        for start in range(0, len(numbers), _PIECE):
+            join(kept, self.take(numbers[start : start + _PIECE]))
+        self._batches = kept
         self._count()
+
+    def move(self) -> None:
+        """Lie where there is room now."""
+        self._batches = [current().moved_batch(batch) for batch in self._batches]
 
     @property
     def bytes(self) -> int:
@@ -62,6 +69,17 @@ class RowStore:
         return sum(int(batch.nbytes) for batch in self._batches)
 
     def _count(self) -> None:
+        current().watch(self)
         counts = np.array([batch.num_rows for batch in self._batches], np.int64)
         self._starts = np.cumsum(counts) - counts
         self.size = int(counts.sum())
+
+
+def join(batches: list[pa.RecordBatch], last: pa.RecordBatch, *, beyond: int = 1) -> None:
+    """Put `last` behind `batches`; where there are more than `beyond`, small ones at the end become one with it."""
+    memory = current()
+    while len(batches) >= beyond and batches[-1].num_rows < 2 * last.num_rows:
+        if not memory.joins(batches[-1].nbytes + last.nbytes):
+            break
+        last = pa.concat_batches([batches.pop(), last])
+    batches.append(memory.batch(last))

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ..storage import limits
 from ..storage.errors import InterfaceError, OperationalError
+from ..storage.memory import Memory, use
 from .backfill import Backfill, BackfillProgress
 from .checkpoint import Capture, Found, Moment, Recorder
 from .dataflow import Dataflow, Result
@@ -42,14 +43,16 @@ class Engine:
         after_epoch: Callable[[], None],
         written: Mapping[str, list[int]] | None = None,
         found: Found | None = None,
+        memory: Memory | None = None,
     ) -> None:
+        self.memory = memory or Memory()
         self._options = options
         self._after_epoch = after_epoch
         self._written = {} if written is None else written  # end offsets of what `after_epoch` writes, by stream
         self._main = self._group()
         self._backfills: list[Backfill] = []  # whose turn it is first
         self._views: dict[str, View] = {}
-        self._turns = Turns()
+        self._turns = Turns(self.memory)
         self._lock = self._turns.lock
         self._progress = threading.Condition(self._lock)
         self._wake = threading.Event()
@@ -280,6 +283,7 @@ class Engine:
     # -- the loop -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        use(self.memory)
         try:
             while not self._closed:
                 self._wake.clear()

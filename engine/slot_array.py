@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..storage.memory import current, is_mapped
+
 Slots = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _SLOTS_MIN = 64
+_PIECE = 1 << 20  # slots moved at once
 
 
 class SlotArray:
@@ -27,23 +30,34 @@ class SlotArray:
         """Make room for slots below `size`."""
         room = len(self.values)
         if size > room:
-            if self.start == 0:  # memory that the system gives out as zeros costs nothing until it is used
-                grown = np.zeros(max(size, 2 * room), self.values.dtype)
-            else:
-                grown = np.full(max(size, 2 * room), self.start, self.values.dtype)
-            grown[:room] = self.values
-            self.values = grown
+            self._become(current().grown(self.values, max(size, 2 * room), self.start))
 
     def keep(self, slots: Slots) -> None:
         """Slot `slots[i]` becomes slot i; all others are gone."""
-        kept = self.values[slots]
-        self.values = np.full(max(_SLOTS_MIN, len(slots)), self.start, self.values.dtype)
-        self.values[: len(slots)] = kept
+        kept = current().array(max(_SLOTS_MIN, len(slots)), self.values.dtype, self.start)
+        for start in range(0, len(slots), _PIECE):
+            piece = slots[start : start + _PIECE]
+            kept[start : start + len(piece)] = self.values[piece]
+        self._become(kept)
 
     def load(self, values: npt.NDArray[Any]) -> None:
         """Slots from 0 on become `values`; all others are gone."""
-        self.values = np.full(max(_SLOTS_MIN, len(values)), self.start, self.values.dtype)
-        self.values[: len(values)] = values
+        loaded = current().array(max(_SLOTS_MIN, len(values)), self.values.dtype, self.start)
+        loaded[: len(values)] = values
+        self._become(loaded)
+
+    def move(self) -> None:
+        """Lie where there is room now."""
+        self.values = current().moved(self.values)
+
+    @property
+    def spilled(self) -> bool:
+        """Whether it lies in a file."""
+        return is_mapped(self.values)
+
+    def _become(self, values: npt.NDArray[Any]) -> None:
+        self.values = values
+        current().watch(self)
 
     @property
     def bytes(self) -> int:

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ..storage.memory import current
 from .delta import Delta, Weights
+from .hashed_cells import pieces
 from .key_columns import KeyColumn, key_column
 from .key_index import KeyIndex
 from .operator import Snapshot
@@ -173,11 +175,11 @@ class SlottedRows:
         """The rows in the order of their ids, and their slots and weights. Renumbers the rows: see `compact`."""
         if self.size < self.end:
             self.compact()
-        every = np.arange(self.end)
-        columns = {"slot": pa.array(self._slots.values[: self.end].copy())}
+        columns = {"slot": pa.array(current().copied(self._slots.values[: self.end]))}
         if self._index is not None:
-            columns["weight"] = pa.array(self._weights.values[: self.end].copy())
-        return {"rows": pa.Table.from_batches([self.take(every)]), "places": pa.table(columns)}
+            columns["weight"] = pa.array(current().copied(self._weights.values[: self.end]))
+        rows = [current().batch(self.take(every)) for every in pieces(range(self.end))]
+        return {"rows": pa.Table.from_batches(rows, schema=self.schema), "places": pa.table(columns)}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become what `snapshot` was taken of, with the same ids and slots; only what is empty can."""

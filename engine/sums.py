@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ..storage.errors import DataError
 from ..storage.hashing import fixed_values
+from ..storage.memory import current
 from .delta import Weights
 from .slot_array import Mask, SlotArray, Slots, distinct
 from .words import Words, words_array
@@ -213,7 +214,7 @@ def _split(words: Words) -> Words:
 
 def slots_table(arrays: list[SlotArray], size: int) -> pa.Table:
     """The first `size` slots of each array as a column."""
-    return pa.table({str(place): array.values[:size].copy() for place, array in enumerate(arrays)})
+    return pa.table({str(place): current().copied(array.values[:size]) for place, array in enumerate(arrays)})
 
 
 def table_columns(table: pa.Table) -> Words:

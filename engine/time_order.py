@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..storage.memory import current
 from .row_lists import RowIds, expanded
 from .slot_array import Mask, Slots
 from .windows import Times
@@ -36,11 +37,14 @@ class TimeOrder:
         if not len(numbers):
             return
         places = _places(slots, times)
+        memory = current()
         while self._runs and len(self._runs[-1][0]) < 2 * len(places):
+            if not memory.joins(24 * (len(self._runs[-1][0]) + len(places))):
+                break
             last_places, last_numbers = self._runs.pop()
             places, numbers = np.concatenate([last_places, places]), np.concatenate([last_numbers, numbers])
         order = np.argsort(places, kind="stable")
-        self._runs.append((places[order], numbers[order]))
+        self._runs.append((memory.held(places[order]), memory.held(numbers[order])))
 
     def last(self, slots: Slots, times: Times, there: npt.NDArray[Any]) -> RowIds:
         """Per slot and time the number that is there at that time or else latest before it; -1 for none."""

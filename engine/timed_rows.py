@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ..storage.memory import current
 from .arrangement import consolidate
 from .delta import Delta, concat
 from .operator import Snapshot
@@ -26,7 +27,10 @@ class TimedRows:
         """Let row i of `delta` wait for `times[i]`."""
         if not delta.rows:
             return
+        memory = current()
         while self._runs and len(self._runs[-1][0]) < 2 * len(times):
+            if not memory.joins(self._runs[-1][1].batch.nbytes + delta.batch.nbytes):
+                break
             last_times, last = self._runs.pop()
             times, delta = _together(np.concatenate([last_times, times]), concat([last, delta]))
         if not delta.rows:
@@ -34,7 +38,7 @@ class TimedRows:
         if (times[1:] < times[:-1]).any():
             order = np.argsort(times, kind="stable")
             times, delta = times[order], delta.take(order)
-        self._runs.append((times, delta))
+        self._runs.append((memory.held(times), Delta(memory.batch(delta.batch), delta.weights)))
 
     def cut(self, last: int) -> tuple[Times, Delta] | None:
         """Take out the rows whose time is `last` or earlier; None if there are none."""

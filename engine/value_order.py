@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..storage.hashing import fixed_values
+from ..storage.memory import current
 from .row_lists import RowIds, expanded
 from .slot_array import where
 
@@ -57,13 +58,17 @@ class ValueOrder:
         """Put in `numbers[i]` with `values[i]` and `reaches[i]`."""
         if not len(numbers):
             return
+        memory = current()
         while self._runs and len(self._runs[-1][0]) < 2 * len(values):
+            if not memory.joins(32 * (len(self._runs[-1][0]) + len(values))):
+                break
             last_values, last_reaches, _, last_numbers = self._runs.pop()
             values, reaches = np.concatenate([last_values, values]), np.concatenate([last_reaches, reaches])
             numbers = np.concatenate([last_numbers, numbers])
         order = np.argsort(values, kind="stable")
         reaches = reaches[order]
-        self._runs.append((values[order], reaches, np.maximum.accumulate(reaches), numbers[order]))
+        run = (values[order], reaches, np.maximum.accumulate(reaches), numbers[order])
+        self._runs.append(tuple(memory.held(part) for part in run))  # type: ignore[arg-type]
 
     def counts(self, least: Values, most: Values, reach: Values) -> npt.NDArray[np.int64]:
         """How many numbers `find` gives for each place."""

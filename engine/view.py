@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..storage.errors import Error, InternalError, OperationalError
+from ..storage.files import DISK_FULL
+from ..storage.memory import NO_MEMORY, no_memory
 from ..storage.readable import ReadableTopic
 from .dataflow import Dataflow, Result
 from .output import Output
@@ -79,11 +81,16 @@ class View:
         """Stop for good: the rest of the database goes on without this view and those that read it."""
         if self.error is not None:
             return
+        if isinstance(error, MemoryError):
+            error = no_memory("go on", error)
         detail = error.headline if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+        hint = "Drop it and create it again with a query that handles such rows; other views go on."
+        if isinstance(error, Error) and error.sqlstate in (DISK_FULL, NO_MEMORY):
+            hint = "Make room, and open the database again: it goes on from its log. Other views go on now."
         self.error = OperationalError(
             f'view "{self.name}" has stopped',
             detail=detail[:1].upper() + detail[1:] + ("" if detail.endswith(".") else "."),
-            hint="Drop it and create it again with a query that handles such rows; other views go on.",
+            hint=hint,
         )
         for subscription in self.subscriptions:
             subscription.fail(self.error)

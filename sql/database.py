@@ -35,6 +35,7 @@ from .evolving import Evolving, Unnamed
 from .fingerprint import fingerprint
 from .late_rows import LateLog
 from .lower import Surroundings, lower
+from .memory_limit import MemoryLimit
 from .outputs import PROGRESS
 from .plan_inputs import streams_of
 from .plan_properties import stateless, unbounded
@@ -64,6 +65,7 @@ class Database:
         remote: RemoteFiles | None = None,
         cache_bytes: int = limits.SEGMENT_CACHE_BYTES,
         checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
+        memory_limit: int | None = None,
     ) -> None:
         self.lock = threading.RLock()
         self.binder = Binder()
@@ -89,11 +91,13 @@ class Database:
             for system in system_relations(self.binder):
                 self.relations.add(system)
             self._checkpoints = Checkpoints(self.log.path / "checkpoints", durable=durability != "none")
-            self.engine = Engine(options, self.late.flush, self.late.ends, self._found())
+            self.memory = MemoryLimit(self.log, self.read_only)
+            self.engine = Engine(options, self.late.flush, self.late.ends, self._found(), self.memory.state)
             interval_s = 0.0 if self.read_only or self.log.temporary else checkpoint_interval_s
             self.checkpointer = Checkpointer(self.engine, self._checkpoints, self.late.settle, interval_s)
             if self._owned is not None:
                 self._drop_orphans(self._owned)
+            self.limit_memory(memory_limit)
             self._declarations.declare(self.log.catalog.entries)
         except BaseException:
             self.log.close()
@@ -168,10 +172,16 @@ class Database:
             raise self._not_owned("take a checkpoint")
         self.checkpointer.take("statement")
 
+    def limit_memory(self, bytes: int | None) -> None:
+        """Take about so much memory, from now on; None: as much as it comes to."""
+        with self.engine.still():
+            self.engine.memory.set_limit(self.memory.share(bytes))
+
     def close(self) -> None:
         """Stop the engine, with a checkpoint where it is worth one, then let go of the folder."""
         self.checkpointer.close()
         self.engine.close()
+        self.memory.close()
         self.log.close()
 
     # -- streams --------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from .arrow_rows import conformed
 from .consuming import wanted
 from .cursors import Cursor
 from .database import Database
+from .memory_limit import read_memory_limit
 from .relations import Kind
 from .row_checks import batch_of
 from .session import Session
@@ -74,6 +75,7 @@ def connect(
     cache_bytes: int = limits.SEGMENT_CACHE_BYTES,
     checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
     filesystems: Mapping[str, FileSystem] | None = None,
+    memory_limit: int | str | None = None,
 ) -> Connection:
     """A connection to the database in the folder `path`, made if it is not there; ':memory:' leaves nothing behind.
 
@@ -83,6 +85,7 @@ def connect(
     stream, are fetched and held up to `cache_bytes`; `filesystems` has those Arrow does not open itself, by scheme.
     While rows come a checkpoint is taken every `checkpoint_interval_s` at most, and one when the database is closed;
     with 0 none but those that CHECKPOINT asks for.
+    With a `memory_limit` such as '1GB', as by SET, state that has no room lies in files; see docs/memory.md.
     Raises: FolderLockedError where another process owns the folder.
 
     >>> with connect() as con:
@@ -94,6 +97,7 @@ def connect(
             "cannot open a database in memory for reading only", detail="There would be nothing in it."
         )
     options = Options(rows_per_epoch, idle_timeout_s, future_guard_s, *([clock] if clock is not None else []))
+    bytes = None if memory_limit is None else read_memory_limit(memory_limit)
     folder = None if str(path) == ":memory:" else Path(path).resolve()
 
     def opened() -> Database:
@@ -106,6 +110,7 @@ def connect(
             remote=RemoteFiles(filesystems),
             cache_bytes=cache_bytes,
             checkpoint_interval_s=checkpoint_interval_s,
+            memory_limit=bytes,
         )
 
     user = object()

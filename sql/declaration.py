@@ -244,7 +244,7 @@ def _compression(value: Any) -> str | None:
     return _one_of("zstd", "lz4")(value)
 
 
-def _bytes(value: Any) -> int:
+def bytes_of(value: Any) -> int:
     """'10 GB' as a number of bytes."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", str(value).lower())
     if match is None or match[2] not in _SIZES:
@@ -256,7 +256,7 @@ def _bytes(value: Any) -> int:
 
 
 def _bytes_or_none(value: Any) -> int | None:
-    return None if value is None or str(value).lower() in _NONE else _bytes(value)
+    return None if value is None or str(value).lower() in _NONE else bytes_of(value)
 
 
 def _milliseconds(value: Any) -> int:
@@ -300,5 +300,5 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], Any], str]] = {
     "tier": ("tier", _uri_or_none, "a URI such as 's3://bucket/prefix', or 'none'"),
     "tier_after": ("tier_after_ms", _milliseconds_or_none, _DURATION),
     "local_bytes": ("local_bytes", _bytes_or_none, _SIZE),
-    "segment_bytes": ("segment_bytes", _bytes, "a size such as '256 MiB'"),
+    "segment_bytes": ("segment_bytes", bytes_of, "a size such as '256 MiB'"),
 }

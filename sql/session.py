@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pyarrow as pa
 from sqlglot import exp
@@ -28,6 +27,7 @@ from .reading import Parameters, Rows, select
 from .relations import Relation
 from .renaming import rename_view
 from .returning import Answer, Returning, ignore, told
+from .settings import Settings
 from .show import show
 from .statements import (
     AlterStream,
@@ -73,15 +73,12 @@ class Outcome:
     notices: list[str] = field(default_factory=list)
 
 
-_SETTINGS = {"allow_recompute": True, "background_ddl": False, "allow_partial_history": False}
-
-
 class Session:
     """Runs statements; reads wait for what it has written itself."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.settings: dict[str, bool] = dict(_SETTINGS)
+        self.settings = Settings(database)
         self._written: dict[ReadableTopic, list[int]] = {}  # where the rows of this connection end, by partition
         self._notices = list(database.notices)  # what opening found, told with the first statement
         self.flush_target()
@@ -335,17 +332,7 @@ class Session:
         )
 
     def _set(self, statement: Set | Reset) -> Outcome:
-        if statement.name not in self.settings:
-            raise ProgrammingError(
-                f'there is no setting "{statement.name}"',
-                hint=f"There is {', '.join(self.settings)}.",
-                position=statement.start,
-            )
-        value: Any = _SETTINGS[statement.name] if isinstance(statement, Reset) else statement.value
-        words = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
-        if str(value).lower() not in words:
-            raise ProgrammingError(f"{statement.name} is on or off, not {value!r}", position=statement.start)
-        self.settings[statement.name] = words[str(value).lower()]
+        self.settings.change(statement)
         return Outcome("RESET" if isinstance(statement, Reset) else "SET")
 
     def _subscribe(

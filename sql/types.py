@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
 from ..storage import limits
-from ..storage.errors import DataError, Error, NotSupportedError, Position, ProgrammingError
+from ..storage.errors import DataError, Error, NotSupportedError, OperationalError, Position, ProgrammingError
 from .positions import position_of
 from .relations import Column
 from .trees import every_node
@@ -21,9 +22,21 @@ from .trees import every_node
 _CAST_BACK = re.compile(r"HUGEINT|UUID|JSON|BIT|VARINT|ENUM|TIME WITH TIME ZONE|GEOMETRY", re.IGNORECASE)
 
 
-@cache
-def _instance(threads: int | None) -> duckdb.DuckDBPyConnection:
+_memory: tuple[int | None, Path | None] = (None, None)  # that each instance may take, and where the rest goes
+
+
+def limit_memory(bytes: int | None, folder: Path | None) -> None:
+    """Sessions from now on take no more memory, and write the rest below `folder`; None: as much as DuckDB likes."""
+    global _memory
+    _memory = (bytes, folder)
+
+
+@lru_cache(limits.DUCKDB_INSTANCES_MAX)
+def _instance(threads: int | None, bytes: int | None, folder: Path | None) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
+    if bytes is not None:
+        connection.execute("SET GLOBAL memory_limit = ?", [f"{bytes}B"])
+        connection.execute("SET GLOBAL temp_directory = ?", [str(folder)])
     connection.execute("SET GLOBAL TimeZone = 'UTC'; SET GLOBAL python_enable_replacements = false")
     if threads is not None:
         connection.execute(f"SET GLOBAL threads = {threads}")
@@ -35,7 +48,7 @@ def connect(*, threads: int | None = 1) -> duckdb.DuckDBPyConnection:
 
     Sessions with as many threads share an instance (50 ms to open), but nothing that is registered or created.
     """
-    return _instance(threads).cursor()
+    return _instance(threads, *_memory).cursor()
 
 
 def quote(name: str) -> str:
@@ -103,7 +116,7 @@ def _bound(sql: str) -> tuple[Column, ...]:
         return tuple(Column(n, t, arrow_type(t)) for n, t in zip(relation.columns, types, strict=True))
 
 
-@cache
+@lru_cache
 def _binding() -> duckdb.DuckDBPyConnection:
     return connect()
 
@@ -114,6 +127,8 @@ _PREFIX = re.compile(r"^([A-Z][A-Za-z ]+?) Error: ")
 
 def translate(error: duckdb.Error, node: exp.Expr | None = None) -> Error:
     """A DuckDB error as one of ours: headline, what DuckDB adds as detail or hint, and the place if it names one."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return _out_of_memory(error)
     text = str(error).strip()
     match = _PREFIX.match(text)
     kind = match.group(1) if match else ""
@@ -138,6 +153,16 @@ def translate(error: duckdb.Error, node: exp.Expr | None = None) -> Error:
     if kind == "Not implemented":
         return NotSupportedError(headline, detail=detail, hint=hint, position=position)
     return ProgrammingError(headline, detail=detail, hint=hint, position=position)
+
+
+def _out_of_memory(error: duckdb.Error) -> Error:
+    first = str(error).strip().splitlines()[0].removeprefix("Out of Memory Error: ")
+    return OperationalError(
+        "the query needs more memory than it may take",
+        detail=f"DuckDB says: {first}.",
+        hint="SET memory_limit to more; of it a query by DuckDB may take a quarter.",
+        sqlstate="53200",
+    )
 
 
 def _place(headline: str, node: exp.Expr | None) -> Position | None:

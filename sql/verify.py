@@ -22,7 +22,7 @@ from .relations import Column, Relation
 from .table_log import rows_of_log
 from .temporal import at_clock
 from .twin import twin
-from .types import connect, quote
+from .types import connect, quote, translate
 
 FLOAT_TOLERANCE = 1e-9  # sums of floats depend on their order; relative, and absolute near zero
 
@@ -97,6 +97,8 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]]) -> Verd
         looked_up = any(isinstance(node, p.LookupJoin) for node in p.walk(planned.plan))
         trimmed = any(_trimmed(database, stream) for stream in read)
         return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus, trimmed, looked_up)
+    except duckdb.OutOfMemoryException as error:
+        raise translate(error) from error
     finally:
         connection.close()
 
@@ -111,6 +113,8 @@ def _verify_table(database: Database, table: Relation, ends: Mapping[str, list[i
         return Verdict(
             table.name, actual.num_rows, expected.num_rows, *compare(connection, table.columns, expected, actual)
         )
+    except duckdb.OutOfMemoryException as error:
+        raise translate(error) from error
     finally:
         connection.close()
 

@@ -15,6 +15,7 @@ from .document import load_document, save_document
 from .errors import CorruptionError, Error, OperationalError
 from .files import File, list_folder, make_folder, map_file, remove_file, sync_folder
 from .limits import CHECKPOINT_TABLE_BYTES, CHECKPOINTS_KEPT
+from .memory import current
 
 _PIECE = 64 << 20  # bytes written at once
 _SMALL = pa.schema([("name", pa.string()), ("table", pa.binary())])
@@ -150,11 +151,8 @@ class Checkpoints:
 
 
 def stream_of(table: pa.Table) -> pa.Buffer:
-    """A table as an Arrow stream."""
-    sink = pa.BufferOutputStream()
-    with ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+    """A table as an Arrow stream, where there is room for it."""
+    return current().stream(table.schema, table.to_batches())
 
 
 def _table(buffer: pa.Buffer) -> pa.Table:

@@ -77,6 +77,11 @@ class File:
         with _disk("truncate", self.path):
             os.ftruncate(self._descriptor, size)
 
+    @property
+    def descriptor(self) -> int:
+        """To map it by."""
+        return self._descriptor
+
     def size(self) -> int:
         with _disk("stat", self.path):
             return os.fstat(self._descriptor).st_size

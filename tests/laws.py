@@ -1,19 +1,23 @@
-"""The four laws every operator obeys, with DuckDB as the batch oracle.
+"""The laws every operator obeys, with DuckDB as the batch oracle.
 
 incremental: the sum of the outputs is the query of the sum of the inputs, after every epoch.
 recovery: to take a snapshot, restore it into a new operator and go on changes nothing.
 journal: to restore an older snapshot and to take in at once what came since changes nothing.
 slicing: how the input is cut into deltas changes nothing in the sum.
+spilled: where state lies, in memory or in files, changes nothing. It takes a while, so it is looked at now and then.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -25,6 +29,10 @@ from headrace.engine.delta import Delta, concat
 from headrace.engine.journal import Entry, enter
 from headrace.engine.operator import NO_WATERMARK, Operator, ResultHolder, Time
 from headrace.storage.checkpoints import stream_of
+from headrace.storage.memory import Memory
+
+_SPILLED_EVERY = 16  # cases of the laws
+_checked = 0
 
 Rows = Counter[tuple[Any, ...]]
 BatchQuery = Callable[[pa.Table], pa.Table]
@@ -52,11 +60,31 @@ def batch_query(sql: str) -> BatchQuery:
 
 
 def check_laws(make_operator: Callable[[], Operator], query: BatchQuery, inputs: Sequence[Delta]) -> None:
-    """Raise AssertionError unless the operators made obey the four laws on `inputs`, one delta per epoch."""
+    """Raise AssertionError unless the operators made obey the laws on `inputs`, one delta per epoch."""
     check_incremental(make_operator(), query, inputs)
     check_recovery(make_operator, inputs)
     check_journal(make_operator, inputs)
     check_slicing(make_operator, inputs)
+    global _checked
+    _checked += 1
+    if _checked % _SPILLED_EVERY == 0:
+        check_spilled(make_operator, query, inputs)
+
+
+def check_spilled(make_operator: Callable[[], Operator], query: BatchQuery, inputs: Sequence[Delta]) -> None:
+    """An operator for whose state there is no memory at all is incremental, and can be restored."""
+    with tempfile.TemporaryDirectory() as folder, spilling(Path(folder)):
+        check_incremental(make_operator(), query, inputs)
+        check_recovery(make_operator, inputs)
+
+
+@contextmanager
+def spilling(folder: Path) -> Iterator[Memory]:
+    """Within the block no array of state that has grown is in memory, and small batches neither."""
+    memory = Memory(folder / "spill", limit=0, smallest=512)
+    with memory.used():
+        yield memory
+    memory.close()
 
 
 def check_incremental(operator: Operator, query: BatchQuery, inputs: Sequence[Delta]) -> None:

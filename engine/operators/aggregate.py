@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from ...storage.memory import current
 from ..aggregates import AggregateCall
 from ..delta import Delta, concat
 from ..groups import Change, Groups, Rows
@@ -88,7 +89,9 @@ class Aggregate(ResultHolder):
         if self._standing is not None:
             self._stand(self._standing)
         self._catch_up()
-        return pa.Table.from_batches([self._output(self._groups.result(self._groups.all())).batch])
+        memory, groups = current(), self._groups
+        batches = [memory.batch(self._output(groups.result(slots)).batch) for slots in groups.pieces()]
+        return pa.Table.from_batches(batches, schema=self.schema)
 
     def snapshot(self) -> Snapshot:
         self._catch_up()

@@ -8,15 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ...storage.memory import current
 from ..aggregates import AggregateCall
 from ..deadlines import Deadlines
 from ..delta import Delta
 from ..groups import Change, Groups, Partials, Rows
 from ..operator import NO_WATERMARK, ResultHolder, Snapshot, Time
+from ..row_store import join
 from ..slot_array import Slots, where
 from ..unseen import Unseen
 from ..windows import WINDOW_TIME_US, Given, Numbers, Times, Window
 
+_BATCHES_MAX = 64  # of closed panes: small ones are joined
 _SLICED_ROWS_MIN = 1024  # fewer rows are put into each of their panes one by one
 
 
@@ -104,7 +107,7 @@ class WindowAggregate(ResultHolder):
         if self._final or self._keeps_result:
             output = self._output(self._groups.result(slots))
             if self._keeps_result:
-                self._closed.append(output.batch)
+                join(self._closed, output.batch, beyond=_BATCHES_MAX)
         self._groups.remove(slots)
         return output if self._final and self.emits else None
 
@@ -112,9 +115,9 @@ class WindowAggregate(ResultHolder):
         batches = list(self._closed)
         if not self._final:
             self._catch_up()
-            slots = self._groups.all()
-            if len(slots):
-                batches.append(self._output(self._groups.result(slots)).batch)
+            for slots in self._groups.pieces():
+                if len(slots):
+                    batches.append(current().batch(self._output(self._groups.result(slots)).batch))
         return pa.Table.from_batches(batches, schema=self.schema)
 
     def snapshot(self) -> Snapshot:

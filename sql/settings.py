@@ -1,0 +1,46 @@
+"""What SET and RESET change: settings of a connection, and the memory of its database."""
+
+from __future__ import annotations
+
+from ..storage.errors import ProgrammingError
+from .database import Database
+from .memory_limit import read_memory_limit
+from .statements import Reset, Set
+
+_SWITCHES = {"allow_recompute": True, "background_ddl": False, "allow_partial_history": False}
+_WORDS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+
+
+class Settings:
+    """The settings of one connection; switches are read by their names. `memory_limit` is of the whole database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._switches = dict(_SWITCHES)
+
+    def __getitem__(self, name: str) -> bool:
+        return self._switches[name]
+
+    def change(self, statement: Set | Reset) -> None:
+        """Do what SET or RESET says. Raises: ProgrammingError for a setting or a value that there is not."""
+        name = statement.name
+        if name in self._switches:
+            self._switches[name] = _on(statement)
+        elif name == "memory_limit":
+            limit = read_memory_limit(statement.value, statement.start) if isinstance(statement, Set) else None
+            self._database.limit_memory(limit)
+        else:
+            raise ProgrammingError(
+                f'there is no setting "{name}"',
+                hint=f"There is {', '.join([*_SWITCHES, 'memory_limit'])}.",
+                position=statement.start,
+            )
+
+
+def _on(statement: Set | Reset) -> bool:
+    """Whether it is switched on."""
+    if isinstance(statement, Reset):
+        return _SWITCHES[statement.name]
+    if str(statement.value).lower() not in _WORDS:
+        raise ProgrammingError(f"{statement.name} is on or off, not {statement.value!r}", position=statement.start)
+    return _WORDS[str(statement.value).lower()]
