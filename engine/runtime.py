@@ -46,16 +46,14 @@ class Engine:
         memory: Memory | None = None,
     ) -> None:
         self.memory = memory or Memory()
-        self._options = options
-        self._after_epoch = after_epoch
+        self._options, self._after_epoch = options, after_epoch
         self._written = {} if written is None else written  # end offsets of what `after_epoch` writes, by stream
         self._main = self._group()
         self._backfills: list[Backfill] = []  # whose turn it is first
         self._views: dict[str, View] = {}
         self._turns = Turns(self.memory)
         self._lock = self._turns.lock
-        self._progress = threading.Condition(self._lock)
-        self._wake = threading.Event()
+        self._progress, self._wake = threading.Condition(self._lock), threading.Event()
         self.replacements = Replacements(
             self._views,
             self._main,
