@@ -36,7 +36,7 @@ from .fingerprint import fingerprint
 from .late_rows import LateLog
 from .lower import Surroundings, lower
 from .memory_limit import MemoryLimit
-from .outputs import PROGRESS
+from .orphans import drop_orphans
 from .plan_inputs import streams_of
 from .plan_properties import stateless, unbounded
 from .planner import ViewProperties, properties_of
@@ -96,8 +96,8 @@ class Database:
             interval_s = 0.0 if self.read_only or self.log.temporary else checkpoint_interval_s
             self.checkpointer = Checkpointer(self.engine, self._checkpoints, self.late.settle, interval_s)
             if self._owned is not None:
-                self._drop_orphans(self._owned)
-            self.limit_memory(memory_limit)
+                drop_orphans(self._owned)
+            self.memory.limit(memory_limit, self.engine)
             self._declarations.declare(self.log.catalog.entries)
         except BaseException:
             self.log.close()
@@ -171,11 +171,6 @@ class Database:
         if self.read_only:
             raise self._not_owned("take a checkpoint")
         self.checkpointer.take("statement")
-
-    def limit_memory(self, bytes: int | None) -> None:
-        """Take about so much memory, from now on; None: as much as it comes to."""
-        with self.engine.still():
-            self.engine.memory.set_limit(self.memory.share(bytes))
 
     def close(self) -> None:
         """Stop the engine, with a checkpoint where it is worth one, then let go of the folder."""
@@ -393,12 +388,6 @@ class Database:
             self.plans[name], self.all_properties[name] = self.plans.pop(old), self.all_properties.pop(old)
             self.view_ids[name] = self.view_ids.pop(old)
             self.engine.rename_view(relation.name, new.name)
-
-    def _drop_orphans(self, folder: Folder) -> None:
-        """Drop the topics of no stream or table: a DROP was committed, and the process died before the files went."""
-        streams = {entry.name for entry in folder.catalog.entries.values() if entry.kind in ("STREAM", "TABLE")}
-        for name in [name for name in folder.topics if name not in {*streams, self.late.NAME, PROGRESS}]:
-            folder.drop_topic(name)
 
 
 def _same(left: str, right: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..engine.runtime import Engine
 from ..storage import limits
 from ..storage.errors import Position, ProgrammingError
 from ..storage.files import make_temporary_folder, remove_folder
@@ -26,21 +27,26 @@ class MemoryLimit:
     def __init__(self, folder: ReadableFolder, read_only: bool) -> None:
         self._temporary: Path | None = make_temporary_folder() if read_only else None
         self._folder = (self._temporary or folder.path) / "spill"
-        self.bytes: int | None = None
+        self._bytes: int | None = None
         self.state = Memory(self._folder / "state")
         remove_folder(self._folder)
 
-    def share(self, bytes: int | None) -> int | None:
-        """What queries may keep in memory when it is limited to `bytes`; tells DuckDB its part."""
-        if bytes != self.bytes:
-            part = None if bytes is None else max(int(bytes * limits.MEMORY_DUCKDB_SHARE), limits.MEMORY_DUCKDB_MIN)
-            limit_memory(part, None if part is None else self._folder / "duckdb")
-        self.bytes = bytes
-        return None if bytes is None else int(bytes * limits.MEMORY_STATE_SHARE)
+    def limit(self, bytes: int | None, engine: Engine) -> None:
+        """Take about so much memory from now on; None: as much as it comes to."""
+        if bytes != self._bytes:
+            self._tell_duckdb(bytes)
+        with engine.still():
+            self.state.set_limit(None if bytes is None else int(bytes * limits.MEMORY_STATE_SHARE))
+
+    def _tell_duckdb(self, bytes: int | None) -> None:
+        self._bytes = bytes
+        part = None if bytes is None else max(int(bytes * limits.MEMORY_DUCKDB_SHARE), limits.MEMORY_DUCKDB_MIN)
+        limit_memory(part, None if part is None else self._folder / "duckdb")
 
     def close(self) -> None:
         """Let go of the files."""
-        self.share(None)
+        if self._bytes is not None:
+            self._tell_duckdb(None)
         self.state.close()
         remove_folder(self._folder)
         if self._temporary is not None:

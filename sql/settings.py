@@ -28,7 +28,7 @@ class Settings:
             self._switches[name] = _on(statement)
         elif name == "memory_limit":
             limit = read_memory_limit(statement.value, statement.start) if isinstance(statement, Set) else None
-            self._database.limit_memory(limit)
+            self._database.memory.limit(limit, self._database.engine)
         else:
             raise ProgrammingError(
                 f'there is no setting "{name}"',
