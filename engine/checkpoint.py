@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 
-from ..storage.checkpoints import Checkpoint, stream_of
+from ..storage.checkpoints import Checkpoint, Checkpoints, stream_of
 from .arrangement import Arrangement
 from .dataflow import Node
 from .group import Group
@@ -193,11 +193,22 @@ class Found:
     def __post_init__(self) -> None:
         self._by_part = _by_part(self.tables)
 
+    @classmethod
+    def newest(cls, checkpoints: Checkpoints) -> Found | None:
+        """The one to go on from."""
+        loaded = checkpoints.load()
+        return cls(*loaded) if loaded is not None and loaded[0].content["version"] == STATE_VERSION else None
+
     @property
     def moment(self) -> Moment:
         """When it is of."""
         content = self.checkpoint.content
         return Moment(content["epoch"], content["clock"])
+
+    @property
+    def read(self) -> dict[str, list[int]]:
+        """How far each stream had been read, by name."""
+        return {name: stream["positions"] for name, stream in self.checkpoint.content["streams"].items()}
 
     def stream(self, stream: Stream, clock: int) -> StreamRead | None:
         """How far the stream had been read; None if it is another one, or has not got all those rows any more."""
@@ -211,21 +222,20 @@ class Found:
         if any(at > p.end_offset for at, p in zip(positions, topic.partitions, strict=True)):
             return None
         partitions = [PartitionTime(**partition) for partition in known["partitions"]]
-        for partition in partitions:
-            if not partition.idle and partition.heard is not None:
-                partition.heard = clock  # while nobody listened it was not silent
         began = None if known["began"] is None else clock
         time = StreamTime(stream.delay_us, 0, 0, partitions, known["watermark"], began)
+        time.listen_again(clock)
         self.streams[stream.name] = StreamRead(positions, time)
         return self.streams[stream.name]
 
     def has_all(self, done: Progress | None) -> bool:
         """Whether it is of a time when a query had come as far as it wrote last."""
-        positions = {} if done is None else done.positions
-        return all(
-            at >= wrote
-            for name, ends in positions.items()
-            for at, wrote in zip(self.streams[name].positions, ends, strict=True)
+        if done is None:
+            return True
+        reads = {name: self.streams[name] for name in done.positions}
+        ends = {name: read.positions for name, read in reads.items()}
+        return Progress(ends, {name: read.time.watermark for name, read in reads.items()}, self.moment.clock).covers(
+            done
         )
 
     def take_over(self, view: View) -> bool:

@@ -12,6 +12,7 @@ from ..storage import limits
 from ..storage.checkpoints import Checkpoint, Checkpoints
 from ..storage.errors import Error
 from ..storage.memory import no_memory
+from .epochs import Epochs
 from .runtime import Engine
 
 
@@ -37,9 +38,12 @@ class Checkpointer:
 
     _REMEMBERED = 1000
 
-    def __init__(self, engine: Engine, store: Checkpoints, settle: Callable[[], None], interval_s: float) -> None:
+    def __init__(
+        self, engine: Engine, store: Checkpoints, epochs: Epochs, settle: Callable[[], None], interval_s: float
+    ) -> None:
         self._engine = engine
         self._store = store
+        self._epochs = epochs
         self._settle = settle
         self._interval_s = interval_s
         self._one = threading.Lock()  # at a time
@@ -72,10 +76,12 @@ class Checkpointer:
             if capture.content == self._content:
                 return None
             self._settle()
+            self._epochs.settle()
             checkpoint = self._store.save(capture.content, capture.tables(), capture.same)
             with self._engine.still():
                 self._engine.recorder.saved(capture, checkpoint)
             self._content, self._rows, self._epoch = capture.content, rows, epoch
+            self._epochs.checkpointed(time.time_ns() // 1000)
             return self._took(checkpoint, epoch, begun, pause_s, reason)
 
     def close(self) -> None:
@@ -83,7 +89,8 @@ class Checkpointer:
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._interval_s > 0 and self._engine.rows - self._rows >= limits.CLOSING_ROWS:
+        rows, epochs = self._engine.rows - self._rows, self._engine.epoch - self._epoch
+        if self._interval_s > 0 and (rows >= limits.CLOSING_ROWS or epochs >= limits.CLOSING_EPOCHS):
             self._try("closing")
 
     def _took(self, checkpoint: Checkpoint, epoch: int, begun: float, pause_s: float, reason: str) -> Taken:
@@ -99,7 +106,8 @@ class Checkpointer:
         while not self._end.wait(min(1.0, self._interval_s)):
             rows, epoch, now = self._engine.rows, self._engine.epoch, time.monotonic()
             waited = now - self._at_s >= limits.CHECKPOINT_REST_S and epoch > self._epoch
-            if now >= self._due_s and (waited or rows - self._rows >= limits.CHECKPOINT_ROWS):
+            many = rows - self._rows >= limits.CHECKPOINT_ROWS or epoch - self._epoch >= limits.CHECKPOINT_EPOCHS
+            if now >= self._due_s and (waited or many):
                 self._try("interval")
 
     def _try(self, reason: str) -> None:

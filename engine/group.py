@@ -13,11 +13,11 @@ from ..storage.errors import CorruptionError, Error, OperationalError
 from ..storage.memory import no_memory
 from .dataflow import Dataflow, Done, Node, Passing, wanted_times
 from .delta import Delta, Slice
+from .epochs import Cut, Read
 from .log_slice import read_slice
-from .metrics import NodeState, ViewState
 from .operator import NO_WATERMARK, Time
+from .options import Options
 from .output import Output, Progress
-from .reading import Reading
 from .view import Stream, StreamRead, UnreadError, View
 from .watermark import Advance, PartitionTime, StreamTime
 
@@ -45,7 +45,7 @@ class Told(Protocol):
 class Group:
     """Views with one position per partition of every stream they read, advanced by `step`."""
 
-    def __init__(self, *, idle_timeout_us: int, future_guard_us: int, rows_per_epoch: int) -> None:
+    def __init__(self, options: Options) -> None:
         self.views: list[View] = []
         self.streams: dict[str, Stream] = {}
         self.positions: dict[str, list[int]] = {}
@@ -54,9 +54,9 @@ class Group:
         self.feeds: list[Told] = []
         self.ceilings: Mapping[str, int] = {}  # how far event time may come, by stream
         self._said: dict[str, Advance] = {}  # and has come by what somebody says, to count when it is read so far
-        self._idle_timeout_us = idle_timeout_us
-        self._future_guard_us = future_guard_us
-        self.rows_per_epoch = rows_per_epoch
+        self._idle_timeout_us = int(options.idle_timeout_s * 1e6)
+        self._future_guard_us = int(options.future_guard_s * 1e6)
+        self.rows_per_epoch = options.rows_per_epoch
 
     def add_stream(self, stream: Stream, *, replay_ends: list[int], read: StreamRead | None = None) -> None:
         """Follow a stream from the start of its log, or from where it was `read` to.
@@ -128,13 +128,21 @@ class Group:
         return [name for name, advance in self._said.items() if self.reached({name: list(advance.ends)})]
 
     def step(
-        self, epoch: int, clock: int, limits: Mapping[str, list[int]] | None = None, fed: Done | None = None
+        self,
+        epoch: int,
+        clock: int,
+        limits: Mapping[str, list[int]] | None = None,
+        *,
+        fed: Done | None = None,
+        cut: Cut | None = None,
     ) -> int:
-        """Run one epoch over what has arrived (up to `limits`); the rows taken. `fed` are nodes that run elsewhere.
+        """Run one epoch over what has arrived (up to `limits`) or what the `cut` says; `fed` run elsewhere. Rows taken.
 
         Raises: UnreadError if the log could not be read, and then nothing has changed.
         """
-        taken = [self._take(self.streams[name], ends) for name, ends in self._readable(limits).items()]
+        again = {} if cut is None else self._again(cut)
+        ends = self._readable(limits) if cut is None else {name: read.ends for name, read in again.items()}
+        taken = [self._take(self.streams[name], to, whole=cut is not None) for name, to in ends.items()]
         deltas: dict[tuple[str, bool], Delta] = {}
         for one in taken:
             self._move_on(one, clock)
@@ -144,6 +152,9 @@ class Group:
             self.times[name].say(self._said.pop(name).times, clock)
         for name, time in self.times.items():
             time.advance(clock, self._floors(name), self.ceilings.get(name))
+            if name in again:
+                time.watermark = again[name].watermark
+        self._go_beyond(clock)
         done: Done = {} if fed is None else fed
         told = {node for node, change in done.items() if change is not None}
         for view in self.views:
@@ -228,12 +239,16 @@ class Group:
         """Write what one view has put out, and how far it is; it stops if that cannot be written."""
         if view.output is None or view.error is not None:
             return
-        streams = sorted(view.dataflow.streams)
-        positions = {name: list(self.positions[name]) for name in streams}
         try:
-            view.output.flush(Progress(positions, {name: self.times[name].watermark for name in streams}, clock))
+            view.output.flush(self._progress(view, clock))
         except Error as error:
             view.fail(error)
+
+    def _progress(self, view: View, clock: int) -> Progress:
+        """How far a view is."""
+        streams = sorted(view.dataflow.streams)
+        positions = {name: list(self.positions[name]) for name in streams}
+        return Progress(positions, {name: self.times[name].watermark for name in streams}, clock)
 
     def watermark(self, streams: Iterable[str]) -> int:
         """The least watermark over those of `streams` that have one; NO_WATERMARK where one is not followed here."""
@@ -244,22 +259,6 @@ class Group:
             if self.streams[name].event_time is not None:
                 marks.append(self.times[name].watermark)
         return min(marks, default=NO_WATERMARK)
-
-    def state(self, view: View) -> ViewState:
-        """What the nodes of a view have done so far, and what they keep."""
-        nodes = []
-        for node in view.dataflow.nodes:
-            others = tuple(o.name for o in self.views if o is not view and node in o.dataflow.nodes)
-            nodes.append(NodeState(node.figures.copy(), node.bytes, self.watermark(node.streams), others))
-        return ViewState(tuple(nodes), view.result.bytes)
-
-    def reading(self, views: Sequence[View], streams: Sequence[str], epoch: int, clock: int) -> Reading:
-        """The rows of views, and how far streams are read. Raises: why a view has stopped."""
-        tables = {view.name: view.present.rows() for view in views}
-        ends = {name: list(self.positions[name]) for name in streams}
-        marks = {name: self.watermark([name]) for name in streams}
-        marks |= {view.name: self.watermark(view.all_streams) for view in views}
-        return Reading(epoch, clock, tables, ends, marks)
 
     def watermarks(self) -> dict[str, int | None]:
         """The watermark of each stream that has one; None where no row has come yet."""
@@ -300,6 +299,25 @@ class Group:
             if view.output is not None:
                 view.output.put(change)
 
+    def ends_of(self, cut: Cut) -> dict[str, list[int]]:
+        """How far the cut is, of each stream that is followed here; of one it does not know as far as it is here."""
+        ends = {name: list(positions) for name, positions in self.positions.items()}
+        return {**ends, **{name: read.ends for name, read in self._again(cut).items()}}
+
+    def _again(self, cut: Cut) -> dict[str, Read]:
+        """What the cut says of the streams that are followed here."""
+        return {
+            name: read
+            for name, read in cut.streams.items()
+            if name in self.streams and read.created == self.streams[name].topic.created
+        }
+
+    def _go_beyond(self, clock: int) -> None:
+        """Let those write that have come further than they had when they wrote last."""
+        for view in self.views:
+            if view.output is not None and view.output.done is not None:
+                view.output.go_beyond(self._progress(view, clock))
+
     def _readable(self, limits: Mapping[str, list[int]] | None) -> dict[str, list[int]]:
         """Where each stream may be read to: one cut, so that rows of one atomic append are there together."""
         with ExitStack() as held:
@@ -310,8 +328,8 @@ class Group:
             ends = {name: list(map(min, present, limits.get(name, present))) for name, present in ends.items()}
         return ends
 
-    def _take(self, stream: Stream, ends: list[int]) -> _Taken:
-        """The next rows of a stream as one delta, and where they end."""
+    def _take(self, stream: Stream, ends: list[int], *, whole: bool) -> _Taken:
+        """The next rows of a stream as one delta, and where they end; `whole`: all up to `ends`, however many."""
         positions = list(self.positions[stream.name])
         for index, partition in enumerate(stream.topic.partitions):  # what was deleted before it was read is skipped
             positions[index] = max(positions[index], min(partition.start_offset, ends[index]))
@@ -332,9 +350,10 @@ class Group:
         origin: list[Slice] = []
         taken = 0
         budget = self.rows_per_epoch
+        shared = columns and total > budget and not whole
         for index, partition in enumerate(stream.topic.partitions):
             rows = available[index]
-            if columns and total > budget:  # a fair share of the epoch, so that partitions advance side by side
+            if shared:  # a fair share of the epoch, so that partitions advance side by side
                 rows = min(rows, max(1, rows * budget // total), budget - taken)
             if rows <= 0:
                 continue

@@ -183,9 +183,7 @@ class KeyIndex:
     def _present(self) -> Slots | range:
         return range(self.slots) if self.size == self.slots else self._table.present()
 
-    def _near(
-        self, batch: pa.RecordBatch, hashes: Hashes | None
-    ) -> tuple[Rows | None, pa.RecordBatch, Hashes | None]:
+    def _near(self, batch: pa.RecordBatch, hashes: Hashes | None) -> tuple[Rows | None, pa.RecordBatch, Hashes | None]:
         """Where the table lies in a file: an order for many rows, so that they are found by going through it once."""
         if batch.num_rows < _NEAR_MIN or not self._table.spilled or isinstance(self._table, DirectCells):
             return None, batch, hashes

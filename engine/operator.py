@@ -35,6 +35,7 @@ class Operator(ABC):
     and may return None; the dataflow sets it True between two epochs, never within one.
     `journalled` says that its state does not depend on how rows were cut into epochs, and that nothing outside learns
     what it does: so what went in may stand for the state.
+    `shows_cuts` says that what it puts out, all together, does depend on how rows were cut into epochs.
     `wake` is when, on the engine's clock, `advance` has something to do though no row comes; None if it has not.
     """
 
@@ -42,6 +43,7 @@ class Operator(ABC):
     emits: bool = True
     wake: int | None = None
     journalled: bool = True
+    shows_cuts: bool = False
 
     @abstractmethod
     def process(self, delta: Delta, port: int = 0) -> Delta | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .delta import Delta, concat
+from .operator import NO_WATERMARK
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,18 @@ class Progress:
     positions: Mapping[str, list[int]]
     watermarks: Mapping[str, int]
     clock: int
+
+    def covers(self, other: Progress) -> bool:
+        """Whether the query had come as far as `other` by then."""
+        return (
+            other.clock <= self.clock
+            and all(mark <= self.watermarks.get(name, NO_WATERMARK) for name, mark in other.watermarks.items())
+            and all(
+                end <= reached
+                for name, ends in other.positions.items()
+                for end, reached in zip(ends, self.positions.get(name, [0] * len(ends)), strict=True)
+            )
+        )
 
 
 class Output(ABC):
@@ -39,6 +52,11 @@ class Output(ABC):
         """Take a change of this epoch."""
         if self.done is None:
             self._pending.append(change)
+
+    def go_beyond(self, progress: Progress) -> None:
+        """From here on what is put is new, if this is further than what was written."""
+        if self.done is not None and not self.done.covers(progress):
+            self.done = None
 
     def flush(self, progress: Progress) -> None:
         """Write what was put, if there is anything; all of it and the progress, or nothing."""

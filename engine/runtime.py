@@ -6,6 +6,7 @@ import threading
 import time as machine
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 
 import pyarrow as pa
 
@@ -13,15 +14,16 @@ from ..storage import limits
 from ..storage.errors import InterfaceError, OperationalError
 from ..storage.memory import Memory, use
 from .backfill import Backfill, BackfillProgress
-from .checkpoint import Capture, Found, Moment, Recorder
+from .checkpoint import Capture, Moment, Recorder
 from .dataflow import Dataflow, Result
-from .delta import Delta
 from .group import Group
+from .looking import news, reading, state
 from .metrics import ViewState
 from .options import Options
 from .output import Output
 from .reading import Reading
 from .replacing import Replacements
+from .retracing import Retracing
 from .slot_array import Mask
 from .subscription import Subscription
 from .turn import Turns
@@ -41,41 +43,34 @@ class Engine:
         self,
         options: Options,
         after_epoch: Callable[[], None],
-        written: Mapping[str, list[int]] | None = None,
-        found: Found | None = None,
-        memory: Memory | None = None,
+        written: Mapping[str, list[int]],
+        memory: Memory,
+        retracing: Retracing,
     ) -> None:
-        self.memory = memory or Memory()
+        self.memory = memory
         self._options, self._after_epoch = options, after_epoch
-        self._written = {} if written is None else written  # end offsets of what `after_epoch` writes, by stream
-        self._main = self._group()
+        self._written = written  # end offsets of what `after_epoch` writes, by stream
+        self._main = Group(options)
         self._backfills: list[Backfill] = []  # whose turn it is first
         self._views: dict[str, View] = {}
         self._turns = Turns(self.memory)
         self._lock = self._turns.lock
         self._progress, self._wake = threading.Condition(self._lock), threading.Event()
         self.replacements = Replacements(
-            self._views,
-            self._main,
-            self._backfills,
-            self._group,
-            self._turns,
-            self._wake,
-            self._progress,
-            self._check,
-            self._between,
-        )
+            self._views, self._main, self._backfills, lambda: Group(options), self._turns, self._wake, self._progress,
+            self._check, self._between
+        )  # fmt: skip
         self._closed = False
         self._failure: BaseException | None = None
         self._unread: UnreadError | None = None  # why there is no progress at the moment
-        self._unlisten: dict[str, Callable[[], None]] = {}
+        self._unlisten: dict[str, Callable[[], None]] = {}  # by stream
         self._thread: threading.Thread | None = None
-        self.epoch, self.rows = 0, 0
-        self._clock = 0  # of the last epoch
+        self.epoch, self.rows, self._clock = 0, 0, 0  # the clock is that of the last epoch
         self.recorder = Recorder()
-        self._found = found  # on disk, until it is started
-        if found is not None:
-            self.epoch, self._clock = found.moment.epoch, found.moment.clock
+        self._retracing, self._epochs = retracing, retracing.epochs
+        self._found = retracing.found  # on disk, until it is started
+        if self._found is not None:
+            self.epoch, self._clock = self._found.moment.epoch, self._found.moment.clock
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -101,6 +96,7 @@ class Engine:
             unlisten()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        self._epochs.close()
 
     # -- what it runs ---------------------------------------------------------------------------------------------
 
@@ -141,16 +137,18 @@ class Engine:
             for upstream in inputs:
                 upstream.readers.append(view)
             view.refresh_listeners()
-            fresh = output is None and self._found is None
-            level = found is not None and (output is None or output.done is None)
-            if self._thread is None and (fresh or level):
-                if fresh:
+            there = self._thread is None and (found is not None or self._found is None)
+            there = there and all(each in self._main.views for each in inputs)
+            if there and self._retracing.takes(view, found=found is not None):
+                if found is None:
                     self._main.share(view)
+                    self._epochs.join([view])
                 self._main.views.append(view)
                 for upstream in inputs:
                     upstream.refresh_listeners()
             else:
-                group, history = self._group(), self._main.replay_ends if self._thread is None else self._main.positions
+                group = Group(self._options)
+                history = self._main.replay_ends if self._thread is None else self._main.positions
                 group.views.append(view)
                 for stream in sorted(dataflow.streams):
                     read = None if found is None else found.streams[stream]
@@ -163,7 +161,7 @@ class Engine:
         with self._turns:
             self._check()
             building = {view.name for one in self._backfills for view in one.views if view.error is None}
-            if building & self.recorder.resumed:
+            if self._retracing.left or building & self.recorder.resumed:
                 return None
             return self.recorder.capture(self._main, Moment(self.epoch, self._clock))
 
@@ -222,7 +220,7 @@ class Engine:
             pending = awaited(self._backfills, self._views, wanted)
             if problem := next((one.problem for one in pending if one.problem is not None), None):
                 raise problem
-            reached = not pending and wish.reached()
+            reached = not pending and not self._retracing.left and wish.reached()
             if self._unread is not None and not reached:
                 raise self._unread.reason
             return reached
@@ -236,7 +234,7 @@ class Engine:
         """The named views and streams as of the present epoch."""
         with self._turns:
             self._check()
-            return self._main.reading([self._views[name] for name in views], streams, self.epoch, self._clock)
+            return reading(self._main, [self._views[name] for name in views], streams, self.epoch, self._clock)
 
     def find(self, name: str, keys: pa.RecordBatch) -> tuple[Mask, pa.RecordBatch]:
         """Which of `keys` the table of that name has at the present epoch, and the rows of those, in their order."""
@@ -247,13 +245,8 @@ class Engine:
     def subscribe(self, name: str, *, snapshot: bool) -> Subscription:
         """The changes of a view from the present epoch on, first its rows as they are."""
         with self._turns:
-            view, subscription = self._views[name], Subscription(self._unsubscribe)
-            present = view.present
-            view.subscriptions.append(subscription)
-            view.refresh_listeners()
-            rows = present.rows().combine_chunks()
-            if snapshot and rows.num_rows:
-                subscription.put(self.epoch, Delta(rows.to_batches()[0]))
+            subscription = Subscription(self._unsubscribe)
+            self._views[name].subscribe(subscription, self.epoch if snapshot else None)
             return subscription
 
     def watermarks(self) -> dict[str, int | None]:
@@ -271,7 +264,7 @@ class Engine:
     def state(self, name: str) -> ViewState:
         """What the nodes of a view have done so far, and what they keep."""
         with self._turns:
-            return self._main.state(self._views[name])
+            return state(self._main, self._views[name])
 
     def errors(self) -> dict[str, Exception]:
         """The views that have stopped, and why."""
@@ -316,6 +309,9 @@ class Engine:
         """Run one epoch of whoever is behind; whether there was anything to do."""
         if self._closed:
             return False
+        if self._retracing.left:
+            self._retrace()
+            return True
         clock = self.now()
         begun = machine.perf_counter()
         worked = self._step(clock)
@@ -330,12 +326,24 @@ class Engine:
         timeout = self._main.next_timeout()
         if not self._main.behind() and (timeout is None or clock < timeout) and self.epoch:
             return False
-        self.rows += self._main.step(self.epoch + 1, clock)
-        self._clock = clock
-        self.epoch += 1
+        number = self._epochs.after(self.epoch)
+        self._over(number, clock, self._main.step(number, clock))
+        return True
+
+    def _retrace(self) -> None:
+        """An epoch that the journal has, or a part of it."""
+        rows, cut = self._retracing.step(self._main, self.now())
+        epoch, clock = (self.epoch, self._clock) if cut is None else (cut.epoch, cut.clock)
+        self._over(epoch, clock, rows, again=True)
+
+    def _over(self, epoch: int, clock: int, rows: int, *, again: bool = False) -> None:
+        """The epoch has taken so many rows; record it, unless it was recorded once, and write what it brought."""
+        if not again:
+            self._epochs.record(epoch, clock, self.epoch, rows, partial(news, self._main))
+        self.epoch, self._clock = epoch, clock
+        self.rows += rows
         self._after_epoch()
         self._main.write_outputs(clock)
-        return True
 
     def _backfill(self, clock: int, stretch_s: float) -> bool:
         """A stretch of one view through history; at the end of it, let the view join the others."""
@@ -349,6 +357,7 @@ class Engine:
         if done:
             self._backfills.remove(backfill)
             backfill.join(self._main, self.epoch, clock)
+            self._epochs.join(backfill.views)
         self._after_epoch()
         for view in backfill.views if done else ():
             self._main.write_output(view, clock)
@@ -356,11 +365,10 @@ class Engine:
 
     def _between(self, act: Callable[[int, int], None]) -> None:
         """An epoch in which no row comes, but `act` changes views, given its number and clock; none if it raises."""
-        epoch, clock = self.epoch + 1, self.now()
+        epoch, clock, before = self._epochs.after(self.epoch), self.now(), set(self._main.views)
         act(epoch, clock)
-        self.epoch, self._clock = epoch, clock
-        self._after_epoch()
-        self._main.write_outputs(clock)
+        self._epochs.join(view for view in self._main.views if view not in before)
+        self._over(epoch, clock, 0)
 
     def _outputs(self) -> list[Output]:
         return [view.output for view in self._views.values() if view.output is not None and view.error is None]
@@ -382,13 +390,6 @@ class Engine:
                 if subscription in view.subscriptions:
                     view.subscriptions.remove(subscription)
                     view.refresh_listeners()
-
-    def _group(self) -> Group:
-        return Group(
-            idle_timeout_us=int(self._options.idle_timeout_s * 1e6),
-            future_guard_us=int(self._options.future_guard_s * 1e6),
-            rows_per_epoch=self._options.rows_per_epoch,
-        )
 
     def _check(self) -> None:
         if self._failure is not None:

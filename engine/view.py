@@ -9,6 +9,7 @@ from ..storage.files import DISK_FULL
 from ..storage.memory import NO_MEMORY, no_memory
 from ..storage.readable import ReadableTopic
 from .dataflow import Dataflow, Result
+from .delta import Delta
 from .output import Output
 from .subscription import Subscription
 from .watermark import Advance, StreamTime
@@ -68,10 +69,19 @@ class View:
 
     @property
     def present(self) -> Result:
-        """What it has come to. Raises: why it has stopped."""
+        """Its result. Raises: OperationalError, why it has stopped, if it has."""
         if self.error is not None:
             raise self.error
         return self.result
+
+    def subscribe(self, subscription: Subscription, epoch: int | None) -> None:
+        """Tell its changes from now on, first its rows as they are after `epoch`, if it is given."""
+        result = self.present
+        self.subscriptions.append(subscription)
+        self.refresh_listeners()
+        rows = result.rows().combine_chunks()
+        if epoch is not None and rows.num_rows:
+            subscription.put(epoch, Delta(rows.to_batches()[0]))
 
     def refresh_listeners(self) -> None:
         """Let the operators emit exactly if somebody needs the changelog."""

@@ -121,6 +121,12 @@ class StreamTime:
         waiting = [self.began if p.heard is None else p.heard for p in self.partitions if not p.idle]
         return min(waiting) + self.idle_timeout_us if waiting else None
 
+    def listen_again(self, clock: int) -> None:
+        """No partition was silent while nobody listened, which ends at `clock`."""
+        for partition in self.partitions:
+            if partition.heard is not None and not partition.idle:
+                partition.heard = clock
+
     def go_on(self, other: StreamTime) -> None:
         """Know what `other` knew, of the same partitions of the same stream."""
         self.partitions = [replace(partition) for partition in other.partitions]

@@ -11,17 +11,20 @@ from typing import Literal
 
 from sqlglot import exp
 
-from ..engine.checkpoint import STATE_VERSION, Found, RestoreError
+from ..engine.checkpoint import Found, RestoreError
 from ..engine.checkpointer import Checkpointer
 from ..engine.dataflow import Dataflow
+from ..engine.epochs import Epochs
 from ..engine.options import Options
 from ..engine.output import Output
+from ..engine.retracing import Retracing
 from ..engine.runtime import Engine
 from ..engine.view import Stream
 from ..engine.watermark import Advance
 from ..storage import limits
 from ..storage.catalog import CatalogEntry
 from ..storage.checkpoints import Checkpoints
+from ..storage.epoch_log import EpochLog
 from ..storage.errors import OperationalError, ProgrammingError
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder, ReadableTopic
@@ -86,31 +89,28 @@ class Database:
             self._tail = TailFolder(path, remote=remote, cache_bytes=cache_bytes)
         else:
             self._owned = Folder.open(path, durability=durability, remote=remote, cache_bytes=cache_bytes)
+        durable = durability != "none" and not self.log.temporary
+        self.epochs = Epochs(EpochLog(self.log.path / "journal", durable=durable, read_only=read_only))
         try:
             self.late: LateLog = LateLog(self.log, self._owned)
             for system in system_relations(self.binder):
                 self.relations.add(system)
-            self._checkpoints = Checkpoints(self.log.path / "checkpoints", durable=durability != "none")
+            self._checkpoints = Checkpoints(self.log.path / "checkpoints", durable=durable)
             self.memory = MemoryLimit(self.log, self.read_only)
-            self.engine = Engine(options, self.late.flush, self.late.ends, self._found(), self.memory.state)
+            past = Retracing(self.epochs, Found.newest(self._checkpoints), self.log.topics)
+            self.engine = Engine(options, self.late.flush, self.late.ends, self.memory.state, past)
             interval_s = 0.0 if self.read_only or self.log.temporary else checkpoint_interval_s
-            self.checkpointer = Checkpointer(self.engine, self._checkpoints, self.late.settle, interval_s)
+            self.checkpointer = Checkpointer(self.engine, self._checkpoints, self.epochs, self.late.settle, interval_s)
             if self._owned is not None:
                 drop_orphans(self._owned)
             self.memory.limit(memory_limit, self.engine)
             self._declarations.declare(self.log.catalog.entries)
         except BaseException:
+            self.epochs.close()
             self.log.close()
             raise
         self.engine.start()
         self.checkpointer.start()
-
-    def _found(self) -> Found | None:
-        """The checkpoint to go on from."""
-        loaded = self._checkpoints.load()
-        if loaded is None or loaded[0].content["version"] != STATE_VERSION:
-            return None
-        return Found(*loaded)
 
     @property
     def log(self) -> ReadableFolder:
@@ -144,7 +144,7 @@ class Database:
     @property
     def notices(self) -> list[str]:
         """What there is to say about how the database was found."""
-        found = [*self.log.notices, *self._checkpoints.notices]
+        found = [*self.log.notices, *self._checkpoints.notices, *self.epochs.notices]
         for relation in self.relations:
             gone = 0
             if relation.kind == "STREAM":  # of a table nothing goes that still counts

@@ -103,6 +103,28 @@ def _checkpoints(database: Database) -> pa.Table:
     return _table(CHECKPOINTS, rows)
 
 
+EPOCHS = pa.schema(
+    [
+        ("epoch", pa.int64()),
+        ("clock", pa.timestamp("us")),
+        ("rows", pa.int64()),
+        ("stream", pa.string()),
+        ("ends", pa.list_(pa.int64())),
+        ("watermark", pa.timestamp("us")),
+    ]
+)
+
+
+def _epochs(database: Database) -> pa.Table:
+    """Those in the journal: a row for each stream of which an epoch says how far it is."""
+    rows: list[tuple[object, ...]] = []
+    for cut in database.epochs.cuts(0):
+        for name, read in cut.news.items():
+            mark = None if read.watermark == NO_WATERMARK else read.watermark
+            rows.append((cut.epoch, cut.clock, cut.rows, name, read.ends, mark))
+    return _table(EPOCHS, rows)
+
+
 RELATIONS = pa.schema([(name, pa.string()) for name in ("name", "kind", "comment", "statement")])
 COLUMNS = pa.schema(
     [
@@ -149,6 +171,7 @@ SYSTEM: Mapping[str, System] = {
     "system.operators": System(OPERATORS, _operators),
     "system.queries": System(QUERIES, query_rows),
     "system.checkpoints": System(CHECKPOINTS, _checkpoints),
+    "system.epochs": System(EPOCHS, _epochs),
     "system.consumers": System(CONSUMERS, lambda database: consumer_figures(database.log)),
 }
 
@@ -160,6 +183,7 @@ _TYPES: Mapping[pa.DataType, str] = {
     pa.bool_(): "BOOLEAN",
     pa.timestamp("us"): "TIMESTAMP",
     pa.list_(pa.string()): "VARCHAR[]",
+    pa.list_(pa.int64()): "BIGINT[]",
 }
 
 

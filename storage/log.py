@@ -72,6 +72,12 @@ class Log:
         start, end = self._start, self._readable
         return sum(segment.count(start, end) for segment in _overlapping(self._segments, start, end))
 
+    def whole(self, start: int, end: int) -> bool:
+        """Whether all rows that ever had the offsets [start, end) are still there."""
+        if start < end and start < self._start:
+            return False
+        return not any(segment.sparse for segment in _overlapping(self._segments, start, end))
+
     def event_times(self, start: int, end: int) -> tuple[int, int] | None:
         """The least and the greatest event time (microseconds) of the frames that hold rows of [start, end).
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import headrace
+from headrace.storage.folder import Folder
+
+DERIVED = ("even", "windows", "totals", "bag", "named")  # and "fourth", whose rows came from another query's log
 
 WRITER = """
 import sys
@@ -70,3 +75,28 @@ def test_killed_while_queries_write(tmp_path: Path) -> None:
             assert [verdict for verdict in verdicts if verdict[1] is not True] == []
             late = con.execute("SELECT count(*) FROM system.late_rows").fetchall()
             assert late == [(0,)], "rows in order are never late"
+    assert written(folder) == written(never_stopped(folder, tmp_path / "again"))
+
+
+def never_stopped(folder: Path, again: Path) -> Path:
+    """The same database, whose queries have written all of it in one run with the same epochs."""
+    shutil.copytree(folder, again)
+    shutil.rmtree(again / "checkpoints", ignore_errors=True)
+    for name in (*DERIVED, "fourth", "system.progress"):
+        shutil.rmtree(again / "topics" / name)
+    with headrace.connect(again, idle_timeout_s=0.0) as con:
+        con.flush()
+        assert con.execute("SELECT 1").notices == []
+    return again
+
+
+def written(folder: Path) -> dict[str, list[list[dict[str, object]]]]:
+    """The rows that queries have written, by partition in their order."""
+    with closing(Folder.open(folder)) as opened:
+        return {
+            name: [
+                [row for batch in partition.read_all(partition.end_offset) for row in batch.to_pylist()]
+                for partition in opened.topic(name).partitions
+            ]
+            for name in DERIVED
+        }

@@ -44,6 +44,7 @@ class Late(Operator):
     """
 
     journalled = False
+    shows_cuts = True
 
     def __init__(
         self,

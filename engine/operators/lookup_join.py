@@ -24,6 +24,8 @@ class LookupJoin(Operator):
     From: Flink's lookup joins, and RisingWave's joins FOR SYSTEM_TIME AS OF PROCTIME().
     """
 
+    shows_cuts = True
+
     def __init__(self, left: JoinInput, right: JoinInput, schema: pa.Schema, *, outer: bool) -> None:
         self.schema = schema
         self._left = left

@@ -80,7 +80,10 @@ def test_what_was_deleted_and_thinned_out_does_not_count(con: headrace.Connectio
 def test_a_reader_in_another_process_sees_the_same(con: headrace.Connection, tmp_path: Path) -> None:
     with headrace.connect(tmp_path / "db", read_only=True) as reader:
         for name in SYSTEM:
-            assert rows(reader, f"SELECT * FROM {name}") == rows(con, f"SELECT * FROM {name}")
+            seen, there = rows(reader, f"SELECT * FROM {name}"), rows(con, f"SELECT * FROM {name}")
+            if name == "system.epochs":  # others see what is on the medium, which nobody waits for
+                there = there[: len(seen)]
+            assert seen == there
 
 
 def test_every_system_relation_is_described_and_joins_streams(con: headrace.Connection) -> None:
