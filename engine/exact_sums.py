@@ -2,7 +2,7 @@
 
 A double is an integer of 53 bits times a power of two. Its sum is kept as one long integer per slot, in limbs of 32
 bits over the range of powers that have occurred; a product of two doubles is an integer of 106 bits and goes the same
-way.
+way. Whole numbers that are small enough, as most are, wait in one integer of 64 bits a slot.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _LIMB = np.int64(0xFFFFFFFF)
 _HALF_BITS = 27  # the low half of a mantissa; the high half has 26 bits and the sign
 _HALF = np.int64((1 << _HALF_BITS) - 1)
 _WHOLE_MAX = float(1 << 53)
+_WAITING_MAX = float(1 << 62)  # of 64 bits: what whole numbers may add up to before they are put into limbs
 _PENDING_MAX = 1 << 28  # so many numbers may be added before limbs of 64 bits must be carried
 _SLOTS_MIN = 64
 
@@ -31,15 +32,18 @@ _SLOTS_MIN = 64
 class Doubles:
     """Finite doubles as mantissas times powers of two: `mantissas * 2.0 ** powers`, the mantissas below 2^53.
 
-    Whole numbers have the power 0, and then the powers are one number for all.
+    Where all are `whole` they have the power 0, and then the powers are one number for all.
     """
 
     def __init__(self, values: Floats) -> None:
         self.mantissas: Integers
         self.powers: Integers
-        if not len(values) or (np.abs(values).max() <= _WHOLE_MAX and (values == np.trunc(values)).all()):
+        self.largest = max(float(values.max()), -float(values.min())) if len(values) else 0.0
+        self.whole = self.largest <= _WHOLE_MAX
+        if self.whole:
             self.mantissas, self.powers = values.astype(np.int64), np.zeros(1, np.int64)
-        else:
+            self.whole = bool((self.mantissas == values).all())
+        if not self.whole:
             fractions, powers = np.frexp(values)
             self.mantissas = np.ldexp(fractions, 53).astype(np.int64)
             self.powers = powers.astype(np.int64) - 53
@@ -48,8 +52,8 @@ class Doubles:
 class ExactSums:
     """One exact sum per slot.
 
-    State: 8 bytes a slot and limb; as many limbs as the powers of two among the numbers make necessary, mostly 3 for
-    sums and 6 for sums of products.
+    State: 8 bytes a slot, and 8 a slot and limb; no limbs for whole numbers whose sum stays below 2^62, else as many as
+    the powers of two among the numbers make necessary, mostly 3 for sums and 6 for sums of products.
     From: Kulisch, "Computer Arithmetic and Validity" (2008), chapter 8; Neal, "Fast Exact Summation Using Small and
     Large Superaccumulators" (2015).
     """
@@ -58,6 +62,8 @@ class ExactSums:
         self._limbs: Matrix = np.zeros((slots, 0), np.int64)
         self._low = 0  # the first limb counts multiples of 2 ** (32 * _low)
         self._pending = 0  # how many numbers were added since the limbs were carried
+        self._waiting: Integers = np.zeros(slots, np.int64)  # to be added to the limbs
+        self._waiting_sum = 0.0  # no slot's is more than this, or less than minus this
 
     def reserve(self, size: int) -> None:
         """Make room for slots below `size`."""
@@ -66,13 +72,23 @@ class ExactSums:
             grown = np.zeros((max(size, 2 * room), self._limbs.shape[1]), np.int64)
             grown[:room] = self._limbs
             self._limbs = grown
+            waiting = np.zeros(len(grown), np.int64)
+            waiting[:room] = self._waiting
+            self._waiting = waiting
 
     def add(self, slots: Slots, values: Doubles, weights: Weights | None) -> None:
         """Add `values[i]` to `slots[i]`, `weights[i]` times."""
+        if values.whole and self._waits(values.largest, len(slots), weights):
+            np.add.at(self._waiting, slots, values.mantissas if weights is None else values.mantissas * weights)
+            return
         self._add(slots, values.mantissas, values.powers, weights)
 
     def add_products(self, slots: Slots, left: Doubles, right: Doubles, weights: Weights | None) -> None:
         """Add `left[i] * right[i]` to `slots[i]`, `weights[i]` times."""
+        if left.whole and right.whole and self._waits(left.largest * right.largest, len(slots), weights):
+            products = left.mantissas * right.mantissas
+            np.add.at(self._waiting, slots, products if weights is None else products * weights)
+            return
         powers = left.powers + right.powers
         left_high, left_low = left.mantissas >> _HALF_BITS, left.mantissas & _HALF
         if left is right:
@@ -89,13 +105,30 @@ class ExactSums:
 
     def absorb(self, slots: Slots, other: ExactSums, sources: Slots) -> None:
         """Add what slot `sources[i]` of `other` holds to `slots[i]`."""
-        digits = other._carried(sources)
+        digits, low = other._carried(sources)
         if not digits.shape[1]:
             return
-        first = self._make_room(other._low, other._low + digits.shape[1], len(slots))
+        first = self._make_room(low, low + digits.shape[1], len(slots))
         cells = slots * self._limbs.shape[1] + first
         for limb in range(digits.shape[1]):
             np.add.at(self._limbs.reshape(-1), cells + limb, digits[:, limb])
+
+    def _waits(self, largest: float, rows: int, weights: Weights | None) -> bool:
+        """Whether so many numbers, none above `largest`, can wait; afterwards there is room for them."""
+        heaviest = 1.0 if weights is None else max(abs(float(weights.min(initial=0))), abs(float(weights.max(initial=0))))
+        added = largest * rows * heaviest
+        if added > _WAITING_MAX:
+            return False
+        if self._waiting_sum + added > _WAITING_MAX:
+            slots = np.flatnonzero(self._waiting)
+            integers = self._waiting[slots]
+            self._waiting[slots], self._waiting_sum = 0, 0.0
+            for start in range(0, len(slots), _PENDING_MAX // 4):
+                some = slice(start, start + _PENDING_MAX // 4)
+                self._add(slots[some], integers[some] & _LIMB, np.zeros(1, np.int64), None)
+                self._add(slots[some], integers[some] >> _LIMB_BITS, np.full(1, _LIMB_BITS), None)
+        self._waiting_sum += added
+        return True
 
     def _add(self, slots: Slots, integers: Integers, powers: Integers, weights: Weights | None) -> None:
         """Add `integers * 2.0 ** powers`, the integers below 2^56."""
@@ -130,25 +163,33 @@ class ExactSums:
             self._limbs, self._low = grown, low
         return start - self._low
 
-    def _carried(self, slots: Slots) -> Matrix:
-        """The limbs of `slots`: all but the last between 0 and 2^32, and the last with the sign."""
-        limbs = self._limbs[slots]
-        return _carry(np.concatenate([limbs, np.zeros((len(limbs), 1), np.int64)], axis=1)) if limbs.size else limbs
+    def _carried(self, slots: Slots) -> tuple[Matrix, int]:
+        """The limbs of `slots`, all but the last between 0 and 2^32, the last with the sign; and which the first is."""
+        room = self._limbs.shape[1]
+        if not self._waiting_sum:
+            return (_carry(np.pad(self._limbs[slots], ((0, 0), (0, 1)))) if room else self._limbs[slots]), self._low
+        waiting = self._waiting[slots]
+        low, high = (min(self._low, 0), max(self._low + room, 2)) if room else (0, 2)
+        limbs = np.zeros((len(slots), high - low + 1), np.int64)
+        limbs[:, self._low - low : self._low - low + room] = self._limbs[slots]
+        limbs[:, -low] += waiting & _LIMB
+        limbs[:, 1 - low] += waiting >> _LIMB_BITS
+        return _carry(limbs), low
 
     def read(self, slots: Slots) -> Floats:
         """The sums, each as a double next to it."""
-        return _floats(self._carried(slots), self._low)
+        return _floats(*self._carried(slots))
 
     def less_product(self, slots: Slots, factors: Floats, others: ExactSums) -> Floats:
         """The sums of `slots` less `factors[i]` times the sums of `others`: exact but for one rounding at the end."""
         result = ExactSums(len(slots))
         rows = np.arange(len(slots))
         result.absorb(rows, self, slots)
-        digits = others._carried(slots)
+        digits, low = others._carried(slots)
         if digits.shape[1]:
             numbers = Doubles(factors)
             count = digits.shape[1]
-            powers = np.broadcast_to(numbers.powers, len(slots)) + _LIMB_BITS * others._low
+            powers = np.broadcast_to(numbers.powers, len(slots)) + _LIMB_BITS * low
             steps = np.repeat(powers, count) + np.tile(np.arange(count) * _LIMB_BITS, len(slots))
             owners = np.repeat(rows, count)
             for half, power in ((numbers.mantissas & _HALF, 0), (numbers.mantissas >> _HALF_BITS, _HALF_BITS)):
@@ -175,10 +216,17 @@ class ExactSums:
         kept = self._limbs[slots]
         self._limbs = np.zeros((max(_SLOTS_MIN, len(slots)), kept.shape[1]), np.int64)
         self._limbs[: len(slots)] = kept
+        waiting = np.zeros(len(self._limbs), np.int64)
+        waiting[: len(slots)] = self._waiting[slots]
+        self._waiting = waiting
 
     def columns(self, size: int) -> dict[str, npt.NDArray[Any]]:
         """The limbs of the slots below `size`, by the power of 2^32 that each counts."""
-        return {str(self._low + limb): self._limbs[:size, limb].copy() for limb in range(self._limbs.shape[1])}
+        limbs, low = self._carried(np.arange(size))
+        while limbs.shape[1] > 1 and np.abs(limbs[:, -1]).max(initial=0) < _PENDING_MAX:  # has a place below
+            limbs[:, -2] += limbs[:, -1] << _LIMB_BITS
+            limbs = limbs[:, :-1]
+        return {str(low + limb): limbs[:, limb].copy() for limb in range(limbs.shape[1])}
 
     def load(self, columns: dict[str, npt.NDArray[Any]], size: int) -> None:
         """Become the sums of `size` slots that `columns` was taken of."""
@@ -187,11 +235,12 @@ class ExactSums:
         for power, values in columns.items():
             self._limbs[:size, int(power) - self._low] = values
         self._pending = _PENDING_MAX
+        self._waiting, self._waiting_sum = np.zeros(len(self._limbs), np.int64), 0.0
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return int(self._limbs.nbytes)
+        return int(self._limbs.nbytes + self._waiting.nbytes)
 
 
 def _carry(limbs: Matrix) -> Matrix:

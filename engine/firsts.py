@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from .delta import Weights
 from .row_store import RowStore
 from .slot_array import Mask, SlotArray, Slots, distinct, where
-from .sort_keys import LAST, SortKey, first_words, order_words, sortable, sorted_rows
+from .sort_keys import LAST, SortKey, exact_word, first_words, order_words, sortable, sorted_rows
 from .sums import Accumulator, SlotState, slots_table, table_columns
 from .words import Words
 
@@ -34,6 +34,7 @@ class Firsts(Accumulator):
 
     def __init__(self, kinds: Sequence[pa.DataType], order: Sequence[SortKey]) -> None:
         self._order = list(order)
+        self._exact = len(order) == 1 and exact_word(kinds[int(order[0].column)])  # one word says all
         self._schema = pa.schema([(str(place), kind) for place, kind in enumerate(kinds)])
         self._store = RowStore(self._schema)
         self._firsts = SlotArray(np.int64, start=-1)  # by slot: the row in the store
@@ -52,13 +53,30 @@ class Firsts(Accumulator):
         if not len(slots):
             return
         words = first_words(columns[int(self._order[0].column)], self._order[0])
-        np.minimum.at(self._words.values, slots, words)
-        near = where(words == self._words.values[slots])
+        held = self._words.values[slots]
+        exact = self._exact and words.min() > 0 and words.max() < LAST
+        near = where(words < held) if exact else where(words <= held)
         if not len(near):
             return
-        places = pa.array(near)
-        rows = pa.RecordBatch.from_arrays([column.take(places) for column in columns], schema=self._schema)
-        self._challenge(slots[near], rows, len(counts))
+        owners, words, held = slots[near], words[near], held[near]
+        np.minimum.at(self._words.values, owners, words)
+        best = where(words == self._words.values[owners])
+        best = best[np.argsort(owners[best], kind="stable")]
+        near, owners, better = near[best], owners[best], words[best] < held[best]
+        opens = np.append(True, owners[1:] != owners[:-1])
+        if exact:  # the others are equal, and came later
+            near, owners, better = near[opens], owners[opens], better[opens]
+        else:
+            better &= opens & np.append(opens[1:], True)  # without a rival in this delta
+        columns = [column.take(pa.array(near)) for column in columns]
+        rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        if better.all():
+            self._put(owners, rows)
+            return
+        sure, contested = where(better), where(~better)
+        if len(sure):
+            self._put(owners[sure], rows.take(pa.array(sure)))
+        self._challenge(owners[contested], rows.take(pa.array(contested)), len(counts))
 
     def _challenge(self, slots: Slots, rows: pa.RecordBatch, size: int) -> None:
         """Compare `rows` with the first row of their slots, all below `size`."""
@@ -72,8 +90,10 @@ class Firsts(Accumulator):
         first = first[first >= len(held)]  # a stored row stands where none is better
         if not len(first):
             return
-        moved = owners[first]
-        came = rows.take(pa.array(first - len(held)))
+        self._put(owners[first], rows.take(pa.array(first - len(held))))
+
+    def _put(self, moved: Slots, came: pa.RecordBatch) -> None:
+        """Each of the slots `moved`, named once, has a new first row."""
         told = self._told.values[moved]
         places = self._store.append(came)
         known = where(told >= 0)

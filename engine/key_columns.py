@@ -40,6 +40,11 @@ class KeyColumn(ABC):
     def equal(self, slots: Slots, rows: Rows | None) -> Mask:
         """Where slot `slots[i]` holds the key of row `rows[i]` (without `rows`: of row i); below slot 0, anything."""
 
+    @property
+    def padded(self) -> Hashes | None:
+        """The batch's column as `padded_words`, where it is kept so."""
+        return None
+
     def batch_integers(self) -> npt.NDArray[np.signedinteger[Any]] | None:
         """The batch's column as integers of the same equality; None where there are none, or a NULL."""
         return None
@@ -71,6 +76,7 @@ class Lookup:
 
     def __init__(self, columns: Sequence[KeyColumn], batch: pa.RecordBatch, hashes: Hashes | None = None) -> None:
         self.rows = int(batch.num_rows)
+        self._columns = columns
         self._batch = batch
         self._hashes = hashes
         for column, array in zip(columns, batch.columns, strict=True):
@@ -80,7 +86,9 @@ class Lookup:
     @cached_property
     def hashes(self) -> Hashes:
         """The hash of each row."""
-        return hash_columns(self._batch.columns) if self._hashes is None else self._hashes
+        if self._hashes is None:
+            return hash_columns(self._batch.columns, [column.padded for column in self._columns])
+        return self._hashes
 
 
 def all_or_none(columns: Sequence[npt.NDArray[np.signedinteger[Any]] | None]) -> Integers | None:
@@ -197,6 +205,10 @@ class TextColumn(KeyColumn):
         self._batch_lengths = (lengths.fill_null(-1) if array.null_count else lengths).to_numpy().astype(np.int64)
         words = min(-(-int(self._batch_lengths.max(initial=0)) // 8), self._words_max)
         self._batch_words = padded_words(array, words) if words else np.zeros((len(array), 0), np.uint64)
+
+    @property
+    def padded(self) -> Hashes | None:
+        return self._batch_words
 
     def equal(self, slots: Slots, rows: Rows | None) -> Mask:
         lengths = self._batch_lengths if rows is None else self._batch_lengths[rows]

@@ -64,14 +64,21 @@ def order_words(batch: pa.RecordBatch, keys: Sequence[SortKey]) -> list[OrderWor
 
 
 def first_words(column: pa.Array, key: SortKey) -> OrderWords:
-    """A word per value that compares rows of any batches: where it is less the row comes first, equal says nothing."""
+    """A word per value that compares rows of any batches: where it is less the row comes first.
+
+    Equal words say nothing, but for those between 0 and `LAST` of types that have an `exact_word`: these are equal values.
+    """
     word = padded_words(column, 1)[:, 0].byteswap() if _is_text(column.type) else _words(column)[0]
     if key.descending:
         word = ~word
-    word = (word >> np.uint64(1)) + np.uint64(1)  # which leaves room for NULLs at both ends
     if column.null_count:
         word[_nulls(column)] = 0 if key.nulls_first else LAST
     return word
+
+
+def exact_word(kind: pa.DataType) -> bool:
+    """Whether values of this type that differ have different first words."""
+    return not _is_text(kind) and not (pa.types.is_decimal(kind) and kind.precision > _DIGITS_OF_WORD)
 
 
 def sorted_rows(groups: npt.NDArray[np.int64], words: Sequence[OrderWords]) -> npt.NDArray[np.int64]:

@@ -25,18 +25,22 @@ _MIX_FACTORS: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111
 _NULL_HASH: Final = np.uint64(0x6A09E667F3BCC909)
 _WORDS_PADDED = 16  # of a string: up to here word by word for all rows; what is longer, all words at once
 
+_FIRST_BYTES: Final = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
+
 _WORD_TYPES: Final = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 _UNSIGNED_TYPES: Final = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
-def hash_columns(columns: Sequence[pa.Array]) -> Hashes:
+def hash_columns(columns: Sequence[pa.Array], padded: Sequence[Hashes | None] | None = None) -> Hashes:
     """The hash of each row of `columns`, which are of one length and at least one.
 
+    `padded` is what `padded_words` makes of those that are strings or binaries, where the caller knows it already.
     Holds: for a single column of at most 64 bits a value, different values that are not NULL have different hashes.
     """
-    hashes = _hash_array(columns[0])
-    for column in columns[1:]:
-        hashes = combine(hashes, _hash_array(column))
+    words = [None] * len(columns) if padded is None else padded
+    hashes = _hash_array(columns[0], words[0])
+    for place in range(1, len(columns)):
+        hashes = combine(hashes, _hash_array(columns[place], words[place]))
     return hashes
 
 
@@ -61,7 +65,7 @@ def fixed_values(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.frombuffer(buffer, dtype, count=array.offset + len(array))[array.offset :]
 
 
-def _hash_array(array: pa.Array) -> Hashes:
+def _hash_array(array: pa.Array, padded: Hashes | None = None) -> Hashes:
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return _hash_array(array.storage)
@@ -76,7 +80,7 @@ def _hash_array(array: pa.Array) -> Hashes:
     elif pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         return _hash_array(array.cast(pa.large_binary()))
     elif _is_text(kind):
-        hashes = _hash_text(array)
+        hashes = _hash_text(array, padded)
     elif pa.types.is_fixed_size_binary(kind) and not pa.types.is_decimal(kind):
         hashes = _hash_text(array.cast(pa.binary()))
     elif pa.types.is_struct(kind):
@@ -136,7 +140,7 @@ def _offsets(array: pa.Array) -> Integers:
     return offsets[array.offset :].astype(np.int64)
 
 
-def _hash_text(array: pa.Array) -> Hashes:
+def _hash_text(array: pa.Array, padded: Hashes | None = None) -> Hashes:
     """The sum over a value's 8-byte words, each mixed with its place, mixed with the length."""
     offsets = _offsets(array)
     lengths = np.diff(offsets)
@@ -147,8 +151,10 @@ def _hash_text(array: pa.Array) -> Hashes:
     if longest == 0:
         return _mix(hashes)
     shortest = int(lengths.min())
-    padded = padded_words(array, min(-(-longest // 8), _WORDS_PADDED))
-    for word in range(padded.shape[1]):
+    count = min(-(-longest // 8), _WORDS_PADDED)
+    if padded is None or padded.shape[1] < count:
+        padded = padded_words(array, count)
+    for word in range(count):
         if shortest > word * 8:
             hashes += _placed(padded[:, word], word)
         else:
@@ -166,6 +172,8 @@ def padded_words(array: pa.Array, words: int) -> Hashes:
     text = array.view(pa.large_string() if large else pa.string())
     if text.null_count:
         text = text.fill_null("")
+    if words == 1:
+        return _first_words(text)
     padded = pc.ascii_rpad(text, width=words * 8, padding="\0")
     offsets = _offsets(padded)
     data = np.frombuffer(padded.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
@@ -176,6 +184,19 @@ def padded_words(array: pa.Array, words: int) -> Hashes:
     windows = np.lib.stride_tricks.sliding_window_view(data, words * 8)
     cut: Hashes = windows[starts].view(np.dtype("<u8"))
     return cut
+
+
+def _first_words(text: pa.Array) -> Hashes:
+    """The first 8 bytes of each string, one word a row: read from wherever they stand, and what is not theirs masked."""
+    offsets = _offsets(text)
+    size = int(offsets[-1] - offsets[0])
+    data = np.zeros(size + 8, np.uint8)  # so that 8 bytes can be read anywhere
+    if size:
+        data[:size] = np.frombuffer(text.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    anywhere: Hashes = np.ndarray((size + 1,), np.dtype("<u8"), data, strides=(1,))
+    first: Hashes = anywhere[offsets[:-1] - offsets[0]]
+    first &= _FIRST_BYTES[np.minimum(np.diff(offsets), 8)]
+    return first.reshape(-1, 1)
 
 
 def _hash_tails(array: pa.Array, starts: Integers, lengths: Integers) -> Hashes:

@@ -6,6 +6,7 @@ import functools
 import math
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,39 @@ def test_exact_sums_are_those_of_fsum(rows: list[tuple[int, float]]) -> None:
         except OverflowError:
             continue
         assert found == pytest.approx(expected, rel=1e-15, abs=5e-324)
+
+
+NUMBERS = st.one_of(
+    st.integers(-9, 9).map(float),
+    st.integers(-(2**30), 2**30).map(float),
+    st.integers(-(2**53), 2**53).map(float),
+    st.floats(-1e9, 1e9, width=32),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.lists(st.tuples(st.integers(0, 2), NUMBERS, st.integers(-3, 3))), st.booleans())))
+def test_exact_products_of_whole_numbers_and_others_add_up(batches: list[tuple[list[Any], bool]]) -> None:
+    """Small whole numbers wait in one integer, all others go into limbs: nobody can tell, also not after a restart."""
+    sums, products, expected = ExactSums(), ExactSums(), dict.fromkeys(range(3), (Fraction(0), Fraction(0)))
+    for rows, restarts in batches:
+        slots = np.array([slot for slot, _, _ in rows], np.int64)
+        values, weights = (
+            Doubles(np.array([value for _, value, _ in rows])),
+            np.array([w for _, _, w in rows], np.int64),
+        )
+        sums.add(slots, values, weights)
+        products.add_products(slots, values, values, weights)
+        for slot, value, weight in rows:
+            one, two = expected[slot]
+            expected[slot] = one + Fraction(value) * weight, two + Fraction(value) ** 2 * weight
+        if restarts:
+            for each in (sums, products):
+                columns = each.columns(3)
+                each.load(columns, 3)
+                assert len(each.columns(3)) <= max(len(columns), 1)
+    for found, exact in zip((sums, products), zip(*expected.values(), strict=True), strict=True):
+        assert found.read(np.arange(3)).tolist() == pytest.approx([float(each) for each in exact], rel=1e-15, abs=0)
 
 
 def test_what_leaves_a_variance_leaves_no_trace() -> None:

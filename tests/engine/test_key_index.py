@@ -63,7 +63,7 @@ def batches(draw: st.DrawFn) -> list[pa.RecordBatch]:
 def colliding(kind: str) -> Callable[[Sequence[pa.Array]], Hashes]:
     """Hashes that are all the same, or differ in few bits at one end."""
 
-    def hash_columns(columns: Sequence[pa.Array]) -> Hashes:
+    def hash_columns(columns: Sequence[pa.Array], padded: object = None) -> Hashes:
         if kind == "same":
             return np.full(len(columns[0]), 7, np.uint64)
         batch = pa.RecordBatch.from_arrays(list(columns), names=[str(place) for place in range(len(columns))])
