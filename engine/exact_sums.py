@@ -115,7 +115,9 @@ class ExactSums:
 
     def _waits(self, largest: float, rows: int, weights: Weights | None) -> bool:
         """Whether so many numbers, none above `largest`, can wait; afterwards there is room for them."""
-        heaviest = 1.0 if weights is None else max(abs(float(weights.min(initial=0))), abs(float(weights.max(initial=0))))
+        heaviest = (
+            1.0 if weights is None else max(abs(float(weights.min(initial=0))), abs(float(weights.max(initial=0))))
+        )
         added = largest * rows * heaviest
         if added > _WAITING_MAX:
             return False

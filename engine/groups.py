@@ -85,6 +85,7 @@ class Groups:
         self._rows = SlotArray(np.int64)
         self._aggregates, self._inputs = bind(calls, input_schema, append_only=append_only)
         self._distinct = Distinct()
+        self.generation = 0  # counts how often slots have got another meaning
         self.columns = sorted({name for input in self._inputs for name in input.choice.names})
 
     @property
@@ -109,11 +110,12 @@ class Groups:
         return slots
 
     def update(self, slots: Slots, intake: Rows | Partials) -> None:
-        """Take in a row, or a partial group, for each of `slots`."""
+        """Take in a row, or a partial group, for each of `slots`; or for several rows of these, each time all."""
         self._reserve()
-        self._take_in(slots, intake)
+        for each in slots.reshape(-1, slots.shape[-1]):
+            self._take_in(each, intake)
         if not self._append_only:
-            self._bury(self._distinct(slots, self.slots))
+            self._bury(self._distinct(slots.reshape(-1), self.slots))
 
     def change(self, slots: Slots, intake: Rows | Partials, *, shown: bool = True) -> Change | None:
         """As `update`; what it changes in the groups' result rows.
@@ -121,9 +123,10 @@ class Groups:
         Without keys, `shown` says whether the one row has come out before; it comes out now.
         """
         self._reserve()
-        touched = self._distinct(slots, self.slots)
+        touched = self._distinct(slots.reshape(-1), self.slots)
         before = self._read(touched)
-        self._take_in(slots, intake)
+        for each in slots.reshape(-1, slots.shape[-1]):
+            self._take_in(each, intake)
         after = self._read(touched)
         if self._keyless:
             before, after = Reading(np.full(1, int(shown)), before.values), Reading(np.ones(1, np.int64), after.values)
@@ -157,13 +160,18 @@ class Groups:
         """Forget those of `slots`, which are named once each, that have no rows left."""
         rows = self._rows.values[slots]
         assert rows.min(initial=0) >= 0, "a row was retracted that is not there"
-        if not self._keyless:
-            self.index.delete(slots[where(rows == 0)])
+        gone = slots[where(rows == 0)]
+        if not self._keyless and len(gone):
+            self._delete(gone)
 
     def remove(self, slots: Slots) -> None:
         """Forget `slots`, which are there and named once each."""
         self._rows.values[slots] = 0
+        self._delete(slots)
+
+    def _delete(self, slots: Slots) -> None:
         self.index.delete(slots)
+        self.generation += 1
 
     def there(self, slots: Slots) -> Slots:
         """Those of `slots` that are there."""
@@ -210,6 +218,7 @@ class Groups:
     def compact(self) -> None:
         """Renumber the groups that are there from 0 on, in the order they had."""
         kept = self.index.compact()
+        self.generation += 1
         self._reserve()
         self._rows.keep(kept)
         for input in self._inputs:
@@ -231,6 +240,7 @@ class Groups:
         """Become the groups that `snapshot` was taken of."""
         if not self._keyless:
             self.index.restore({"keys": snapshot["keys"]})
+        self.generation += 1
         self._rows.load(table_columns(snapshot["rows"])[0])
         for place, input in enumerate(self._inputs):
             prefix = f"{place}."

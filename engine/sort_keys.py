@@ -66,7 +66,7 @@ def order_words(batch: pa.RecordBatch, keys: Sequence[SortKey]) -> list[OrderWor
 def first_words(column: pa.Array, key: SortKey) -> OrderWords:
     """A word per value that compares rows of any batches: where it is less the row comes first.
 
-    Equal words say nothing, but for those between 0 and `LAST` of types that have an `exact_word`: these are equal values.
+    Equal words say nothing, but for those between 0 and `LAST` of types with an `exact_word`: these are equal values.
     """
     word = padded_words(column, 1)[:, 0].byteswap() if _is_text(column.type) else _words(column)[0]
     if key.descending:

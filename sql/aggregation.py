@@ -66,7 +66,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
     closes = assign is not None and assign.time in p.time_columns(assign.input)
     if assign is not None and closes:
         below = with_late(below, lateness, assign.window)
-    number = None
+    number, by, unexpanded = None, tuple(key_names), below
     if len(sets) > 1:
         places = [keys.index(key) for key in plain]
         below = _expanded(below, key_names, [frozenset(map(places.index, some & set(places))) for some in chosen])
@@ -109,8 +109,11 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
         )
     else:
         columns = (*key_columns, *call_columns)
-        standing = tuple(place for place, some in enumerate(chosen) if not some) if number is not None else ()
-        result = p.Aggregate(below, tuple(c.name for c in key_columns), tuple(calls.values()), columns, standing)
+        names = tuple(c.name for c in key_columns)
+        if isinstance(below, p.Expand) and number is not None:
+            result = p.GroupingSets(unexpanded, by, below.sets, names, tuple(calls.values()), columns)
+        else:
+            result = p.Aggregate(below, names, tuple(calls.values()), columns)
     after = {twin_sql(key): name for key, name in zip(plain, key_names, strict=True)}
     after.update({f'"{name}"': name for name in windowed})
     after.update({text: call.name for text, call in calls.items()})

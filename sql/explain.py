@@ -150,6 +150,11 @@ def _describe(plan: Plan) -> tuple[str, str]:
                 return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", f"one row{_rows_kept(plan)}"
             kept = f"one row per group, as many as there are{_rows_kept(plan)}"
             return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", kept
+        case p.GroupingSets():
+            fast = "append-only input" if p.append_only(plan.input) else "retracting input"
+            sets = ", ".join("(" + ", ".join(plan.by[place] for place in sorted(chosen)) + ")" for chosen in plan.sets)
+            what = f"aggregate: {_grouped((f'GROUPING SETS ({sets})',), plan.calls)} [{fast}]"
+            return what, f"one row per group, as many as there are{_rows_kept(plan)}"
         case p.Join():
             pairs = [f"{a} {'IS NOT DISTINCT FROM' if safe else '='} {b}" for a, b, safe in plan.keys]
             on = " AND ".join([*pairs, *([] if plan.residual is None else [twin_sql(plan.residual)])])
@@ -327,7 +332,7 @@ def _grouped(keys: tuple[str, ...], calls: tuple[AggregateCall, ...]) -> str:
     return made + (f" by {', '.join(keys)}" if keys else "")
 
 
-def _rows_kept(plan: p.Aggregate | p.WindowAggregate) -> str:
+def _rows_kept(plan: p.Aggregate | p.GroupingSets | p.WindowAggregate) -> str:
     append_only = p.append_only(plan.input)
     keeping = [_call(call) for call in plan.calls if keeps_rows(call, append_only=append_only)]
     return f"; all different rows for {', '.join(keeping)}" if keeping else ""

@@ -183,7 +183,17 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
                 schema_of(plan.input.columns),
                 schema,
                 append_only=p.append_only(plan.input),
+            )
+        case p.GroupingSets():
+            operator = Aggregate(
+                plan.by,
+                plan.calls,
+                schema_of(plan.input.columns),
+                schema,
+                append_only=p.append_only(plan.input),
                 standing=_standing(plan),
+                sets=plan.sets,
+                set_keys=plan.keys,
             )
         case p.Join():
             operator = _join(plan)
@@ -231,10 +241,11 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
     return Node(operator, below, streams=streams, identity=identity if repeatable(plan) else None, plan=identity)
 
 
-def _standing(plan: p.Aggregate) -> pa.RecordBatch | None:
+def _standing(plan: p.GroupingSets) -> pa.RecordBatch | None:
     """The keys of the groups that are there even without rows: the set's number, which comes last, and no others."""
-    if not plan.standing:
+    standing = [number for number, chosen in enumerate(plan.sets) if not chosen]
+    if not standing:
         return None
-    schema = schema_of(next(c for c in plan.input.columns if c.name == name) for name in plan.keys)
-    keys = [pa.nulls(len(plan.standing), field.type) for field in list(schema)[:-1]]
-    return pa.RecordBatch.from_arrays([*keys, pa.array(plan.standing, pa.int32())], schema=schema)
+    schema = schema_of(next(c for c in plan.columns if c.name == name) for name in plan.keys)
+    keys = [pa.nulls(len(standing), field.type) for field in list(schema)[:-1]]
+    return pa.RecordBatch.from_arrays([*keys, pa.array(standing, pa.int32())], schema=schema)

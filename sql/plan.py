@@ -8,12 +8,15 @@ from typing import Literal
 
 from sqlglot import exp
 
-from ..engine.aggregates import AggregateCall
 from ..engine.operators.top_n import Ranking
 from ..engine.over_functions import OverCall
 from ..engine.sort_keys import SortKey
 from ..engine.time_bound import settled
 from ..engine.windows import WINDOW_TIME_US, Cumulate, Given, Hop, Moments, Rule, Window
+from .plan_groups import Aggregate as Aggregate
+from .plan_groups import Expand as Expand
+from .plan_groups import GroupingSets as GroupingSets
+from .plan_groups import WindowAggregate as WindowAggregate
 from .plan_joins import AsofJoin as AsofJoin
 from .plan_joins import Join as Join
 from .plan_joins import LookupJoin as LookupJoin
@@ -124,33 +127,6 @@ class Session:
 
 
 @dataclass(frozen=True)
-class WindowAggregate:
-    """Per window and group, the aggregates of its rows; final: once, when the watermark closes the window.
-
-    Where `window` is Given the rows come with their window, `time` is the column that says its end, and one of `keys`.
-    """
-
-    input: Plan
-    window: Window
-    time: str
-    keys: tuple[str, ...]
-    calls: tuple[AggregateCall, ...]
-    columns: tuple[Column, ...]
-    final: bool
-    lateness: int
-
-
-@dataclass(frozen=True)
-class Expand:
-    """Each row once per grouping set: its columns, the `keys` where NULL is what the set has not, the set's number."""
-
-    input: Plan
-    keys: tuple[str, ...]
-    sets: tuple[frozenset[int], ...]
-    columns: tuple[Column, ...]
-
-
-@dataclass(frozen=True)
 class Unnest:
     """Each row once per element of its `lists`, and their place if `numbered`; if `outer` those without any, too."""
 
@@ -159,20 +135,6 @@ class Unnest:
     outer: bool
     numbered: bool
     columns: tuple[Column, ...]
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """Per group, the aggregates of its rows so far, updated as rows come and go.
-
-    `standing` are the grouping sets without keys, by number: their one group is there even without rows.
-    """
-
-    input: Plan
-    keys: tuple[str, ...]
-    calls: tuple[AggregateCall, ...]
-    columns: tuple[Column, ...]
-    standing: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,7 +209,7 @@ class TopN:
 
 _Sets = Constant | UnionAll | SetOperation
 _Ordered = Over | TopN
-_Grouped = WindowAggregate | Session | Aggregate | Expand
+_Grouped = WindowAggregate | Session | Aggregate | GroupingSets | Expand
 _Filtered = Map | TemporalFilter | Unnest
 _Paired = Join | AsofJoin | LookupJoin
 Plan = Scan | ViewScan | Changelog | Late | _Filtered | AssignWindow | _Grouped | _Paired | Recompute | _Sets | _Ordered
@@ -306,7 +268,7 @@ def append_only(plan: Plan) -> bool:
             return append_only(plan.left)
         case Aggregate():  # DISTINCT
             return bool(plan.keys) and not plan.calls and append_only(plan.input)
-        case Changelog() | Recompute() | Over() | TopN():
+        case Changelog() | GroupingSets() | Recompute() | Over() | TopN():
             return False
 
 
@@ -333,7 +295,7 @@ def time_columns(plan: Plan) -> frozenset[str]:
             return time_columns(plan.left) & {column.name for column in plan.columns}
         case Join() | AsofJoin():
             return frozenset(name for name, after in closing(plan).items() if after <= 1)
-        case Changelog() | TemporalFilter() | AssignWindow() | Aggregate() | Recompute():
+        case Changelog() | TemporalFilter() | AssignWindow() | Aggregate() | GroupingSets() | Recompute():
             return frozenset()
         case Constant() | UnionAll() | SetOperation() | Over() | TopN():
             return frozenset()

@@ -64,7 +64,7 @@ def monotonic(plan: Plan) -> dict[str, Motion]:
     match plan:
         case p.ViewScan():
             return dict(plan.motions)
-        case p.Aggregate() if p.append_only(plan.input):
+        case p.Aggregate() | p.GroupingSets() if p.append_only(plan.input):
             return _grouped(plan, plan.keys)
         case p.WindowAggregate() if not plan.final and p.append_only(plan.input):
             names = [column.name for column in plan.columns]
@@ -104,7 +104,7 @@ def forgets(plan: p.TopN) -> bool:
 def _counts(plan: Plan) -> set[str]:
     """Columns of `monotonic` plans that rise whenever anything changes in a row: the number of its rows."""
     match plan:
-        case p.Aggregate() | p.WindowAggregate():
+        case p.Aggregate() | p.GroupingSets() | p.WindowAggregate():
             return {call.name for call in plan.calls if call.function == "count_star" and call.filter is None}
         case p.Map():
             below = _counts(plan.input)
@@ -113,7 +113,7 @@ def _counts(plan: Plan) -> set[str]:
             return set()
 
 
-def _grouped(plan: p.Aggregate | p.WindowAggregate, keys: tuple[str, ...]) -> dict[str, Motion]:
+def _grouped(plan: p.Aggregate | p.GroupingSets | p.WindowAggregate, keys: tuple[str, ...]) -> dict[str, Motion]:
     motions: dict[str, Motion] = dict.fromkeys(keys, "stays")
     types = {column.name: column.arrow for column in plan.input.columns}
     for call in plan.calls:
@@ -150,8 +150,9 @@ def _repeatable(node: Plan) -> bool:
             return True
         case p.Join():
             return not node.bounds
-        case p.Aggregate():  # of keys that are equal one stands for all; sums of floats are exact where rows can leave
-            types = {column.name: column.arrow for column in node.input.columns}
+        case p.Aggregate() | p.GroupingSets():
+            # of keys that are equal one stands for all; sums of floats are exact where rows can leave
+            types = {column.name: column.arrow for column in (*node.columns, *node.input.columns)}
             inexact = {"product", "entropy"} | ({"sum", "avg"} if p.append_only(node.input) else set())
             summed = [call.argument for call in node.calls if call.function in inexact]
             return not any(pa.types.is_floating(types[name]) for name in (*node.keys, *summed) if name is not None)
@@ -177,7 +178,7 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             return "some"
         case p.Join() if node.bounds:
             return "some"
-        case p.Aggregate():
+        case p.Aggregate() | p.GroupingSets():
             whole = any(keeps_rows(call, append_only=p.append_only(node.input)) for call in node.calls)
             return "keys" if node.keys or whole else "some"
         case p.TopN():

@@ -77,7 +77,7 @@ class _Pushdown:
                 return replace(plan, where=inner if plan.where is None else exp.and_(plan.where, inner, copy=True))
             case p.TemporalFilter() | p.AssignWindow() | p.Expand() if names <= _names(plan.input):
                 return replace(plan, input=self._filtered(plan.input, condition))
-            case p.Aggregate() if plan.keys and not plan.standing and names <= set(plan.keys):
+            case p.Aggregate() if plan.keys and names <= set(plan.keys):
                 return replace(plan, input=self._filtered(plan.input, condition))
             case p.WindowAggregate() | p.Session() if names <= set(plan.keys) & _names(plan.input):
                 return replace(plan, input=self._filtered(plan.input, condition))

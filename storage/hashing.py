@@ -187,7 +187,7 @@ def padded_words(array: pa.Array, words: int) -> Hashes:
 
 
 def _first_words(text: pa.Array) -> Hashes:
-    """The first 8 bytes of each string, one word a row: read from wherever they stand, and what is not theirs masked."""
+    """The first 8 bytes of each string, one word a row: read wherever they stand, and what is not theirs masked."""
     offsets = _offsets(text)
     size = int(offsets[-1] - offsets[0])
     data = np.zeros(size + 8, np.uint8)  # so that 8 bytes can be read anywhere

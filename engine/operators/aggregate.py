@@ -9,6 +9,7 @@ import pyarrow as pa
 from ...storage.memory import current
 from ..aggregates import AggregateCall
 from ..delta import Delta, concat
+from ..grouping_sets import GroupingSets
 from ..groups import Change, Groups, Rows
 from ..operator import ResultHolder, Snapshot, Time
 from ..slot_array import Slots
@@ -20,6 +21,8 @@ class Aggregate(ResultHolder):
 
     NULL keys form a group, so do NaN keys. A group whose rows have all gone is gone, but for those with the keys
     `standing`; without keys there is always one row. What is there without rows first comes out of the first `advance`.
+    With `sets` of `keys`, each by its places, there are groups for each set: their keys, NULL where they are not in the
+    set, are called `set_keys`, and after them comes the number of the set, counted from 0.
 
     Shape: the columns of `output_schema` are keys, by their names in the input, and the calls, by theirs.
     State: per group its key, a count and 8 to 32 bytes a call, 90 or more for variances; DISTINCT, lists, quantiles and
@@ -34,13 +37,18 @@ class Aggregate(ResultHolder):
         output_schema: pa.Schema,
         append_only: bool,
         standing: pa.RecordBatch | None = None,
+        sets: Sequence[frozenset[int]] | None = None,
+        set_keys: Sequence[str] = (),
     ) -> None:
         self.schema = output_schema
         self._keys = list(keys)
         key_schema = pa.schema([input_schema.field(name) for name in keys])
+        self._sets = None if sets is None else GroupingSets(key_schema, sets)
+        if sets is not None:
+            key_schema = pa.schema([output_schema.field(name) for name in set_keys])
         self._groups = Groups(key_schema, calls, input_schema, append_only=append_only)
         self._unseen = Unseen({*keys, *self._groups.columns})
-        names = [*keys, *(call.name for call in calls)]
+        names = [*key_schema.names, *(call.name for call in calls)]
         self._order = [names.index(name) for name in output_schema.names]
         self._standing = standing
         self._stands = False
@@ -105,14 +113,15 @@ class Aggregate(ResultHolder):
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._groups.bytes + self._unseen.bytes
+        return self._groups.bytes + self._unseen.bytes + (0 if self._sets is None else self._sets.bytes)
 
     def _find(self, delta: Delta) -> tuple[Slots, Rows]:
         """The group of each row, and what it brings there."""
         groups = self._groups
         if groups.wasteful:
             groups.compact()
-        slots = groups.find([delta.batch.column(name) for name in self._keys], delta.rows)
+        keys = [delta.batch.column(name) for name in self._keys]
+        slots = groups.find(keys, delta.rows) if self._sets is None else self._sets.find(groups, keys, delta.rows)
         return slots, Rows({name: delta.batch.column(name) for name in groups.columns}, delta.weights)
 
     def _catch_up(self) -> None:

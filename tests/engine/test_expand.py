@@ -1,4 +1,4 @@
-"""Expand below Aggregate: the laws for grouping sets, and their row of no keys, which is there without rows."""
+"""The laws for grouping sets: of Expand below Aggregate, and of Aggregate alone; their row of no keys needs no rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.engine import grouping_sets
 from headrace.engine.aggregates import AggregateCall
 from headrace.engine.delta import Delta
 from headrace.engine.operator import ResultHolder, Snapshot, Time
@@ -28,12 +29,12 @@ OUTPUT = pa.schema([*OUTPUT_KEYS, ("total", pa.decimal128(38, 0)), ("n", pa.int6
 
 
 class Grouped(ResultHolder):
-    """Expand, and Aggregate on top of it, as one operator without the set's number.
+    """Aggregate over grouping sets without the set's number; with `expands` Expand below it makes the sets.
 
     State: that of Aggregate.
     """
 
-    def __init__(self, sets: list[frozenset[int]], append_only: bool) -> None:
+    def __init__(self, sets: list[frozenset[int]], append_only: bool, expands: bool = False) -> None:
         calls = [
             AggregateCall("sum", "v", None, "total", OUTPUT.field("total").type),
             AggregateCall("count_star", None, None, "n", pa.int64()),
@@ -43,14 +44,17 @@ class Grouped(ResultHolder):
         nothing = [pa.nulls(len(standing), pa.string()), pa.nulls(len(standing), pa.bool_())]
         keys = pa.RecordBatch.from_arrays([*nothing, standing], schema=OUTPUT_KEYS)
         self.schema = pa.schema([field for field in OUTPUT if field.name != "set"])
-        self._expand = Expand(["a", "b"], sets, EXPANDED)
-        self._aggregate = Aggregate(
-            ["ga", "gb", "set"], calls, EXPANDED, OUTPUT, append_only, keys if len(standing) else None
-        )
+        stands = keys if len(standing) else None
+        self._expand = Expand(["a", "b"], sets, EXPANDED) if expands else None
+        if expands:
+            self._aggregate = Aggregate(["ga", "gb", "set"], calls, EXPANDED, OUTPUT, append_only, stands)
+        else:
+            names = OUTPUT_KEYS.names
+            self._aggregate = Aggregate(["a", "b"], calls, SCHEMA, OUTPUT, append_only, stands, sets, names)
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         self._aggregate.emits = self.emits
-        expanded = self._expand.process(delta)
+        expanded = delta if self._expand is None else self._expand.process(delta)
         return None if expanded is None else self._narrow(self._aggregate.process(expanded))
 
     def advance(self, time: Time) -> Delta | None:
@@ -77,7 +81,16 @@ class Grouped(ResultHolder):
 def test_laws(text: str, append_only: bool, data: st.DataObject) -> None:
     sets = [frozenset(some) for some in SETS[text]]
     inputs = data.draw(changes(SCHEMA, append_only=append_only))
-    check_laws(lambda: Grouped(sets, append_only), batch_query(SQL.format(text)), inputs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grouping_sets, "_COMBINATIONS_MIN", data.draw(st.sampled_from([0, 65_536])))
+        check_laws(lambda: Grouped(sets, append_only), batch_query(SQL.format(text)), inputs)
+
+
+@settings(max_examples=6)
+@given(inputs=changes(SCHEMA, append_only=False))
+def test_laws_of_expanded_rows(inputs: list[Delta]) -> None:
+    sets = [frozenset(some) for some in SETS["CUBE (a, b)"]]
+    check_laws(lambda: Grouped(sets, False, expands=True), batch_query(SQL.format("CUBE (a, b)")), inputs)
 
 
 def test_the_row_of_no_keys_outlives_all_rows() -> None:

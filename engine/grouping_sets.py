@@ -1,0 +1,62 @@
+"""Grouping sets: the groups of a row in all of them, found by looking its keys up once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from .groups import Groups
+from .key_index import KeyIndex
+from .slot_array import SlotArray, Slots, where
+
+_COMBINATIONS_MIN = 65_536  # so many are always remembered; beyond, as many as there are groups
+
+
+class GroupingSets:
+    """Which groups rows belong to, one per set. A group's key are the keys, those not in its set NULL, and the number.
+
+    Shape: `sets` say for each set which of the keys, by place, it has; the number counts them from 0, as INTEGER.
+    State: per combination of keys that was seen lately the keys, and 8 bytes a set. It can be forgotten at any time.
+    """
+
+    def __init__(self, key_schema: pa.Schema, sets: Sequence[frozenset[int]]) -> None:
+        self._schema = key_schema
+        self._sets = list(sets)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._combinations = KeyIndex(self._schema)
+        self._groups = [SlotArray(np.int64) for _ in self._sets]  # by combination
+        self._generation = -1  # of the groups' slots that these are
+
+    def find(self, groups: Groups, keys: Sequence[pa.Array], rows: int) -> Slots:
+        """The slots of `rows` rows, whose keys come in columns; new keys get new slots.
+
+        Shape: a row for each set.
+        """
+        most = _COMBINATIONS_MIN + groups.slots
+        if self._generation != groups.generation or self._combinations.slots > most:
+            self._forget()
+            self._generation = groups.generation
+        found, new = self._combinations.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self._schema))
+        fresh = where(new)
+        if len(fresh):
+            places = pa.array(fresh)
+            self._add(groups, found[fresh], [key.take(places) for key in keys])
+        return np.stack([slots.values[found] for slots in self._groups])
+
+    def _add(self, groups: Groups, combinations: Slots, keys: Sequence[pa.Array]) -> None:
+        """Have the groups of new combinations of keys."""
+        rows = len(combinations)
+        for number, (chosen, slots) in enumerate(zip(self._sets, self._groups, strict=True)):
+            columns = [key if place in chosen else pa.nulls(rows, key.type) for place, key in enumerate(keys)]
+            slots.reserve(self._combinations.slots)
+            numbers = pa.array(np.full(rows, number, np.int32))
+            slots.values[combinations] = groups.find([*columns, numbers], rows)
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return self._combinations.bytes + sum(slots.bytes for slots in self._groups)
