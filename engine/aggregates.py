@@ -314,16 +314,19 @@ def keeps_rows(call: AggregateCall, *, append_only: bool) -> bool:
 
 
 def bind(
-    calls: Sequence[AggregateCall], schema: pa.Schema, *, append_only: bool
+    calls: Sequence[AggregateCall], schema: pa.Schema, *, append_only: bool, merges: bool
 ) -> tuple[list[Aggregate], list[Input]]:
-    """The aggregates of `calls` over rows of `schema`, in their order, and the inputs they share."""
+    """The aggregates of `calls` over rows of `schema`, in their order, and the inputs they share.
+
+    `merges` says whether others take in what these hold.
+    """
     inputs: dict[Choice, Input] = {}
     aggregates = []
     for call in calls:
         choice = call.choice
         if choice not in inputs:
             kinds = [schema.field(name).type for name in choice.columns]
-            inputs[choice] = Input(choice, kinds, append_only=append_only)
+            inputs[choice] = Input(choice, kinds, append_only=append_only, merges=merges)
         make = FUNCTIONS[call.function] if append_only else _RETRACTING.get(call.function, FUNCTIONS[call.function])
         aggregates.append(make(call, inputs[choice]))
     return aggregates, list(inputs.values())

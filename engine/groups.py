@@ -72,18 +72,26 @@ class Change:
 class Groups:
     """All rows that are equal in `key_schema`, counted and aggregated; a group is there while it has rows.
 
+    With `merges` they may be partials of others.
+
     Shape: without key columns there is one group, slot 0, and it is always there.
     State: per group its key, its number of rows and what its aggregates need.
     """
 
     def __init__(
-        self, key_schema: pa.Schema, calls: Sequence[AggregateCall], input_schema: pa.Schema, *, append_only: bool
+        self,
+        key_schema: pa.Schema,
+        calls: Sequence[AggregateCall],
+        input_schema: pa.Schema,
+        *,
+        append_only: bool,
+        merges: bool = False,
     ) -> None:
         self.index = KeyIndex(key_schema)
         self._keyless = not len(key_schema)
         self._append_only = append_only
         self._rows = SlotArray(np.int64)
-        self._aggregates, self._inputs = bind(calls, input_schema, append_only=append_only)
+        self._aggregates, self._inputs = bind(calls, input_schema, append_only=append_only, merges=merges)
         self._distinct = Distinct()
         self.generation = 0  # counts how often slots have got another meaning
         self.columns = sorted({name for input in self._inputs for name in input.choice.names})

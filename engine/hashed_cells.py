@@ -13,6 +13,7 @@ from .slot_array import Mask, SlotArray, Slots, where
 
 FREE = -1
 _DELETED = -2
+_CLAIM = -3  # and below: of the first, the second, ... of those who want a cell
 _CELLS_MIN = 256
 _STEP_BITS = np.uint64(0xFFFF)
 LARGE_PIECE = 1 << 18  # rows or slots gone through at once, where there may be many
@@ -88,27 +89,46 @@ class HashedCells:
 
         Holds: `lookup` is the one that `find` was last called with.
         """
-        hashes = lookup.hashes
-        cells = self._ends[rows]
         while len(rows):
-            free = where(self._cells.values[cells] == FREE)
-            winners = free[claim(self._cells.values, cells[free])]
-            given = give(rows[winners])
-            self.by_slot.reserve(int(given[-1]) + 1 if len(given) else 0)
-            self.by_slot.values[given] = hashes[rows[winners]]
-            self._cells.values[cells[winners]] = given
-            self._occupied += len(winners)
-            slots[rows[winners]] = given
-            losers = np.ones(len(rows), np.bool_)
-            losers[winners] = False
-            rows, cells = rows[losers], cells[losers]
-            met = self._cells.values[cells].astype(np.int64)
-            same = self._same(hashes, met, rows)
-            found = where(same)
-            slots[rows[found]] = met[found]
+            owners, ends = self._claim(lookup.hashes[rows], self._ends[rows])
+            firsts = where(owners == np.arange(len(rows)))
+            new = rows[firsts]
+            given = give(new)
+            self.by_slot.reserve(int(given[-1]) + 1)
+            self.by_slot.values[given] = lookup.hashes[new]
+            self._cells.values[ends[firsts]] = given
+            self._occupied += len(new)
+            if len(firsts) == len(rows):
+                slots[rows] = given
+                return
+            found = np.empty(len(rows), np.int64)
+            found[firsts] = given
+            slots[rows] = found[owners]
+            again = rows[where(owners != np.arange(len(rows)))]
+            rows = again[where(~self._same(lookup.hashes, slots[again], again))]  # strangers of equal hash: one by one
+
+    def _claim(self, hashes: Hashes, cells: Rows) -> tuple[Rows, Rows]:
+        """Claim a free cell for each different hash, the search for which begins at `cells`; to be written over.
+
+        The first place of each one's hash, and for those the cell.
+        """
+        owners = np.arange(len(hashes))
+        ends = cells.copy()
+        claims = np.arange(_CLAIM, _CLAIM - len(hashes), -1, dtype=np.int32)
+        pending, table = owners.copy(), self._cells.values
+        while len(pending):
+            free = where(table[cells] == FREE)
+            table[cells[free[::-1]]] = claims[pending[free[::-1]]]  # of all who write a cell the last stays
+            met = table[cells]
+            lost = where(met != claims[pending])
+            pending, cells = pending[lost], cells[lost]
+            others = _CLAIM - met[lost].astype(np.int64)
+            same = (others >= 0) & (hashes[np.maximum(others, 0)] == hashes[pending])
+            owners[pending[same]] = others[same]
             going_on = where(~same)
-            rows = rows[going_on]
-            cells = self._next(cells[going_on], hashes[rows])
+            pending = pending[going_on]
+            cells = ends[pending] = self._next(cells[going_on], hashes[pending])
+        return owners, ends
 
     def delete(self, slots: Slots) -> None:
         """Take out `slots`, which are in and named once each."""
@@ -144,9 +164,8 @@ class HashedCells:
     def _same(self, hashes: Hashes, slots: Slots, rows: Rows | None) -> Mask:
         """Where `slots[i]` is a slot and holds the key of row `rows[i]`."""
         same: Mask = slots >= 0
-        if self._exact:
-            for column in self._columns:
-                same &= column.equal(slots, rows)
+        if self._exact and len(self._columns) == 1:
+            same &= self._columns[0].equal(slots, rows)
             return same
         same &= self.by_slot.values[slots] == (hashes if rows is None else hashes[rows])
         if same.all():
@@ -163,7 +182,7 @@ class HashedCells:
 
 def claim(cells: npt.NDArray[np.int32], wanted: Rows) -> Rows:
     """The first to want each cell, as places in `wanted`; the cells then hold numbers below -2, to be written over."""
-    claims = np.arange(-3, -3 - len(wanted), -1, dtype=np.int32)
+    claims = np.arange(_CLAIM, _CLAIM - len(wanted), -1, dtype=np.int32)
     cells[wanted[::-1]] = claims[::-1]  # of all who write a cell the last stays
     return where(cells[wanted] == claims)
 

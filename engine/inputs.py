@@ -16,6 +16,7 @@ from .firsts import Firsts, orders_rows
 from .float_sums import ExactFloatSum, GrowingFloatSum
 from .folds import bits
 from .moments import Moments
+from .seen import Seen
 from .slot_array import Mask, SlotArray, Slots, where
 from .sort_keys import SortKey
 from .sums import IntegerSum, SlotState, slots_table, table_columns
@@ -43,22 +44,27 @@ class Choice:
 class Input:
     """The rows of one choice, which one or more calls look at.
 
+    With `merges` others may take in what it holds, slot by slot.
     State: per slot how many rows it does not look at (nothing until there is one), and the accumulators by name; with
-    DISTINCT each different row with its count.
+    DISTINCT each different row, with its count where rows can go.
     """
 
-    def __init__(self, choice: Choice, kinds: list[pa.DataType], *, append_only: bool) -> None:
+    def __init__(self, choice: Choice, kinds: list[pa.DataType], *, append_only: bool, merges: bool) -> None:
         self.choice = choice
         self._kinds = kinds
         self._append_only = append_only
         self._excluded: SlotArray | None = None
-        self._different = Bag(kinds) if choice.distinct else None
+        self._different: Bag | Seen | None = None
+        if choice.distinct:
+            self._different = Seen(kinds) if append_only and not merges else Bag(kinds)
         self._members = SlotArray(np.int64)  # with DISTINCT: how many different rows each slot has
         self._accumulators: dict[str, SlotState] = {}
 
     def accumulator(self, name: str) -> SlotState:
         """The accumulator called `name`, made on first sight and shared after."""
         if name == "bag" and self._different is not None:
+            if isinstance(self._different, Seen):  # nothing has come yet
+                self._different = Bag(self._kinds)
             return self._different
         if name not in self._accumulators:
             self._accumulators[name] = _accumulator(name, self._kinds, append_only=self._append_only)
@@ -112,9 +118,12 @@ class Input:
                 accumulator.update(slots, values, weights, counts)
 
     def _first_and_last(
-        self, different: Bag, slots: Slots, values: list[pa.Array], weights: Weights | None
+        self, different: Bag | Seen, slots: Slots, values: list[pa.Array], weights: Weights | None
     ) -> tuple[Slots, list[pa.Array], Weights | None]:
         """The different rows that came, and with weight -1 those that went."""
+        if isinstance(different, Seen):
+            new = different.add(slots, values)
+            return slots[new], [value.take(pa.array(new)) for value in values] if self._accumulators else [], None
         touched = different.add(slots, values, weights)
         came, went = (touched.before == 0) & (touched.after > 0), (touched.before > 0) & (touched.after == 0)
         places = touched.places[came | went]
@@ -138,7 +147,7 @@ class Input:
         `rows` says by slot how many it holds, these included.
         """
         if self._different is not None:
-            assert other._different is not None
+            assert isinstance(other._different, Bag)
             found = other._different.segments(sources)
             self._take_in(np.repeat(slots, found.lengths), list(found.columns), None, rows)
             return

@@ -214,7 +214,7 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, float):
         if math.isnan(value):
             return "NaN"
-        return float(f"{value:.12g}") + 0.0
+        return float(f"{value:.12g}") + 0.0 if abs(value) > 1e-15 else 0.0  # what two nearly equal numbers leave
     if isinstance(value, Decimal):
         return Fraction(value)
     if isinstance(value, list):

@@ -139,7 +139,7 @@ class WindowAggregate(ResultHolder):
         return self._groups.bytes + self._unseen.bytes + self._open.bytes + closed
 
     def _new_groups(self) -> Groups:
-        return Groups(self._key_schema, self._calls, self._input_schema, append_only=self._append_only)
+        return Groups(self._key_schema, self._calls, self._input_schema, append_only=self._append_only, merges=True)
 
     def _catch_up(self) -> None:
         """Take in what came while nobody looked."""
