@@ -71,6 +71,8 @@ class Dataflow:
     def _take(self, result: Node) -> None:
         self.nodes = tuple(_below(result, {}))
         self.sources = tuple(node.source for node in self.nodes if node.source is not None)
+        self.read = frozenset((source.name, source.is_view) for source in self.sources)
+        self.passings = frozenset(node.streams for node in self.nodes)  # by whose watermarks time passes
         for node in self.nodes:
             node.need(self, wanted=True)
 

@@ -52,6 +52,7 @@ class Group:
         self.replay_ends: dict[str, list[int]] = {}
         self.times: dict[str, StreamTime] = {}
         self.feeds: list[Told] = []
+        self._marks: dict[frozenset[str], int] = {}  # watermarks, while an epoch lasts
         self.ceilings: Mapping[str, int] = {}  # how far event time may come, by stream
         self._said: dict[str, Advance] = {}  # and has come by what somebody says, to count when it is read so far
         self._idle_timeout_us = int(options.idle_timeout_s * 1e6)
@@ -155,6 +156,7 @@ class Group:
             if name in again:
                 time.watermark = again[name].watermark
         self._go_beyond(clock)
+        self._marks.clear()
         done: Done = {} if fed is None else fed
         told = {node for node, change in done.items() if change is not None}
         for view in self.views:
@@ -166,6 +168,7 @@ class Group:
     def join(self, views: Sequence[View], epoch: int, clock: int, done: Done) -> None:
         """Take in views that have read what is read here; what is `done` runs here already."""
         deltas: dict[tuple[str, bool], Delta] = {}
+        self._marks.clear()
         for view in views:
             self.views.append(view)
             view.stepped = {}
@@ -176,8 +179,9 @@ class Group:
     def pass_on(self, deltas: dict[tuple[str, bool], Delta], epoch: int, clock: int, views: Iterable[View]) -> None:
         """Tell `views`, in an epoch in which no row comes from a stream, by which changes others have become others."""
         done: Done = {}
+        self._marks.clear()
         for view in views:
-            if view.error is None and any((s.name, s.is_view) in deltas for s in view.dataflow.sources):
+            if view.error is None and not view.dataflow.read.isdisjoint(deltas):
                 self._step_view(view, deltas, epoch, clock, done)
         self._tell(deltas, epoch, clock, done)
 
@@ -226,6 +230,7 @@ class Group:
         for name, mark in done.watermarks.items():
             self.times[name].watermark = max(self.times[name].watermark, mark)
         view.stepped = {}
+        self._marks.clear()
         self._step_view(view, {}, epoch, done.clock, {})
         output.done, self.ceilings = None, {}
         return True
@@ -274,9 +279,10 @@ class Group:
         done: Done,
         told: Collection[Node] = (),
     ) -> None:
-        marks = {node.streams: self.watermark(node.streams) for node in view.dataflow.nodes}
+        known = self._marks
+        marks = {s: known.get(s) or known.setdefault(s, self.watermark(s)) for s in view.dataflow.passings}
         due = view.wake is not None and view.wake <= clock
-        news = any((s.name, s.is_view) in deltas for s in view.dataflow.sources)
+        news = not view.dataflow.read.isdisjoint(deltas)
         fed = bool(told) and any(node in told for node in view.dataflow.nodes)
         if marks == view.stepped and not (due or news or fed):
             return
@@ -340,6 +346,7 @@ class Group:
             return _Taken(stream.name, None, 0, positions, highest)
         dataflows = [view.dataflow for view in self.views if view.error is None]
         dataflows += [feed.dataflow for feed in self.feeds]
+        dataflows = [dataflow for dataflow in dataflows if (stream.name, False) in dataflow.read]
         wanted = set().union(*(dataflow.columns_of(stream.name) for dataflow in dataflows))
         recorded = stream.event_time is not None and stream.topic.options.event_time == stream.event_time
         times = wanted_times(dataflows, stream.name) if recorded else None
