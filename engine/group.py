@@ -279,8 +279,7 @@ class Group:
         done: Done,
         told: Collection[Node] = (),
     ) -> None:
-        known = self._marks
-        marks = {s: known.get(s) or known.setdefault(s, self.watermark(s)) for s in view.dataflow.passings}
+        marks = {s: self._marks.get(s) or self._marks.setdefault(s, self.watermark(s)) for s in view.dataflow.passings}
         due = view.wake is not None and view.wake <= clock
         news = not view.dataflow.read.isdisjoint(deltas)
         fed = bool(told) and any(node in told for node in view.dataflow.nodes)
