@@ -231,8 +231,11 @@ class Backfill:
         if view.output is not None or view.stepped:
             return
         known: dict[object, _Readable] = {}
+        wanted = {node.identity for node in view.dataflow.nodes if node.identity is not None}
         for other in main.views:
-            if other.error is None and other.stepped and other.output is None:
+            if other.error is not None or not other.stepped or other.output is not None:
+                continue
+            if any(node.identity in wanted for node in other.dataflow.nodes):
                 for one in _readable(other):
                     if one.node.identity is not None and main.whole(one.node.streams):
                         known.setdefault(one.node.identity, one)

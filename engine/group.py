@@ -194,12 +194,11 @@ class Group:
         if view.stepped and not self.whole(view.dataflow.streams):
             return
         known: dict[object, Node] = {}
+        wanted = {node.identity for node in view.dataflow.nodes} - {None}
         for other in self.views:
             if other is not view and other.error is None and bool(other.stepped) == bool(view.stepped):
-                for node in other.dataflow.nodes:
-                    if node.identity is not None:
-                        known.setdefault(node.identity, node)
-        view.dataflow.share(lambda node: None if node.identity is None else known.get(node.identity))
+                known = {node.identity: node for node in other.dataflow.nodes if node.identity in wanted} | known
+        view.dataflow.share(lambda node: known.get(node.identity))
         view.result.refresh()
         view.refresh_listeners()
 

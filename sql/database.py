@@ -81,6 +81,7 @@ class Database:
         self.unnamed: dict[str, Unnamed] = {}  # subscriptions with queries of their own
         self.default_partitions = default_partitions
         self.all_properties: dict[str, ViewProperties] = {}
+        self._through = set[str]()  # materialized views without state, in place of which their queries are planned
         self.followed: dict[str, ReadableTopic] = {}  # of the streams
         self._declarations = Declarations(self)
         self._tail: TailFolder | None = None
@@ -287,6 +288,7 @@ class Database:
         """The plan by which the rows of a relation are kept."""
         self.all_properties[name.lower()] = properties_of(planned.plan)
         self.plans[name.lower()] = planned
+        (self._through.add if stateless(planned.plan) else self._through.discard)(name.lower())
 
     def start(
         self, name: str, view_id: int, planned: ViewPlan, dataflow: Dataflow, output: Output | None = None
@@ -371,6 +373,7 @@ class Database:
         if relation.kept:
             self.engine.drop_view(relation.name)
             del self.plans[name], self.all_properties[name], self.view_ids[name]
+            self._through.discard(name)
         if relation.logged:
             self.engine.drop_stream(relation.name)
             self.late.ends.pop(relation.name, None)
@@ -385,7 +388,9 @@ class Database:
         self.relations.remove(old)
         self.relations.add(new)
         if relation.kept:
-            self.plans[name], self.all_properties[name] = self.plans.pop(old), self.all_properties.pop(old)
+            del self.all_properties[old]
+            self._through.discard(old)
+            self.know(name, self.plans.pop(old))
             self.view_ids[name] = self.view_ids.pop(old)
             self.engine.rename_view(relation.name, new.name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -57,6 +57,6 @@ class Catalog:
         self._save({**{name: known for name, known in self._entries.items() if name not in moved}, **last})
 
     def _save(self, entries: dict[str, CatalogEntry]) -> None:
-        content = {"entries": [asdict(entry) for entry in entries.values()]}
+        content = {"entries": [dict(vars(entry)) for entry in entries.values()]}
         save_document(self._path, content, durable=self._durable)
         self._entries = entries

@@ -18,8 +18,10 @@ FORMATS = (1, FORMAT)  # those that can be read; what a format added has a defau
 
 def save_document(path: Path, content: Mapping[str, Any], *, durable: bool) -> None:
     """The file holds `content`, JSON values all the way down; the order of its names is kept."""
-    document = {"format": FORMAT, "crc32c": _checksum(content), "content": content}
-    save_file(path, json.dumps(document, indent=1).encode() + b"\n", durable=durable)
+    canonical = _canonical(content)
+    lines = canonical.replace(',{"', ',\n{"')  # within a text a quote has a backslash before it
+    head = f'{{"format": {FORMAT}, "crc32c": "{_crc32c(canonical)}", "content":\n'
+    save_file(path, f"{head}{lines}\n}}\n".encode(), durable=durable)
 
 
 def load_document(path: Path) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def load_document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(read_file(path))
         stated, checksum, content = document["format"], document["crc32c"], document["content"]
-        intact = isinstance(content, dict) and checksum == _checksum(content)
+        intact = isinstance(content, dict) and checksum == _crc32c(_canonical(content))
     except (ValueError, TypeError, KeyError):
         intact = False
     if not intact:
@@ -48,6 +50,9 @@ def load_document(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
-    canonical = json.dumps(content, separators=(",", ":")).encode()
-    return f"{google_crc32c.value(canonical):08x}"
+def _canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"))
+
+
+def _crc32c(canonical: str) -> str:
+    return f"{google_crc32c.value(canonical.encode()):08x}"
