@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
+
 from ..storage import limits
 from ..storage.epoch_log import EpochLog, Row
 from ..storage.errors import Error
@@ -164,6 +166,15 @@ class Epochs:
         for found in self._scan(place - 1, place):  # noqa: B007
             pass
         return found if epoch is None or (found is not None and found.epoch == epoch) else None
+
+    def joined(self, name: str, key: str) -> int | None:
+        """After which epoch a view of that name and key was brought in first; None if the journal does not know."""
+        table = self._log.table()
+        for row in table.filter(pc.match_substring(table.column("content"), '"joined"')).to_pylist():
+            content = json.loads(row["content"])
+            if content["joined"].get(name) == key:
+                return int(row["epoch"]) if content.get("closed") else int(content.get("after", row["epoch"] - 1))
+        return None
 
     def bounds(self) -> tuple[int, int] | None:
         """The first and the last epoch that are recorded; None if there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..storage import limits
 from ..storage.errors import Error, OperationalError
@@ -15,6 +15,7 @@ class Subscription:
     """A bounded queue of (epoch, delta), oldest first; the first delta is the view's rows when it began."""
 
     def __init__(self, on_close: Callable[[Subscription], None]) -> None:
+        self._first: deque[tuple[int, Delta]] = deque()  # what comes before the queue
         self._queue: deque[tuple[int, Delta]] = deque()
         self._ready = threading.Condition()
         self._on_close = on_close
@@ -25,7 +26,7 @@ class Subscription:
     @property
     def waiting(self) -> int:
         """How many epochs' changes wait to be read."""
-        return len(self._queue)
+        return len(self._first) + len(self._queue)
 
     def put(self, epoch: int, delta: Delta) -> None:
         """Called by the engine; a subscriber that is too far behind is told so instead of slowing everybody."""
@@ -46,6 +47,12 @@ class Subscription:
                 self._queue.append((epoch, delta))
             self._ready.notify_all()
 
+    def begin_with(self, changes: Iterable[tuple[int, Delta]]) -> None:
+        """These come first, however many; nothing was put so far."""
+        with self._ready:
+            self._first.extend(changes)
+            self._ready.notify_all()
+
     def fail(self, error: Error) -> None:
         """The view has stopped; what is queued can still be read, then `error` is raised."""
         with self._ready:
@@ -55,9 +62,9 @@ class Subscription:
     def get(self, timeout_s: float | None) -> tuple[int, Delta] | None:
         """The next epoch's changes; None after `timeout_s` seconds without any, or once closed."""
         with self._ready:
-            self._ready.wait_for(lambda: self._queue or self.closed or self._error is not None, timeout_s)
-            if self._queue:
-                return self._queue.popleft()
+            self._ready.wait_for(lambda: self.waiting or self.closed or self._error is not None, timeout_s)
+            if self.waiting:
+                return (self._first or self._queue).popleft()
             if self._error is not None and not self.closed:
                 raise self._error
             return None

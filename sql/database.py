@@ -70,7 +70,7 @@ class Database:
         checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
         memory_limit: int | None = None,
     ) -> None:
-        self.lock = threading.RLock()
+        self.lock, self.options = threading.RLock(), options
         self.binder = Binder()
         self.relations = Relations()
         self.plans: dict[str, ViewPlan] = {}
@@ -96,12 +96,12 @@ class Database:
             self.late: LateLog = LateLog(self.log, self._owned)
             for system in system_relations(self.binder):
                 self.relations.add(system)
-            self._checkpoints = Checkpoints(self.log.path / "checkpoints", durable=durable)
+            self.checkpoints = Checkpoints(self.log.path / "checkpoints", durable=durable)
             self.memory = MemoryLimit(self.log, self.read_only)
-            past = Retracing(self.epochs, Found.newest(self._checkpoints), self.log.topics)
+            past = Retracing(self.epochs, Found.newest(self.checkpoints), self.log.topics)
             self.engine = Engine(options, self.late.flush, self.late.ends, self.memory.state, past)
             interval_s = 0.0 if self.read_only or self.log.temporary else checkpoint_interval_s
-            self.checkpointer = Checkpointer(self.engine, self._checkpoints, self.epochs, self.late.settle, interval_s)
+            self.checkpointer = Checkpointer(self.engine, self.checkpoints, self.epochs, self.late.settle, interval_s)
             if self._owned is not None:
                 drop_orphans(self._owned)
             self.memory.limit(memory_limit, self.engine)
@@ -145,7 +145,7 @@ class Database:
     @property
     def notices(self) -> list[str]:
         """What there is to say about how the database was found."""
-        found = [*self.log.notices, *self._checkpoints.notices, *self.epochs.notices]
+        found = [*self.log.notices, *self.checkpoints.notices, *self.epochs.notices]
         for relation in self.relations:
             gone = 0
             if relation.kind == "STREAM":  # of a table nothing goes that still counts
@@ -298,7 +298,7 @@ class Database:
         try:
             self.engine.add_view(name, dataflow, schema, output, fingerprint(view_id, planned.plan))
         except RestoreError as error:
-            self._checkpoints.notices.append(f"a checkpoint was of no use: {error}")
+            self.checkpoints.notices.append(f"a checkpoint was of no use: {error}")
             self.engine.add_view(name, self.lower(name, planned, view_id, keeps=output is None), schema, output)
 
     def start_unnamed(self, name: str, unnamed: Unnamed) -> None:

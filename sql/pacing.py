@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ..engine.arrangement import consolidate
 from ..engine.delta import Delta, concat
 from ..engine.subscription import Subscription
+from .as_of import AsOf
 
 _LOOK_S = 0.05  # so often it looks whether the end has come, where no change comes
 
@@ -17,13 +18,13 @@ Change = tuple[int, Delta]  # the epoch, and what changes in it
 
 @dataclass(frozen=True)
 class Pace:
-    """`every_us`: at most so often; `epoch`: from this one on; before `until_epoch` or `until_us`: no change after.
+    """`every_us`: at most so often; `as_of`: from then on; before `until_epoch` or `until_us`: no change after.
 
     Units: microseconds since 1970 but for `every_us`, which is a length of time.
     """
 
     every_us: int | None = None
-    epoch: int | None = None
+    as_of: AsOf | None = None
     until_epoch: int | None = None
     until_us: int | None = None
 

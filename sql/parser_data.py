@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from .cursor import Cursor
 from .lexer import words
-from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
+from .parser_emit import QUERY_WORDS, as_of, name_or_query, query_and_emit, starts_query
 from .parser_tables import find_conflict, on_conflict, or_action
 from .positions import position_of, position_of_token
 from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Subscribe
@@ -183,17 +183,17 @@ def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:
 
 
 def _bounds(cursor: Cursor) -> dict[str, Any]:
-    """[AS OF EPOCH n | LATEST] [UP TO EPOCH n | TIMESTAMP t], as fields of Subscribe."""
+    """[AS OF EPOCH n | TIMESTAMP t | LATEST] [UP TO EPOCH n | TIMESTAMP t], as fields of Subscribe."""
     bounds: dict[str, Any] = {}
     if cursor.accept("AS OF"):
-        position, words_to_come = cursor.position, ("EARLIEST", "TIMESTAMP")
-        if cursor.word in words_to_come:
+        position = cursor.position
+        if cursor.word == "EARLIEST":
             hint = "AS OF LATEST, and without AS OF, it begins with the rows that are there now."
             cursor.not_yet(f"SUBSCRIBE ... AS OF {cursor.word} is not supported yet", position=position, hint=hint)
-        if cursor.accept("EPOCH"):
-            bounds["epoch"] = cursor.integer("an epoch")
+        if cursor.word in ("EPOCH", "TIMESTAMP"):
+            bounds["as_of"] = as_of(cursor)
         elif not cursor.accept("LATEST"):
-            cursor.choice("where to begin", ("EPOCH", "LATEST"))
+            cursor.choice("where to begin", ("EPOCH", "TIMESTAMP", "LATEST"))
     if cursor.accept("UP TO"):
         if cursor.accept("EPOCH"):
             bounds["until_epoch"] = cursor.integer("an epoch")

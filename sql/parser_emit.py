@@ -6,6 +6,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
 
 from ..storage.errors import NotSupportedError
+from .as_of import AsOf
 from .cursor import Cursor
 from .intervals import constant_us
 from .lexer import words
@@ -58,6 +59,32 @@ def name_or_query(cursor: Cursor) -> tuple[exp.Query, Emit | None]:
     emit = _emit(cursor) if cursor.word == "EMIT" else None
     cursor.end()
     return query, emit
+
+
+def as_of(cursor: Cursor) -> AsOf:
+    """EPOCH n, or TIMESTAMP 'a time', after AS OF."""
+    position = cursor.position
+    if cursor.accept("EPOCH"):
+        return AsOf(position, epoch=cursor.integer("an epoch"))
+    if cursor.accept("TIMESTAMP"):
+        place = cursor.position
+        return AsOf(place, time=cursor.string("a time"))
+    return cursor.choice("a moment of the past", ("EPOCH", "TIMESTAMP"))
+
+
+def without_as_of(cursor: Cursor) -> tuple[Cursor, AsOf | None]:
+    """What comes before AS OF EPOCH n, or AS OF TIMESTAMP 'a time', at the end of a query; and that, if it is there.
+
+    After FOR SYSTEM_TIME it belongs to a table.
+    """
+    start = len(cursor.tokens) - 4
+    said = [word for token in cursor.tokens[max(0, start) : start + 3] for word in words(token)]
+    if start <= cursor.index or said not in (["AS", "OF", "EPOCH"], ["AS", "OF", "TIMESTAMP"]):
+        return cursor, None
+    if words(cursor.tokens[start - 1]) == ["SYSTEM_TIME"]:
+        return cursor, None
+    clause = Cursor(cursor.source, cursor.tokens, start + 2)
+    return Cursor(cursor.source, cursor.tokens[:start], cursor.index), as_of(clause)
 
 
 def _find_emit(cursor: Cursor) -> int | None:

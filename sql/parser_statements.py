@@ -8,7 +8,7 @@ from typing import Any
 from .cursor import Cursor
 from .parser_alter import alter, comment, delete
 from .parser_data import copy, create_view, insert, subscribe
-from .parser_emit import QUERY_WORDS, name_or_query, query_and_emit, starts_query
+from .parser_emit import QUERY_WORDS, as_of, name_or_query, query_and_emit, starts_query, without_as_of
 from .parser_returning import returning
 from .parser_streams import create_stream
 from .parser_tables import create_table, truncate, update
@@ -67,8 +67,12 @@ def read_statement(cursor: Cursor) -> Statement:
     text = cursor.source.text[first.start : cursor.tokens[-1].end + 1]
     place: dict[str, Any] = {"text": text, "start": position_of_token(first)}
     if starts_query(cursor):
-        query, emit = query_and_emit(cursor)
-        return Select(query=query, emit=emit, **place)
+        before, moment = without_as_of(cursor)
+        query, emit = query_and_emit(before)
+        if emit is not None and moment is not None:
+            hint = "SUBSCRIBE (query) AS OF EPOCH n tells the changes since an epoch."
+            cursor.wrong("EMIT and AS OF do not go together", position=moment.position, hint=hint)
+        return Select(query=query, emit=emit, as_of=moment, **place)
     if word in STATEMENTS:
         cursor.expect(word)
         statement = STATEMENTS[word](cursor, place)
@@ -153,7 +157,8 @@ def _verify(cursor: Cursor, place: dict[str, Any]) -> Verify:
         return Verify(name=None, **place)
     if not (cursor.accept("MATERIALIZED VIEW") or cursor.accept("TABLE")):
         cursor.expect("VIEW")
-    return Verify(name=cursor.relation("the name of a view or a table"), **place)
+    name = cursor.relation("the name of a view or a table")
+    return Verify(name=name, as_of=as_of(cursor) if cursor.accept("AS OF") else None, **place)
 
 
 def _set(cursor: Cursor, place: dict[str, Any]) -> Set:

@@ -12,14 +12,18 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
+from ..engine.epochs import Cut
 from ..engine.reading import Reading
 from ..storage.errors import OperationalError
+from .as_of import AsOf
 from .database import Database
 from .dialect import twin_sql
+from .past import cut_of, past, refuse_now
 from .recompute import used_columns
 from .relations import Column, Relation
 from .system import system_rows
 from .table_log import rows_of_log
+from .temporal import at_clock
 from .twin import expand_views, named_tables, twin
 from .types import connect, quote, scan_sql, translate, type_name
 from .window_checks import check_windows
@@ -36,28 +40,48 @@ class Rows:
     key: tuple[str, ...] | None = None
 
 
-def select(database: Database, query: exp.Query, parameters: Parameters, ends: Mapping[str, list[int]]) -> Rows:
-    """The rows of `query` now, at an epoch that covers `ends` (what this connection has written)."""
+def select(
+    database: Database,
+    query: exp.Query,
+    parameters: Parameters,
+    ends: Mapping[str, list[int]],
+    as_of: AsOf | None = None,
+) -> Rows:
+    """The rows of `query` now, at an epoch that covers `ends` (what this connection has written); or in the past."""
     connection = connect(threads=None)
     try:
-        expanded = prepare(database, connection, query, ends)
+        cut = None if as_of is None else cut_of(database, as_of)
+        expanded = prepare(database, connection, query, ends, cut)
+        if cut is not None:
+            expanded = at_clock(expanded, cut.clock)
         return run(connection, twin_sql(twin(expanded)), parameters, query)
     finally:
         connection.close()
 
 
 def prepare(
-    database: Database, connection: duckdb.DuckDBPyConnection, query: exp.Query, ends: Mapping[str, list[int]]
+    database: Database,
+    connection: duckdb.DuckDBPyConnection,
+    query: exp.Query,
+    ends: Mapping[str, list[int]],
+    cut: Cut | None = None,
 ) -> exp.Query:
-    """The query with its views expanded, once `connection` finds the rows of all its relations as of one epoch."""
+    """The query with its views expanded, once `connection` finds the rows of all its relations as of one epoch.
+
+    That is the one of the `cut`, or one that covers `ends`.
+    """
     expanded = expand_views(query, database.relations)
     check_windows(expanded, database.relations, database.binder)
     used = relations_of(database, expanded)
     if used:
         views = [relation.name for relation in used if relation.kept]
         logs = logs_of(used)
-        database.engine.wait(ends, [*views, *logs])
-        reading = database.engine.read(views, logs)
+        if cut is not None:
+            refuse_now(used, cut)
+            reading = past(database, cut, views, logs)
+        else:
+            database.engine.wait(ends, [*views, *logs])
+            reading = database.engine.read(views, logs)
         wanted = used_columns(expanded)
         for relation in used:
             table = relation_rows(database, relation, reading, wanted)

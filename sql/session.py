@@ -23,6 +23,7 @@ from .explaining import explained
 from .late_target import refuse_late_target
 from .outputs import engine_name
 from .pacing import Pace
+from .past import cut_of
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .renaming import rename_view
@@ -97,7 +98,7 @@ class Session:
     def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
         match statement:
             case Select(emit=None):
-                rows = select(self.database, statement.query, parameters, self._ends())
+                rows = select(self.database, statement.query, parameters, self._ends(), statement.as_of)
                 return Outcome(f"SELECT {rows.table.num_rows}", rows, rowcount=rows.table.num_rows)
             case Select():
                 assert statement.emit is not None
@@ -115,7 +116,7 @@ class Session:
                 )
             case Subscribe():
                 until_us = None if statement.until is None else moment(statement.until, statement.until_position)
-                pace = Pace(statement.every_us, statement.epoch, statement.until_epoch, until_us)
+                pace = Pace(statement.every_us, statement.as_of, statement.until_epoch, until_us)
                 return self._subscribe(
                     statement.query, pace, snapshot=statement.snapshot, weights=statement.changelog, final=False
                 )
@@ -313,7 +314,8 @@ class Session:
                 for relation in self.database.relations
                 if relation.kept or (relation.kind == "STREAM" and self.database.queries.get(relation.name))
             ]
-        verdicts = [verify(self.database, name, self._ends()) for name in names]
+        cut = None if statement.as_of is None else cut_of(self.database, statement.as_of)
+        verdicts = [verify(self.database, name, self._ends(), cut) for name in names]
         table = pa.table(
             {
                 "view": pa.array([v.view for v in verdicts], pa.string()),

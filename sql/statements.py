@@ -9,6 +9,7 @@ from typing import Literal
 from sqlglot import exp
 
 from ..storage.errors import Position
+from .as_of import AsOf
 
 EmitMode = Literal["FINAL", "CHANGES", "CHANGELOG", "EVERY"]
 ExplainMode = Literal["PLAN", "TWIN", "STATE", "ANALYZE", "WHY NO OUTPUT"]
@@ -318,20 +319,21 @@ class Select(Statement):
 
     query: exp.Query
     emit: Emit | None = None
+    as_of: AsOf | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subscribe(Statement):
     """SUBSCRIBE: the changes of a query, after its rows of now if `snapshot`; with weights if `changelog`.
 
-    As of `epoch`, every `every_us`, before the epoch or the time `until`, where they are given. Units: microseconds.
+    `as_of` an epoch, every `every_us`, before the epoch or the time `until`, where they are given. Units: microseconds.
     """
 
     query: exp.Query
     snapshot: bool = True
     changelog: bool = False
     every_us: int | None = None
-    epoch: int | None = None
+    as_of: AsOf | None = None
     until_epoch: int | None = None
     until: str | None = None
     until_position: Position | None = field(default=None, compare=False)
@@ -375,6 +377,7 @@ class Verify(Statement):
     """VERIFY VIEW `name`, or all views when None."""
 
     name: str | None = None
+    as_of: AsOf | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,11 @@ from sqlglot import exp
 from ..engine.changelog import changelog
 from ..engine.delta import Delta
 from ..engine.subscription import Subscription
-from ..storage.errors import NotSupportedError
 from .database import Database
 from .evolving import Unnamed
 from .pacing import Pace, Paced
 from .plan_keys import key_of
+from .resuming import Resumed
 
 _numbers = itertools.count()
 
@@ -83,7 +83,7 @@ def subscribe(
 
     `planned` plans it, unless it is the name of a table or a materialized view, which is kept already.
     """
-    name = bare_name(query)
+    name, own = bare_name(query), None
     relation = None if name is None else database.relations.get(name)
     with database.lock:
         if relation is not None and relation.kept and not final:
@@ -92,14 +92,19 @@ def subscribe(
         else:
             unnamed = planned()
             view = f"(subscription {next(_numbers)})"
-            columns, key = unnamed.planned.columns, key_of(unnamed.planned.plan)
+            own = unnamed.planned
+            columns, key = own.columns, key_of(own.plan)
             database.start_unnamed(view, unnamed)
             close = _once(lambda: database.stop_unnamed(view))
     try:
         database.engine.wait(ends, [view])
+        shadow = None
+        if pace.as_of is not None and pace.as_of.epoch != database.engine.epoch:
+            shadow = Resumed(database, view, own, pace.as_of, snapshot=snapshot)
         with database.engine.still():
-            _check_epoch(database, pace)
-            subscription = database.engine.subscribe(view, snapshot=snapshot)
+            subscription = database.engine.subscribe(view, snapshot=snapshot and shadow is None)
+            if shadow is not None:
+                subscription.begin_with(shadow.changes())
             paced = Paced(subscription, pace, lambda: (database.engine.epoch, database.engine.now()))
             paced.begin()
     except BaseException:  # Ctrl-C while history is read leaves no view behind
@@ -109,18 +114,6 @@ def subscribe(
     schema = pa.schema([*first, *((c.name, c.arrow) for c in columns)])
     types = ("BIGINT", "BIGINT" if weights else "VARCHAR", *(c.type for c in columns))
     return Live(subscription, schema, types, key, weights, close, paced)
-
-
-def _check_epoch(database: Database, pace: Pace) -> None:
-    """Raises: NotSupportedError where it is to begin at another epoch than this."""
-    present = database.engine.epoch
-    if pace.epoch is not None and pace.epoch != present:
-        kept = "what was before is not kept." if pace.epoch < present else "that is to come."
-        raise NotSupportedError(
-            f"cannot subscribe as of epoch {pace.epoch}",
-            detail=f"The present epoch is {present}; {kept}",
-            hint="Leave AS OF out: it begins with the rows that are there now.",
-        )
 
 
 def bare_name(query: exp.Query) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ class Checkpoint:
         return sum(int(place["bytes"]) for place in self.tables.values())
 
 
+Loaded = tuple[Checkpoint, dict[str, pa.Table]]
+
+
 class Checkpoints:
     """The checkpoints of one database, in a folder of their own: `<number>.json` and the Arrow files that it names.
 
@@ -49,11 +52,16 @@ class Checkpoints:
         self._durable = durable
         self.notices: list[str] = []
 
-    def load(self) -> tuple[Checkpoint, dict[str, pa.Table]] | None:
-        """The newest checkpoint that is whole, every byte of it checked; None without one."""
+    def load(self, wanted: Callable[[Mapping[str, Any]], bool] | None = None) -> Loaded | None:
+        """The newest checkpoint that is whole, every byte of it checked; None without one.
+
+        With `wanted` only one of such a content counts.
+        """
         for number in reversed(self._numbers()):
             try:
                 content = load_document(self._document(number))
+                if wanted is not None and not wanted(content["content"]):
+                    continue
                 checkpoint = Checkpoint(number, content["content"], content["tables"])
                 return checkpoint, self._tables(checkpoint)
             except Error as error:

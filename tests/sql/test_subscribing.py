@@ -79,8 +79,10 @@ def test_it_ends_before_an_epoch(con: headrace.Connection) -> None:
         (epoch + 2, "+U", "a", 3),
     ]
     assert cursor.ended
-    with pytest.raises(headrace.NotSupportedError, match=f"cannot subscribe as of epoch {epoch}"):
-        con.execute(f"SUBSCRIBE v AS OF EPOCH {epoch}")
+    again = con.execute(f"SUBSCRIBE v AS OF EPOCH {epoch} UP TO EPOCH {epoch + 2}").fetchall()
+    assert again == [(epoch, "+I", "a", 1), (epoch + 1, "-U", "a", 1), (epoch + 1, "+U", "a", 2)]
+    with pytest.raises(headrace.ProgrammingError, match=f"epoch {epoch + 99} is not in the journal"):
+        con.execute(f"SUBSCRIBE v AS OF EPOCH {epoch + 99}")
     assert con.execute("SUBSCRIBE v UP TO EPOCH 1").fetchall() == []
 
 

@@ -1,0 +1,171 @@
+"""The past: what views, tables and streams were after an epoch that the journal has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ..engine.checkpoint import STATE_VERSION, Found, RestoreError
+from ..engine.dataflow import Dataflow
+from ..engine.epochs import Cut
+from ..engine.reading import Reading
+from ..engine.shadow import Plan, Shadow
+from ..engine.view import Stream
+from ..storage.errors import NotSupportedError, OperationalError, ProgrammingError
+from . import plan as p
+from .advancing import moment
+from .as_of import AsOf
+from .fingerprint import fingerprint
+from .lower import Surroundings, lower
+from .relations import Relation, schema_of
+from .view_plan import ViewPlan
+
+if TYPE_CHECKING:
+    from .database import Database
+
+
+def cut_of(database: Database, as_of: AsOf) -> Cut:
+    """The epoch that is meant. Raises: ProgrammingError, at its place, if it is not in the journal."""
+    epochs = database.epochs
+    if as_of.epoch is not None:
+        asked, cut = f"epoch {as_of.epoch}", epochs.at(epoch=as_of.epoch)
+    else:
+        asked, clock = f"'{as_of.time}'", moment(as_of.time or "", as_of.position)
+        cut = epochs.at(clock=clock) if clock <= database.engine.now() else None
+    if cut is not None:
+        return cut
+    bounds = epochs.bounds()
+    known = "It has none so far."
+    if bounds is not None:
+        first, last = epochs.at(epoch=bounds[0]), epochs.at(clock=database.engine.now())
+        known = f"It has epochs from {bounds[0]}" + (f" to {last.epoch}." if last is not None else " on.")
+        if as_of.time is not None and first is not None:
+            known = f"It begins with epoch {first.epoch}; a time to come is not known yet."
+        elif last is not None and first is not None and first.epoch < (as_of.epoch or 0) < last.epoch:
+            known += " This number was left out, or its epoch was lost in a failure of the machine."
+    raise ProgrammingError(
+        f"{asked} is not in the journal of epochs",
+        detail=known,
+        hint="SELECT epoch, clock FROM system.epochs shows what there is.",
+        position=as_of.position,
+    )
+
+
+def refuse_now(relations: Iterable[Relation], cut: Cut) -> None:
+    """Raises: NotSupportedError where one of these is only known as it is now."""
+    for relation in relations:
+        if relation.kind == "SYSTEM":
+            raise NotSupportedError(
+                f'cannot read "{relation.name}" as of epoch {cut.epoch}', detail="It says how the database is now."
+            )
+
+
+def past(database: Database, cut: Cut, views: Sequence[str], streams: Sequence[str]) -> Reading:
+    """What these views and tables, and streams, were after the cut.
+
+    Raises: NotSupportedError, OperationalError, with the reason, where that cannot be known any more.
+    """
+    shadow = shadow_at(database, cut, views, also=streams)
+    return shadow.reading(cut, views, streams)
+
+
+def shadow_at(database: Database, cut: Cut, views: Sequence[str], *, also: Sequence[str] = ()) -> Shadow:
+    """The views, and those that they read, as they were after the cut; streams `also` are there to be read."""
+    plans, names = _plans(database, views)
+    return _at(database, cut, names, plans, also)
+
+
+def shadow_of(database: Database, cut: Cut, name: str, planned: ViewPlan) -> Shadow:
+    """A query's own plan, as its result was after the cut, and the views that it reads."""
+    reads = [node.view for node in p.walk(planned.plan) if isinstance(node, p.ViewScan)]
+    plans, names = _plans(database, reads)
+    own = Plan(name, lambda: _lower(database, planned, 0), schema_of(planned.columns), None)
+    names |= {node.stream for node in p.walk(planned.plan) if isinstance(node, p.Scan)}
+    return _at(database, cut, names, [*plans, own])
+
+
+def _at(database: Database, cut: Cut, names: set[str], plans: list[Plan], also: Sequence[str] = ()) -> Shadow:
+    streams = [_stream(database, name) for name in sorted({*names, *also})]
+    shadow = _from_checkpoint(database, cut, streams, plans) or Shadow(database.options, streams, plans)
+    for stream in streams:
+        if stream.name in names:
+            _check_log(stream, shadow, cut)
+    cuts = database.epochs.path(shadow.epoch, cut.epoch) if shadow.looks_up else []
+    if shadow.looks_up and shadow.epoch < cut.epoch and not cuts:
+        views = ", ".join(f'"{plan.name}"' for plan in plans)
+        raise NotSupportedError(
+            f"cannot tell what {views} looked up by epoch {cut.epoch}",
+            detail="A look-up finds what is there in its epoch, and the journal has not all epochs up to then.",
+            hint="Read an epoch after the older checkpoint: SELECT * FROM system.checkpoints.",
+        )
+    if cuts:
+        for each in cuts:
+            shadow.step(each)
+    elif shadow.epoch < cut.epoch:
+        shadow.go_through_history(cut)
+    return shadow
+
+
+def _from_checkpoint(database: Database, cut: Cut, streams: list[Stream], plans: list[Plan]) -> Shadow | None:
+    """From the newest checkpoint that is not after the cut; None if there is none that has all of it."""
+    if not plans or any(plan.key is None for plan in plans):
+        return None
+    loaded = database.checkpoints.load(
+        lambda content: content["version"] == STATE_VERSION and int(content["epoch"]) <= cut.epoch
+    )
+    if loaded is None:
+        return None
+    try:
+        return Shadow(database.options, streams, plans, Found(*loaded))
+    except RestoreError:
+        return None
+
+
+def _plans(database: Database, views: Iterable[str]) -> tuple[list[Plan], set[str]]:
+    """How to make these views and all that they read, in order; and the streams below."""
+    plans: dict[str, Plan] = {}
+    streams: set[str] = set()
+
+    def visit(name: str) -> None:
+        planned, view_id = database.plans[name.lower()], database.view_ids[name.lower()]
+        for node in p.walk(planned.plan):
+            if isinstance(node, p.ViewScan):
+                visit(node.view)
+            elif isinstance(node, p.Scan):
+                streams.add(node.stream)
+        name = database.relations.require(name).name
+        if name not in plans:
+            key = fingerprint(view_id, planned.plan)
+            plans[name] = Plan(name, lambda: _lower(database, planned, view_id), schema_of(planned.columns), key)
+
+    for name in views:
+        visit(name)
+    return list(plans.values()), streams
+
+
+def _lower(database: Database, planned: ViewPlan, view_id: int) -> Dataflow:
+    known = database.late.known(view_id) if view_id else {}
+    return lower(planned.plan, Surroundings(database.streams_of, known, lambda stream, rows: None))
+
+
+def _stream(database: Database, name: str) -> Stream:
+    relation, topic = database.relations.require(name), database.log.topic(name)
+    arrival = relation.event_time is not None and relation.event_time == relation.arrival
+    return Stream(relation.name, topic, relation.event_time, relation.delay_us, None, arrival)
+
+
+def _check_log(stream: Stream, shadow: Shadow, cut: Cut) -> None:
+    """Raises: OperationalError where rows are gone that were there by the cut."""
+    read = cut.streams.get(stream.name)
+    if read is None or read.created != stream.topic.created:
+        return
+    starts = shadow.positions[stream.name]
+    for log, position, end in zip(stream.topic.partitions, starts, read.ends, strict=True):
+        start = position if shadow.epoch else 0
+        if not log.whole(start, end):
+            how = "deleted" if log.start_offset > start else "compacted away"
+            raise OperationalError(
+                f'cannot read "{stream.name}" as of epoch {cut.epoch}',
+                detail=f"Rows that it had by then were {how} since.",
+                hint="An epoch after the older checkpoint can still be read: SELECT * FROM system.checkpoints.",
+            )
