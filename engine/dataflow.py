@@ -156,6 +156,11 @@ def _output(node: Node, deltas: Mapping[tuple[str, bool], Delta], time: Passing,
     output: Delta | None = None
     parts: list[Delta] = []
     rows_before, woken = figures.rows_in, operator.wake is not None
+    now = time(node.streams)
+    if operator.wake is not None and operator.wake <= now.clock:
+        output = operator.expire(now)
+        if output is not None and output.rows:
+            parts.append(output)
     for port, below in enumerate(node.inputs):
         delta = done[below]  # type: ignore[assignment]
         if delta is not None and (rows := delta.rows):
@@ -164,7 +169,6 @@ def _output(node: Node, deltas: Mapping[tuple[str, bool], Delta], time: Passing,
             output = operator.process(delta, port)
             if output is not None and output.rows:
                 parts.append(output)
-    now = time(node.streams)
     output = operator.advance(now)
     if output is not None and output.rows:
         parts.append(output)

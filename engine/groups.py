@@ -223,14 +223,15 @@ class Groups:
         """True when most slots are of groups that are gone, so that it is time for `compact`."""
         return self.index.wasteful
 
-    def compact(self) -> None:
-        """Renumber the groups that are there from 0 on, in the order they had."""
+    def compact(self) -> Slots:
+        """Renumber the groups that are there from 0 on, in the order they had; their old slots, in the new order."""
         kept = self.index.compact()
         self.generation += 1
         self._reserve()
         self._rows.keep(kept)
         for input in self._inputs:
             input.keep(kept)
+        return kept
 
     def snapshot(self) -> dict[str, pa.Table]:
         """All state. It renumbers the groups: see `compact`."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from .deadlines import Deadlines
 from .delta import Delta
+from .idle import Idle
 from .operator import Snapshot
 from .row_lists import RowIds
 from .slot_array import SlotArray, distinct, where
@@ -51,6 +52,7 @@ class JoinSide:
         time: str | None = None,
         needed: int | None = None,
         in_order: OneSideInOrder | None = None,
+        ttl_us: int | None = None,
     ) -> None:
         self.input = input
         self.alone = alone
@@ -61,6 +63,7 @@ class JoinSide:
         self.matches = SlotArray(np.int64) if counts and (alone or matched) else None  # by row: its partners
         self._needed = needed
         self._due = Deadlines()
+        self.idle = None if ttl_us is None else Idle(ttl_us)
         self._waiting = TimedRows(input.schema)
 
     def split(self, delta: Delta) -> tuple[Delta, Delta | None]:
@@ -92,6 +95,8 @@ class JoinSide:
             self.in_order.add(self.rows.columns(rows, self.in_order.columns), rows)
         if self._needed is not None and len(rows):
             self._due.add(self.times_of(rows) + self._needed, rows)
+        if self.idle is not None:
+            self.idle.touch(rows)
 
     def expired(self, watermark: int) -> RowIds:
         """The rows that are no longer needed at `watermark`, each once."""
@@ -99,6 +104,11 @@ class JoinSide:
             return np.zeros(0, np.int64)
         due = self._due.cut(watermark)
         return self.rows.present(distinct(due, self.rows.end)) if len(due) else due
+
+    def forget_idle(self, clock: int) -> None:
+        """Forget rows that came too long before `clock`."""
+        if self.idle is not None and len(expired := self.idle.expire(clock)):
+            self.rows.remove(self.rows.present(expired))
 
     def wait(self, lonely: Delta) -> None:
         """Keep rows that can have no partner until partners could not come any more."""
@@ -118,12 +128,16 @@ class JoinSide:
         if self.matches is not None:
             self.matches.reserve(int(old.max(initial=-1)) + 1)
             self.matches.keep(old)
+        if self.idle is not None:
+            self.idle.keep(old)
         self._note_all()
 
     def snapshot(self) -> Snapshot:
         """The rows, and how many partners each has. Renumbers the rows, if they are not numbered from 0 on."""
         tables = dict(self.rows.snapshot())
         tables |= {f"waiting/{name}": table for name, table in self._waiting.snapshot().items()}
+        if self.idle is not None:
+            tables["idle"] = self.idle.times(np.arange(self.rows.end))
         if self.matches is not None:
             tables["matches"] = pa.table({"matches": self.matches.values[: self.rows.end].copy()})
         return tables
@@ -135,6 +149,8 @@ class JoinSide:
         self._waiting.restore(waiting)
         if self.matches is not None:
             self.matches.load(snapshot["matches"]["matches"].to_numpy())
+        if self.idle is not None:
+            self.idle.load(np.arange(self.rows.end), snapshot["idle"])
         self._note_all()
 
     @property
@@ -145,6 +161,7 @@ class JoinSide:
             + self._due.bytes
             + self._waiting.bytes
             + (0 if self.matches is None else self.matches.bytes)
+            + (0 if self.idle is None else self.idle.bytes)
             + (0 if self.in_order is None else self.in_order.order.bytes)
         )
 
@@ -152,4 +169,7 @@ class JoinSide:
         self._due.clear()
         if self.in_order is not None:
             self.in_order.order.clear()
-        self.note(self.rows.rows())
+        rows, idle = self.rows.rows(), self.idle
+        self.idle = None  # which has been told already
+        self.note(rows)
+        self.idle = idle

@@ -33,13 +33,17 @@ class Figures:
 class NodeState:
     """A node as it is at one moment, and the other views that it runs for.
 
-    Units: `state_bytes` bytes; `watermark` microseconds, of the streams below.
+    `kept` counts the rows or groups of its state; `oldest` is the clock at which those were touched that expire next.
+    Units: bytes, of which `spilled_bytes` lie in files; `watermark` and `oldest` microseconds.
     """
 
     figures: Figures
     state_bytes: int
     watermark: int = NO_WATERMARK
     shared_with: tuple[str, ...] = ()
+    oldest: int | None = None
+    spilled_bytes: int = 0
+    kept: int | None = None
 
 
 @dataclass(frozen=True)

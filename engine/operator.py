@@ -29,13 +29,14 @@ class Time:
 class Operator(ABC):
     """A function of (state, deltas, time). Reads no clock, no file, no random number.
 
-    In each epoch that concerns it, the dataflow calls `process` once per port that has news and then `advance`
-    once; what they return together is the operator's output of the epoch.
+    In each epoch that concerns it, the dataflow calls `expire` if it is time for that, `process` once per port that has
+    news and then `advance` once; what they return together is the operator's output of the epoch.
     `emits` is False while nobody needs the changelog (a view that is only read): such an operator keeps its state
     and may return None; the dataflow sets it True between two epochs, never within one.
     `journalled` says that its state does not depend on how rows were cut into epochs, and that nothing outside learns
     what it does: so what went in may stand for the state.
     `shows_cuts` says that what it puts out, all together, does depend on how rows were cut into epochs.
+    `oldest` is the clock of the epoch that touched last what is due to expire next; None where nothing does.
     `wake` is when, on the engine's clock, `advance` has something to do though no row comes; None if it has not.
     """
 
@@ -44,6 +45,10 @@ class Operator(ABC):
     wake: int | None = None
     journalled: bool = True
     shows_cuts: bool = False
+
+    def expire(self, time: Time) -> Delta | None:
+        """At the start of an epoch, if `wake` has come: the change of the output as what was idle for too long goes."""
+        return None
 
     @abstractmethod
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
@@ -60,6 +65,10 @@ class Operator(ABC):
     def restore(self, snapshot: Snapshot) -> None:
         """Become the operator that `snapshot` was taken of."""
         assert not snapshot, "a stateless operator has nothing to restore"
+
+    @property
+    def oldest(self) -> int | None:
+        return None
 
     @property
     def bytes(self) -> int:

@@ -48,6 +48,11 @@ class Cursor:
         """Where the next token stands, or at the end the last one."""
         return position_of_token(self.token or self.tokens[-1])
 
+    def offset(self, ahead: int = 0) -> int:
+        """Where the token `ahead` of the next one begins, counted from the start of the statement."""
+        index = self.index + ahead
+        return self.tokens[min(index, len(self.tokens) - 1)].start - self.tokens[0].start
+
     def words_at(self, ahead: int) -> list[str]:
         """The upper-case words of the token `ahead` of the next one; none if it is quoted, a mark or beyond the end."""
         index = self.index + ahead

@@ -41,7 +41,7 @@ from .lower import Surroundings, lower
 from .memory_limit import MemoryLimit
 from .orphans import drop_orphans
 from .plan_inputs import streams_of
-from .plan_properties import stateless, unbounded
+from .plan_properties import stateless
 from .planner import ViewProperties, properties_of
 from .queries import Queries
 from .relations import Relation, Relations, schema_of
@@ -51,7 +51,7 @@ from .table_log import changelog
 from .turns import Turns
 from .twin import named_tables, table_name
 from .types import Binder, quote
-from .view_plan import ViewPlan, ViewPlanner
+from .view_plan import ViewPlan, ViewPlanner, notes_on
 
 
 class Database:
@@ -259,7 +259,7 @@ class Database:
         if planned is None or dataflow is None:
             return []
         self.keep(relation.name, view_id, planned, dataflow)
-        return [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
+        return notes_on(planned)
 
     def view_relation(
         self, statement: CreateView, relations: Relations | None = None

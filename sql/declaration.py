@@ -278,7 +278,8 @@ def _milliseconds(value: Any) -> int:
     return milliseconds
 
 
-def _milliseconds_or_none(value: Any) -> int | None:
+def milliseconds_or_none(value: Any) -> int | None:
+    """The same, or None for 'none'. Raises: ValueError for what is no time."""
     return None if value is None or str(value).lower() in _NONE else _milliseconds(value)
 
 
@@ -292,13 +293,13 @@ _SIZE = "a size such as '10 GB' or '512 MiB', or 'none'"
 # option: field of TopicOptions, how its value is read, what to say of one that does not fit
 _OPTIONS: Mapping[str, tuple[str, Callable[[Any], Any], str]] = {
     "durability": ("durability", _one_of("none", "group", "each"), "'none', 'group' or 'each'"),
-    "retention": ("retention_ms", _milliseconds_or_none, _DURATION),
+    "retention": ("retention_ms", milliseconds_or_none, _DURATION),
     "retention_bytes": ("retention_bytes", _bytes_or_none, _SIZE),
     "cleanup": ("cleanup", _one_of("delete", "compact", "compact,delete"), "'delete', 'compact' or 'compact,delete'"),
     "tombstone_retention": ("tombstone_retention_ms", _milliseconds, "a time such as '1 day'"),
     "compression": ("compression", _compression, "'zstd', 'lz4' or 'none'"),
     "tier": ("tier", _uri_or_none, "a URI such as 's3://bucket/prefix', or 'none'"),
-    "tier_after": ("tier_after_ms", _milliseconds_or_none, _DURATION),
+    "tier_after": ("tier_after_ms", milliseconds_or_none, _DURATION),
     "local_bytes": ("local_bytes", _bytes_or_none, _SIZE),
     "segment_bytes": ("segment_bytes", bytes_of, "a size such as '256 MiB'"),
 }

@@ -16,6 +16,7 @@ from .plan import Plan
 from .plan_inputs import over_logs
 from .plan_keys import key_of
 from .relations import Column, Relation
+from .state_ttl import ttl_of
 from .statements import CreateDerived, Emit, Insert
 from .view_plan import ViewPlan, ViewPlanner, refuse_duplicates
 from .writing_columns import target_columns
@@ -43,6 +44,7 @@ def derive(planner: ViewPlanner, statement: CreateDerived, plans: Mapping[str, P
     else:
         planned = _plan(planner, statement.query, bool(final), plans)
     refuse_duplicates(planned.columns, statement)
+    planned = planned.expiring(ttl_of(statement.options, statement.start), grows=statement.kind == "STREAM")
     planned = replace(planned, late_to=late_target(planned.plan, statement.emit, planner.relations))
     times = sorted(p.time_columns(planned.plan)) if statement.kind == "STREAM" else []
     relation = Relation(

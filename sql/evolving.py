@@ -18,12 +18,12 @@ from .dialect import parse_script
 from .fingerprint import fingerprint
 from .plan import Plan
 from .plan_inputs import streams_of
-from .plan_properties import stateless, unbounded
+from .plan_properties import stateless
 from .planner import ViewProperties, properties_of
 from .relations import Relation, Relations, schema_of
 from .statements import CreateView
 from .twin import named_tables, table_name
-from .view_plan import ViewPlan, ViewPlanner
+from .view_plan import ViewPlan, ViewPlanner, notes_on
 
 if TYPE_CHECKING:
     from .database import Database
@@ -72,7 +72,7 @@ class Evolving:
             self.failures.pop(old.name.lower(), None)
             relation, planned = change.news[0].relation, change.news[0].planned
             assert planned is not None
-            notes = [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
+            notes = notes_on(planned)
             running = database.plans[old.name.lower()]
             stopped = old.name in database.engine.errors()
             if (

@@ -148,7 +148,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
             fast = "append-only input" if p.append_only(plan.input) else "retracting input"
             if not plan.keys:
                 return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", f"one row{_rows_kept(plan)}"
-            kept = f"one row per group, as many as there are{_rows_kept(plan)}"
+            how_many = _idle(plan.ttl_us, "goes when no row came") or "as many as there are"
+            kept = f"one row per group, {how_many}{_rows_kept(plan)}"
             return f"aggregate: {_grouped(plan.keys, plan.calls)} [{fast}]", kept
         case p.GroupingSets():
             fast = "append-only input" if p.append_only(plan.input) else "retracting input"
@@ -186,6 +187,7 @@ def _describe(plan: Plan) -> tuple[str, str]:
             mode = f" [{'append-only input' if p.append_only(plan.input) else moves}]"
             shown = "the rows it shows" + (" and those before them" if plan.offset else "")
             kept = shown if forgets(plan) else "all rows of its input"
+            kept += f"; a partition {idle}" if (idle := _idle(plan.ttl_us, "goes when no row came")) else ""
             return f"top_n: {first}{by}{_ordered(plan)}{mode}", kept
         case p.Constant():
             return f"constant: {plan.sql}", "none; its rows are known"
@@ -198,7 +200,14 @@ def _describe(plan: Plan) -> tuple[str, str]:
             assert_never(plan)
 
 
+def _idle(ttl_us: int | None, what: str) -> str:
+    """What happens to idle state, and after how long; nothing without a time to live."""
+    return "" if ttl_us is None else f"{what} for {interval(ttl_us)} [state_ttl]"
+
+
 def _joined_state(plan: p.Join) -> str:
+    if plan.ttl_us is not None:
+        return f"rows of both inputs, each forgotten {interval(plan.ttl_us)} after it came [state_ttl]"
     if not plan.bounds:
         return "UNBOUNDED: all rows of both inputs"
     side = plan.bounds[0].kept

@@ -106,7 +106,10 @@ def _join(plan: p.Join) -> Join:
     bound = plan.bounds[0] if plan.bounds else None
     schema, read = schema_of(plan.columns), schema_of(reads)
     timed = bound is not None and plan.residual is not None and says_no_more(plan.residual, bound)
-    return Join(plan.kind, *sides, schema, residual, read, bound, final=plan.final, timed=timed, order=plan.order)
+    order, ttl_us = plan.order, plan.ttl_us
+    return Join(
+        plan.kind, *sides, schema, residual, read, bound, final=plan.final, timed=timed, order=order, ttl_us=ttl_us
+    )
 
 
 def _lower(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bool) -> Node:
@@ -183,6 +186,8 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
                 schema_of(plan.input.columns),
                 schema,
                 append_only=p.append_only(plan.input),
+                ttl_us=plan.ttl_us,
+                silent=plan.silent,
             )
         case p.GroupingSets():
             operator = Aggregate(
@@ -225,6 +230,7 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
                 peers=plan.peers,
                 rank=plan.columns[-1].name if plan.shown else None,
                 forgets=forgets(plan),
+                ttl_us=plan.ttl_us,
             )
         case p.Constant():
             operator = Constant(constant_rows(plan))

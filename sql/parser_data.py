@@ -11,7 +11,7 @@ from .lexer import words
 from .parser_emit import QUERY_WORDS, as_of, name_or_query, query_and_emit, starts_query
 from .parser_tables import find_conflict, on_conflict, or_action
 from .positions import position_of, position_of_token
-from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Subscribe
+from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Option, Subscribe
 from .trees import every
 
 _FORMATS: dict[str, CopyFormat] = {
@@ -34,8 +34,7 @@ def create_view(
     if_not_exists = cursor.accept("IF NOT EXISTS")
     name = cursor.relation("the view's name")
     columns = cursor.names("a column's name") if cursor.at_mark("(") else ()
-    if cursor.word == "WITH":
-        cursor.not_yet("a view has no WITH options yet", hint="Leave WITH (...) out.")
+    options, options_at = _view_options(cursor, materialized=materialized)
     cursor.expect("AS")
     query, emit = query_and_emit(cursor)
     for parameter in every(query, exp.Placeholder, exp.Parameter):
@@ -54,8 +53,25 @@ def create_view(
         if_not_exists=if_not_exists,
         or_replace=or_replace,
         altered=altered,
+        options=options,
+        options_at=options_at,
         **place,
     )
+
+
+def _view_options(cursor: Cursor, *, materialized: bool) -> tuple[dict[str, Option], int]:
+    """WITH (state_ttl = '1 hour'), which only a view that keeps something has, and where it could stand."""
+    position, at = cursor.position, cursor.offset()
+    if not cursor.accept("WITH"):
+        return {}, at
+    at = cursor.offset(1)
+    options = cursor.options(bare=False)
+    for name in options:
+        if name != "state_ttl" or not materialized:
+            kind = "materialized view" if materialized else "view"
+            hint = "There is state_ttl." if materialized else "What a materialized view keeps can have a state_ttl."
+            cursor.wrong(f'a {kind} has no option "{name}"', hint=hint, position=position)
+    return options, at
 
 
 def insert(cursor: Cursor, place: dict[str, Any]) -> Insert:

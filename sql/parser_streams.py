@@ -9,6 +9,7 @@ from sqlglot import exp
 from ..storage.errors import Position
 from .cursor import Cursor
 from .intervals import constant_us
+from .lexer import words
 from .parser_emit import query_and_emit
 from .positions import position_of
 from .statements import ColumnDefinition, CreateDerived, CreateStream, Watermark
@@ -49,14 +50,18 @@ def create_derived(
     primary_key: tuple[str, ...] | None = None,
 ) -> CreateDerived:
     """The clauses and the query of CREATE STREAM or TABLE ... AS."""
+    begun = cursor.index
     clauses = read_clauses(cursor, None, kind)
+    options = next((i for i in range(begun, cursor.index) if words(cursor.tokens[i]) == ["WITH"]), None)
+    options_at = cursor.offset() if options is None else cursor.offset(options + 2 - cursor.index)
     cursor.expect("AS")
     query, emit = query_and_emit(cursor)
     for parameter in every(query, exp.Placeholder, exp.Parameter):
         detail = "It lives on after the call that gave them."
         cursor.wrong(f"a {kind} cannot have parameters", detail=detail, position=position_of(parameter))
     upper: Literal["STREAM", "TABLE"] = "STREAM" if kind == "stream" else "TABLE"
-    return CreateDerived(kind=upper, name=name, query=query, emit=emit, primary_key=primary_key, **clauses, **given)
+    given |= {"query": query, "emit": emit, "primary_key": primary_key, "options_at": options_at}
+    return CreateDerived(kind=upper, name=name, **clauses, **given)
 
 
 def read_clauses(

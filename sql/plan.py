@@ -193,7 +193,8 @@ class Over:
 class TopN:
     """The rows of `input` whose `ranking` in their partition is above `offset` and at most `limit`.
 
-    `peers` leading keys of `order` make rows equal for a rank; with `shown` the rank is the last of `columns`.
+    `peers` leading keys of `order` make rows equal for a rank; with `shown` the rank is the last of `columns`. With
+    `ttl_us` a partition goes when it has been idle for so long.
     """
 
     input: Plan
@@ -205,6 +206,7 @@ class TopN:
     peers: int
     shown: bool
     columns: tuple[Column, ...]
+    ttl_us: int | None = None
 
 
 _Sets = Constant | UnionAll | SetOperation
@@ -267,7 +269,8 @@ def append_only(plan: Plan) -> bool:
         case LookupJoin():
             return append_only(plan.left)
         case Aggregate():  # DISTINCT
-            return bool(plan.keys) and not plan.calls and append_only(plan.input)
+            stays = plan.ttl_us is None or plan.silent
+            return bool(plan.keys) and not plan.calls and stays and append_only(plan.input)
         case Changelog() | GroupingSets() | Recompute() | Over() | TopN():
             return False
 

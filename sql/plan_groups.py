@@ -42,12 +42,17 @@ class Expand:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Per group, the aggregates of its rows so far, updated as rows come and go."""
+    """Per group, the aggregates of its rows so far, updated as rows come and go.
+
+    With `ttl_us` a group goes when it has been idle for so long; `silent`: it is forgotten, and not retracted.
+    """
 
     input: Plan
     keys: tuple[str, ...]
     calls: tuple[AggregateCall, ...]
     columns: tuple[Column, ...]
+    ttl_us: int | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ class Join:
     Outer kinds also have rows without a partner; semi and anti only rows of the left. No column name is on both sides.
     `bounds` say how far apart in time the rows of a pair are, the most useful first; final: rows without a partner come
     once, when none can come any more. `place` is the number of the join in the query's text. Without keys `order` has
-    pairs of columns of either side, of which `residual` lets the first not be above the second.
+    pairs of columns of either side, of which `residual` lets the first not be above the second. With `ttl_us` a row is
+    forgotten so long after it came.
     """
 
     left: Plan
@@ -35,6 +36,7 @@ class Join:
     final: bool = False
     place: int | None = field(default=None, compare=False)
     order: tuple[tuple[str, str], ...] = ()
+    ttl_us: int | None = None
 
 
 @dataclass(frozen=True)

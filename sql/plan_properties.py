@@ -40,7 +40,7 @@ def unbounded(plan: Plan) -> list[str]:
         match node:
             case p.Recompute() if any(p.append_only(below) for below in node.inputs):
                 notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
-            case p.Join(bounds=()) if any(p.append_only(below) for below in p.inputs_of(node)):
+            case p.Join(bounds=(), ttl_us=None) if any(p.append_only(below) for below in p.inputs_of(node)):
                 notes.append("join keeps every row of its inputs")
             case p.Join() if node.bounds and node.bounds[0].kept is not None:
                 notes.append(f"join keeps every row of its {node.bounds[0].kept} input")
@@ -64,7 +64,7 @@ def monotonic(plan: Plan) -> dict[str, Motion]:
     match plan:
         case p.ViewScan():
             return dict(plan.motions)
-        case p.Aggregate() | p.GroupingSets() if p.append_only(plan.input):
+        case p.Aggregate(ttl_us=None) | p.GroupingSets() if p.append_only(plan.input):
             return _grouped(plan, plan.keys)
         case p.WindowAggregate() if not plan.final and p.append_only(plan.input):
             names = [column.name for column in plan.columns]
@@ -146,10 +146,14 @@ def _repeatable(node: Plan) -> bool:
     match node:
         case p.Scan() | p.ViewScan() | p.Map() | p.AssignWindow() | p.Expand() | p.Constant() | p.UnionAll():
             return True
-        case p.SetOperation() | p.Over() | p.TopN():
+        case p.SetOperation() | p.Over():
             return True
+        case p.TopN():
+            return node.ttl_us is None
         case p.Join():
-            return not node.bounds
+            return not node.bounds and node.ttl_us is None
+        case p.Aggregate() if node.ttl_us is not None:
+            return False
         case p.Aggregate() | p.GroupingSets():
             # of keys that are equal one stands for all; sums of floats are exact where rows can leave
             types = {column.name: column.arrow for column in (*node.columns, *node.input.columns)}
@@ -176,7 +180,9 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             return "nothing"
         case p.Late() | p.WindowAggregate() | p.Session() | p.TemporalFilter():
             return "some"
-        case p.Join() if node.bounds:
+        case p.Join() if node.bounds or node.ttl_us is not None:
+            return "some"
+        case p.Aggregate() | p.TopN() if node.ttl_us is not None:
             return "some"
         case p.Aggregate() | p.GroupingSets():
             whole = any(keeps_rows(call, append_only=p.append_only(node.input)) for call in node.calls)

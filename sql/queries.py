@@ -15,11 +15,11 @@ from .derived import Derived, derive, insert_derived, refuse_cycle
 from .late_target import refuse_late_target
 from .outputs import TopicOutput, engine_name, written_progress
 from .plan import Plan
-from .plan_properties import unbounded
 from .relations import Relation, Relations
+from .state_ttl import without_ttl
 from .statements import CreateDerived, Insert
 from .twin import named_tables, table_name
-from .view_plan import ViewPlan
+from .view_plan import ViewPlan, notes_on
 
 if TYPE_CHECKING:
     from .database import Database
@@ -45,7 +45,8 @@ class Queries:
             raise ProgrammingError(f'"{replaced.name}" cannot read itself', position=statement.start)
         derived = self.derive(statement)
         relation = derived.relation
-        options = topic_options(statement.options, database.default_options(relation, None), statement.start)
+        kept = without_ttl(statement.options)
+        options = topic_options(kept, database.default_options(relation, None), statement.start)
         if relation.kind == "TABLE":
             refuse_cleaning(statement.options, statement.start)
         spread = relation.kind == "STREAM" or bool(relation.key)
@@ -58,7 +59,7 @@ class Queries:
         database.folder.catalog.put(CatalogEntry(relation.name, relation.kind, statement.text, properties))
         database.open_stream(replace(relation, partitions=partitions), options, partitions, key)
         self._start(derived, query_id)
-        return [f"state grows without bound: {note}" for note in unbounded(derived.planned.plan)]
+        return notes_on(derived.planned)
 
     def insert(self, statement: Insert, target: Relation) -> list[str]:
         """A query that goes on inserting into a stream; a notice says what it is called."""
@@ -71,7 +72,7 @@ class Queries:
         database.folder.catalog.put(CatalogEntry(name, "QUERY", statement.text, {"id": query_id}))
         database.relations.add(derived.relation)
         self._start(derived, query_id)
-        notes = [f"state grows without bound: {note}" for note in unbounded(derived.planned.plan)]
+        notes = notes_on(derived.planned)
         return [f'query "{name}" goes on inserting; DROP QUERY {name} ends it', *notes]
 
     def derive(self, statement: CreateDerived, relations: Relations | None = None) -> Derived:
@@ -95,7 +96,8 @@ class Queries:
             database.relations.add(derived.relation)
         else:
             derived = self.derive(statement)
-            options = topic_options(statement.options, database.default_options(derived.relation, None), None)
+            base = database.default_options(derived.relation, None)
+            options = topic_options(without_ttl(statement.options), base, None)
             relation = replace(derived.relation, partitions=int(properties["partitions"]))
             database.open_stream(relation, options, relation.partitions, list(properties["key"]))
         self._start(derived, int(properties["id"]))

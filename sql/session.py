@@ -30,6 +30,7 @@ from .renaming import rename_view
 from .returning import Answer, Returning, ignore, told
 from .settings import Settings
 from .show import show
+from .state_ttl import with_default
 from .statements import (
     AlterStream,
     Checkpoint,
@@ -91,9 +92,17 @@ class Session:
         self.database.refresh()
         if self.database.read_only:
             self.flush_target()  # what the owner has written by now is what its readers expect
-        outcome = self._run(statement, parameters)
+        outcome = self._run(self._with_defaults(statement), parameters)
         notices, self._notices = self._notices, []
         return replace(outcome, notices=[*notices, *outcome.notices]) if notices else outcome
+
+    def _with_defaults(self, statement: Statement) -> Statement:
+        """What is created keeps what SET said of it."""
+        if isinstance(statement, Explain):
+            return replace(statement, statement=self._with_defaults(statement.statement))
+        if isinstance(statement, CreateView | CreateDerived):
+            return with_default(statement, self.settings.state_ttl)
+        return statement
 
     def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
         match statement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..storage.errors import ProgrammingError
 from .database import Database
 from .memory_limit import read_memory_limit
+from .state_ttl import OPTION, read_ttl
 from .statements import Reset, Set
 
 _SWITCHES = {"allow_recompute": True, "background_ddl": False, "allow_partial_history": False}
@@ -17,6 +18,7 @@ class Settings:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._switches = dict(_SWITCHES)
+        self.state_ttl: str | None = None  # of what is created, unless it says otherwise
 
     def __getitem__(self, name: str) -> bool:
         return self._switches[name]
@@ -29,10 +31,13 @@ class Settings:
         elif name == "memory_limit":
             limit = read_memory_limit(statement.value, statement.start) if isinstance(statement, Set) else None
             self._database.memory.limit(limit, self._database.engine)
+        elif name == "state_ttl":
+            said = statement.value if isinstance(statement, Set) else "none"
+            self.state_ttl = None if read_ttl(said, statement.start) is None else str(said)
         else:
             raise ProgrammingError(
                 f'there is no setting "{name}"',
-                hint=f"There is {', '.join([*_SWITCHES, 'memory_limit'])}.",
+                hint=f"There is {', '.join([*_SWITCHES, 'memory_limit', OPTION])}.",
                 position=statement.start,
             )
 

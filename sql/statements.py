@@ -97,6 +97,7 @@ class CreateDerived(Statement):
     options: Mapping[str, Option] = field(default_factory=dict)
     if_not_exists: bool = False
     or_replace: bool = False
+    options_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ class Delete(Statement):
 class CreateView(Statement):
     """CREATE [MATERIALIZED] VIEW. `columns` renames the query's columns; empty when they keep their names.
 
-    `altered`: it says what a materialized view that is there is to be.
+    `altered`: of a materialized view that is there. `options_at`: where in the text another option can be put.
     """
 
     name: str
@@ -225,6 +226,8 @@ class CreateView(Statement):
     if_not_exists: bool = False
     or_replace: bool = False
     altered: bool = False
+    options: Mapping[str, Option] = field(default_factory=dict)
+    options_at: int = 0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from .past import past
 from .plan_keys import key_of
 from .reading import logs_of, narrowed, register, relation_rows, relations_of
 from .relations import Column, Relation
+from .state_ttl import expires
 from .table_log import rows_of_log
 from .temporal import at_clock
 from .twin import twin
@@ -45,10 +46,13 @@ class Verdict:
     surplus: int
     trimmed: bool = False
     looked_up: bool = False
+    expires: bool = False
 
     @property
     def doubt(self) -> str:
         """Why nobody can tell."""
+        if self.expires:
+            return "by its state_ttl it forgets what is idle, which its twin does not"
         if self.looked_up:
             return "it has what was there when its rows came"
         return "rows that it has counted were deleted from its streams"
@@ -58,7 +62,7 @@ class Verdict:
         """None if nobody can tell."""
         if self.missing == self.surplus == 0:
             return True
-        return None if self.trimmed or self.looked_up else False
+        return None if self.trimmed or self.looked_up or self.expires else False
 
 
 def verify(database: Database, name: str, ends: Mapping[str, list[int]], cut: Cut | None = None) -> Verdict:
@@ -105,8 +109,9 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]], cut: Cu
         below = {node.stream for node in p.walk(planned.plan) if isinstance(node, p.Scan)}
         read = database.streams_of(name) if derived is None else {view.name, *below} - set(kept)
         looked_up = any(isinstance(node, p.LookupJoin) for node in p.walk(planned.plan))
+        forgets = expires(planned.plan)
         trimmed = any(_trimmed(database, stream) for stream in read)
-        return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus, trimmed, looked_up)
+        return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus, trimmed, looked_up, forgets)
     except duckdb.OutOfMemoryException as error:
         raise translate(error) from error
     finally:

@@ -17,11 +17,13 @@ from .parser_emit import refuse_every
 from .pivots import refuse_open_pivots
 from .places import forget_places, mark_places, number_places, told_apart
 from .plan import Plan
+from .plan_properties import unbounded
 from .planner import Planner, ViewProperties
 from .pushdown import push_filters
 from .relations import Column, Relation, Relations
 from .sets import unwrap_limits
 from .settled_aggregates import settle_aggregates
+from .state_ttl import expiring, told, ttl_of
 from .statements import CreateView, Statement
 from .system import refuse_system
 from .temporal import without_clocks
@@ -52,6 +54,11 @@ class ViewPlan:
     plan: Plan
     final: bool
     late_to: str = ""
+    ttl_us: int | None = None
+
+    def expiring(self, ttl_us: int | None, *, grows: bool = False) -> ViewPlan:
+        """The same, forgetting what has been idle for so long."""
+        return replace(self, plan=expiring(self.plan, ttl_us, grows=grows), ttl_us=ttl_us)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class ViewPlanner:
                 statement.query, final=final, lateness_us=lateness_us, names=statement.columns, emit=statement
             )
             planned = replace(planned, late_to=late_target(planned.plan, statement.emit, self.relations))
+            planned = planned.expiring(ttl_of(statement.options, statement.start))
             columns = planned.columns
         else:
             if statement.emit is not None:
@@ -141,6 +149,12 @@ class ViewPlanner:
             )
             plan = p.Map(plan, items, None, columns)
         return ViewPlan(expanded, columns, push_filters(plan), final)
+
+
+def notes_on(planned: ViewPlan) -> list[str]:
+    """What to say to the person who creates it."""
+    grows = [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
+    return [*grows, *told(planned.plan, planned.ttl_us)]
 
 
 def _closes(node: p.Plan) -> bool:

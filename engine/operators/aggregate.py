@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from ...storage.memory import current
@@ -11,6 +12,7 @@ from ..aggregates import AggregateCall
 from ..delta import Delta, concat
 from ..grouping_sets import GroupingSets
 from ..groups import Change, Groups, Rows
+from ..idle import Idle
 from ..operator import ResultHolder, Snapshot, Time
 from ..slot_array import Slots
 from ..unseen import Unseen
@@ -23,6 +25,9 @@ class Aggregate(ResultHolder):
     `standing`; without keys there is always one row. What is there without rows first comes out of the first `advance`.
     With `sets` of `keys`, each by its places, there are groups for each set: their keys, NULL where they are not in the
     set, are called `set_keys`, and after them comes the number of the set, counted from 0.
+
+    With `ttl_us` a group that no row came to for so long, by the clock of the epochs, goes as if its rows had been
+    retracted; only groups with keys do, of rows that only come. `silent`: it is forgotten, and its row stays told.
 
     Shape: the columns of `output_schema` are keys, by their names in the input, and the calls, by theirs.
     State: per group its key, a count and 8 to 32 bytes a call, 90 or more for variances; DISTINCT, lists, quantiles and
@@ -39,7 +44,10 @@ class Aggregate(ResultHolder):
         standing: pa.RecordBatch | None = None,
         sets: Sequence[frozenset[int]] | None = None,
         set_keys: Sequence[str] = (),
+        ttl_us: int | None = None,
+        silent: bool = False,
     ) -> None:
+        assert ttl_us is None or (append_only and keys and standing is None), "what is gone could still be retracted"
         self.schema = output_schema
         self._keys = list(keys)
         key_schema = pa.schema([input_schema.field(name) for name in keys])
@@ -47,6 +55,9 @@ class Aggregate(ResultHolder):
         if sets is not None:
             key_schema = pa.schema([output_schema.field(name) for name in set_keys])
         self._groups = Groups(key_schema, calls, input_schema, append_only=append_only)
+        self._idle = None if ttl_us is None else Idle(ttl_us)
+        self._silent = silent
+        self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
         self._unseen = Unseen({*keys, *self._groups.columns})
         names = [*key_schema.names, *(call.name for call in calls)]
         self._order = [names.index(name) for name in output_schema.names]
@@ -57,18 +68,24 @@ class Aggregate(ResultHolder):
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         if not delta.rows:
             return None
-        if not self.emits:
+        if not self.emits and self._idle is None:
             if self._unseen.add(delta):
                 self._catch_up()
             return None
         begun = self._begin()
         self._catch_up()
+        if not self.emits:
+            self._take_in(delta)
+            return None
         change = self._groups.change(*self._find(delta), shown=self._shown)
         self._shown = True
         told = [self._output(change)] if change is not None else []
         return concat([*begun, *told]) if begun or told else None
 
     def advance(self, time: Time) -> Delta | None:
+        if self._idle is not None:
+            self._idle.stamp(time.clock)
+            self.wake = self._idle.wake
         if self._shown:
             return None
         begun = self._begin()
@@ -77,6 +94,14 @@ class Aggregate(ResultHolder):
             return None
         self._catch_up()
         return begun[0] if begun else self._output(self._groups.result(self._groups.all()))
+
+    def expire(self, time: Time) -> Delta | None:
+        if self._idle is None or not len(expired := self._idle.expire(time.clock)):
+            return None
+        told = self.emits and not self._silent
+        gone = self._output(self._groups.result(expired)).batch if told else None
+        self._groups.remove(expired)
+        return None if gone is None else Delta(gone, np.full(gone.num_rows, -1))
 
     def _begin(self) -> list[Delta]:
         """Before anything else, set up the groups that are there without rows; their rows, if they come now."""
@@ -103,31 +128,55 @@ class Aggregate(ResultHolder):
 
     def snapshot(self) -> Snapshot:
         self._catch_up()
-        return {**self._groups.snapshot(), "shown": pa.table({"shown": [self._shown], "stands": [self._stands]})}
+        tables = {}
+        if self._idle is not None:
+            self._compact(self._idle)
+            tables["idle"] = self._idle.times(np.arange(self._groups.slots))
+        tables |= self._groups.snapshot()
+        return {**tables, "shown": pa.table({"shown": [self._shown], "stands": [self._stands]})}
 
     def restore(self, snapshot: Snapshot) -> None:
         self._groups.restore(snapshot)
+        if self._idle is not None:
+            self._idle.load(np.arange(self._groups.slots), snapshot["idle"])
+            self.wake = self._idle.wake
         self._shown = snapshot["shown"]["shown"][0].as_py()
         self._stands = snapshot["shown"]["stands"][0].as_py()
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._groups.bytes + self._unseen.bytes + (0 if self._sets is None else self._sets.bytes)
+        sets = 0 if self._sets is None else self._sets.bytes
+        return self._groups.bytes + self._unseen.bytes + sets + (0 if self._idle is None else self._idle.bytes)
+
+    @property
+    def oldest(self) -> int | None:
+        return None if self._idle is None else self._idle.oldest
+
+    def _compact(self, idle: Idle | None) -> None:
+        kept = self._groups.compact()
+        if idle is not None:
+            idle.keep(kept)
 
     def _find(self, delta: Delta) -> tuple[Slots, Rows]:
         """The group of each row, and what it brings there."""
         groups = self._groups
         if groups.wasteful:
-            groups.compact()
+            self._compact(self._idle)
         keys = [delta.batch.column(name) for name in self._keys]
         slots = groups.find(keys, delta.rows) if self._sets is None else self._sets.find(groups, keys, delta.rows)
+        if self._idle is not None:
+            self._idle.touch(slots)
         return slots, Rows({name: delta.batch.column(name) for name in groups.columns}, delta.weights)
 
     def _catch_up(self) -> None:
         """Take in what came while nobody looked."""
         delta = self._unseen.take()
-        for piece in delta.pieces() if delta is not None else ():
+        if delta is not None:
+            self._take_in(delta)
+
+    def _take_in(self, delta: Delta) -> None:
+        for piece in delta.pieces():
             self._groups.update(*self._find(piece))
 
     def _output(self, change: Change) -> Delta:

@@ -28,6 +28,9 @@ class Join(Operator):
     join. Partners that come and go retract what was said before. With `final` nothing is ever retracted: a row without
     a partner comes out when the watermark says that none will come. Keys are equal as in KeyIndex.
 
+    With `ttl_us` a row is forgotten so long after it came, by the clock of the epochs, and finds no partner any more;
+    what came out stays. Only inner joins do, of inputs that retract nothing.
+
     Shape: the outputs of the left input, then those of the right one; of the left alone for semi and anti.
     State: all rows of both inputs but those with NULL keys, as SlottedRows, and an index entry a key. With a residual
     condition, 8 bytes more a row of each side that comes out without a partner. With a time bound, 16 bytes more a row,
@@ -49,6 +52,7 @@ class Join(Operator):
         final: bool = False,
         timed: bool = False,
         order: Sequence[tuple[str, str]] = (),
+        ttl_us: int | None = None,
     ) -> None:
         """`residual` filters rows of the columns `reads`, which come from both sides.
 
@@ -59,6 +63,9 @@ class Join(Operator):
         assert not order or not (left.keys or bound), "keys find fewer"
         assert bound is not None or not final, "without a bound a partner may always come"
         self.schema = schema
+        assert ttl_us is None or kind == "inner", "what is forgotten still counts as a partner"
+        self._expires = ttl_us is not None
+        self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
         self._pairs = kind not in ("semi", "anti")
         self._residual = residual
         self._reads = reads
@@ -75,6 +82,7 @@ class Join(Operator):
                 time=None if bound is None else bound.left,
                 needed=None if bound is None else bound.left_needed,
                 in_order=in_order(left.schema, order),
+                ttl_us=ttl_us,
             ),
             JoinSide(
                 right,
@@ -84,6 +92,7 @@ class Join(Operator):
                 time=None if bound is None else bound.right,
                 needed=None if bound is None else bound.right_needed,
                 in_order=in_order(right.schema, order),
+                ttl_us=ttl_us,
             ),
         )
         kinds = [left.schema.field(name).type for name in left.keys]
@@ -112,7 +121,16 @@ class Join(Operator):
                 self._by_row(port, delta, slots, output)
         return concat(output) if output else None
 
+    def expire(self, time: Time) -> Delta | None:
+        for side in self._sides:
+            side.forget_idle(time.clock)
+        return None
+
     def advance(self, time: Time) -> Delta | None:
+        for side in self._sides if self._expires else ():
+            if side.idle is not None:
+                side.idle.stamp(time.clock)
+            self._set_wake()
         if time.watermark <= self._watermark:
             return None
         self._watermark = time.watermark
@@ -329,6 +347,16 @@ class Join(Operator):
             side.rows.place(self._slots(side, side.rows.take(side.rows.rows())))
         for side in self._sides:
             side.rows.reserve(self._slots_end)
+        self._set_wake()
+
+    def _set_wake(self) -> None:
+        wakes = [side.idle.wake for side in self._sides if side.idle is not None and side.idle.wake is not None]
+        self.wake = min(wakes, default=None)
+
+    @property
+    def oldest(self) -> int | None:
+        times = [side.idle.oldest for side in self._sides if side.idle is not None and side.idle.oldest is not None]
+        return min(times, default=None)
 
     @property
     def bytes(self) -> int:

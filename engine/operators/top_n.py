@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..delta import Delta
+from ..idle import Idle
 from ..keyed_rows import KeyedRows
 from ..operator import ResultHolder, Snapshot, Time
 from ..row_lists import RowIds
@@ -41,6 +42,7 @@ class TopN(ResultHolder):
     Shape: the input's columns, then, if it is named, the rank.
     With `forgets` no row that is behind the limit is ever in front again: rows only come, or give way to such as are
     not behind them, in one delta.
+    With `ttl_us` a partition that no row came to for so long, by the clock of the epochs, goes with what it shows.
     State: with `forgets` the rows that come out or are in front of these; else all rows of the input, in KeyedRows.
     From: the bound on each partition that rows must beat is that of threshold algorithms (Fagin et al., PODS 2001).
     """
@@ -57,7 +59,11 @@ class TopN(ResultHolder):
         peers: int | None = None,
         rank: str | None = None,
         forgets: bool = False,
+        ttl_us: int | None = None,
     ) -> None:
+        assert ttl_us is None or forgets, "what is gone could still be retracted"
+        self._idle = None if ttl_us is None else Idle(ttl_us)
+        self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
         self.schema = input_schema if rank is None else input_schema.append(pa.field(rank, pa.int64()))
         self._order = list(order)
         self._peers = len(order) if peers is None else peers
@@ -74,10 +80,14 @@ class TopN(ResultHolder):
         renumbered = self._rows.prepare(delta)
         if renumbered is not None:
             self._bounds.keep(renumbered)
+            if self._idle is not None:
+                self._idle.keep(renumbered)
         if self._forgets and delta.weights is not None and (delta.weights < 0).any():  # some of rows let go before
             known = where((delta.weights > 0) | self._rows.held(delta.batch))
             delta = delta if len(known) == delta.rows else delta.take(known)
         slots = self._rows.slots(delta)
+        if self._idle is not None:
+            self._idle.touch(slots)
         end = int(slots.max(initial=-1)) + 1
         self._bounds.reserve(end)
         bounds = self._bounds.values[slots]
@@ -94,7 +104,20 @@ class TopN(ResultHolder):
         return self._difference(before, after) if self.emits else None
 
     def advance(self, time: Time) -> Delta | None:
+        if self._idle is not None:
+            self._idle.stamp(time.clock)
+            self.wake = self._idle.wake
         return None
+
+    def expire(self, time: Time) -> Delta | None:
+        if self._idle is None or not len(expired := self._idle.expire(time.clock)):
+            return None
+        self._bounds.reserve(self._rows.slots_end)
+        before = self._top(expired) if self.emits else _NOTHING
+        gone = self._difference(before, _NOTHING)
+        self._rows.remove(self._rows.rows_of(expired)[1])
+        self._bounds.values[expired] = LAST
+        return gone
 
     def rows(self) -> pa.Table:
         every = distinct(self._rows.slots_of(self._rows.rows()), self._rows.slots_end)
@@ -103,15 +126,28 @@ class TopN(ResultHolder):
 
     def snapshot(self) -> Snapshot:
         self._bounds = SlotArray(np.uint64, LAST)
-        return self._rows.snapshot()
+        if self._idle is None:
+            return self._rows.snapshot()
+        kept = self._rows.compact()
+        assert kept is not None, "one partition alone never expires"
+        self._idle.keep(kept)
+        idle = self._idle.times(self._rows.slots_of(self._rows.rows()))
+        return {**self._rows.snapshot(), "idle": idle}
 
     def restore(self, snapshot: Snapshot) -> None:
         self._rows.restore(snapshot)
+        if self._idle is not None:
+            self._idle.load(self._rows.slots_of(self._rows.rows()), snapshot["idle"])
+            self.wake = self._idle.wake
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._rows.bytes + self._bounds.bytes
+        return self._rows.bytes + self._bounds.bytes + (0 if self._idle is None else self._idle.bytes)
+
+    @property
+    def oldest(self) -> int | None:
+        return None if self._idle is None else self._idle.oldest
 
     def _first_words(self, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
         if not self._order:

@@ -1,0 +1,199 @@
+"""State with a time to live: what is idle goes by the clock of the epochs, also over restarts, and it is said so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import headrace
+from headrace.engine.idle import Idle
+
+HOUR = 3_600_000_000
+
+
+class Clock:
+    """Stands still until it is moved. Units: hours."""
+
+    def __init__(self) -> None:
+        self.hours = 0.0
+
+    def __call__(self) -> int:
+        return int(self.hours * HOUR)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def con(tmp_path: Path, clock: Clock) -> Iterator[headrace.Connection]:
+    with headrace.connect(tmp_path / "db", clock=clock, checkpoint_interval_s=0) as connection:
+        connection.execute("CREATE STREAM s (k VARCHAR, n INTEGER)")
+        connection.execute("CREATE STREAM r (k VARCHAR, m INTEGER)")
+        yield connection
+
+
+def rows(con: headrace.Connection, query: str) -> list[Any]:
+    return sorted(con.execute(query).fetchall())
+
+
+def insert(con: headrace.Connection, sql: str) -> None:
+    """At this hour."""
+    con.execute(sql)
+    con.flush()
+
+
+def test_a_group_goes_when_no_row_came_for_so_long_and_begins_anew(con: headrace.Connection, clock: Clock) -> None:
+    con.execute(
+        "CREATE MATERIALIZED VIEW sums WITH (state_ttl = '1 hour') AS"
+        " SELECT k, count(*) AS n, max(n) AS m FROM s GROUP BY k"
+    )
+    con.execute("CREATE MATERIALIZED VIEW above AS SELECT sum(n) AS n FROM sums")
+    con.execute("INSERT INTO s VALUES ('a', 1), ('b', 2)")
+    clock.hours = 0.9
+    con.execute("INSERT INTO s VALUES ('a', 3)")
+    assert rows(con, "FROM sums") == [("a", 2, 3), ("b", 1, 2)]
+    clock.hours = 0.999
+    assert len(rows(con, "FROM sums")) == 2
+    clock.hours = 1.0  # and nothing else happens
+    assert rows(con, "FROM sums") == [("a", 2, 3)]
+    assert rows(con, "FROM above") == [(2,)]
+    con.execute("INSERT INTO s VALUES ('b', 1)")
+    assert rows(con, "FROM sums") == [("a", 2, 3), ("b", 1, 1)]
+    clock.hours = 1.95
+    assert rows(con, "FROM sums") == [("b", 1, 1)]
+    clock.hours = 9
+    assert rows(con, "FROM sums") == []
+    assert rows(con, "FROM above") == [(None,)]
+
+
+def test_verify_says_that_it_cannot_compare_once_something_went(con: headrace.Connection, clock: Clock) -> None:
+    con.execute(
+        "CREATE MATERIALIZED VIEW sums WITH (state_ttl = '1 hour') AS SELECT k, count(*) AS n FROM s GROUP BY k"
+    )
+    con.execute("INSERT INTO s VALUES ('a', 1)")
+    assert con.execute("VERIFY VIEW sums").fetchall()[0][1] is True
+    clock.hours = 2
+    cursor = con.execute("VERIFY VIEW sums")
+    assert cursor.fetchall() == [("sums", None, 0, 1, 1, 0)]
+    assert cursor.notices == [
+        '"sums" cannot be compared: by its state_ttl it forgets what is idle, which its twin does not'
+    ]
+
+
+def test_subscribers_see_what_goes_as_retracted(con: headrace.Connection, clock: Clock) -> None:
+    con.execute(
+        "CREATE MATERIALIZED VIEW last WITH (state_ttl = '1 hour') AS SELECT * FROM (SELECT *, row_number() OVER"
+        " (PARTITION BY k ORDER BY n DESC) AS place FROM s) WHERE place <= 2"
+    )
+    con.execute("INSERT INTO s VALUES ('a', 1), ('a', 3), ('a', 2), ('b', 5)")
+    live = con.execute("SUBSCRIBE last EMIT CHANGES")
+    assert sorted(row[1:] for row in live.fetchmany(3)) == [("+I", "a", 2, 2), ("+I", "a", 3, 1), ("+I", "b", 5, 1)]
+    clock.hours = 0.5
+    con.execute("INSERT INTO s VALUES ('b', 1)")
+    live.fetchmany(1)
+    clock.hours = 1
+    assert rows(con, "SELECT k, n FROM last") == [("b", 1), ("b", 5)]
+    assert sorted(row[1:] for row in live.fetchmany(2)) == [("-D", "a", 2, 2), ("-D", "a", 3, 1)]
+
+
+def test_rows_of_a_join_find_no_partner_after_their_time(con: headrace.Connection, clock: Clock) -> None:
+    con.execute("CREATE MATERIALIZED VIEW pairs WITH (state_ttl = '1 hour') AS SELECT n, m FROM s JOIN r ON s.k = r.k")
+    insert(con, "INSERT INTO s VALUES ('a', 1)")
+    insert(con, "INSERT INTO r VALUES ('a', 10)")
+    clock.hours = 0.75
+    insert(con, "INSERT INTO s VALUES ('a', 2)")
+    clock.hours = 1
+    insert(con, "INSERT INTO r VALUES ('a', 20)")  # n = 1 went before
+    clock.hours = 1.5
+    insert(con, "INSERT INTO r VALUES ('a', 30)")
+    clock.hours = 1.8
+    insert(con, "INSERT INTO r VALUES ('a', 40)")
+    insert(con, "INSERT INTO s VALUES ('a', 3)")
+    assert rows(con, "FROM pairs") == [(1, 10), (2, 10), (2, 20), (2, 30), (3, 20), (3, 30), (3, 40)]
+    clock.hours = 99
+    con.flush()
+    kept = "SELECT count(*) FROM system.operators WHERE view = 'pairs' AND operator LIKE 'join%' AND oldest IS NULL"
+    assert rows(con, kept) == [(1,)]
+
+
+def test_a_derived_stream_has_a_row_of_distinct_again_after_its_time(con: headrace.Connection, clock: Clock) -> None:
+    con.execute("CREATE STREAM once WITH (state_ttl = '1 hour', retention = '7 days') AS SELECT DISTINCT k FROM s")
+    for clock.hours in (0.0, 0.5, 1.0, 2.0, 2.5):
+        con.execute("INSERT INTO s VALUES ('a', 1)")
+        con.flush()
+    assert rows(con, "SELECT count(*) FROM once") == [(2,)]
+
+
+@pytest.mark.parametrize("how", ["checkpoint", "log"])
+def test_over_a_restart(tmp_path: Path, clock: Clock, how: str) -> None:
+    path = tmp_path / "db"
+    with headrace.connect(path, clock=clock, checkpoint_interval_s=0) as con:
+        con.execute(
+            "CREATE STREAM s (k VARCHAR, n INTEGER); CREATE STREAM r (k VARCHAR, m INTEGER); SET state_ttl = '1 hour'"
+        )
+        con.execute("CREATE MATERIALIZED VIEW sums AS SELECT k, sum(n) AS n FROM s GROUP BY k")
+        con.execute("CREATE MATERIALIZED VIEW pairs AS SELECT n, m FROM s JOIN r USING (k)")
+        con.execute(
+            "CREATE MATERIALIZED VIEW last AS SELECT k, n FROM s"
+            " QUALIFY row_number() OVER (PARTITION BY k ORDER BY n) = 1"
+        )
+        con.execute("INSERT INTO s VALUES ('a', 1)")
+        con.flush()
+        clock.hours = 0.5
+        con.execute("INSERT INTO s VALUES ('b', 2)")
+        con.flush()
+        if how == "checkpoint":
+            con.execute("CHECKPOINT")
+        clock.hours = 0.75
+        con.execute("INSERT INTO s VALUES ('c', 3)")
+        con.flush()
+    clock.hours = 1.0
+    with headrace.connect(path, clock=clock, checkpoint_interval_s=0) as con:
+        con.flush()
+        kept = [("b", 2), ("c", 3)] if how == "checkpoint" else [("a", 1), ("b", 2), ("c", 3)]  # which came just now
+        assert rows(con, "SELECT k, n::INTEGER FROM sums") == kept
+        assert rows(con, "SELECT k, n FROM last") == kept
+        con.execute("INSERT INTO r VALUES ('a', 7), ('b', 7), ('c', 7)")
+        assert rows(con, "SELECT n FROM pairs") == [(n,) for _, n in kept]
+        clock.hours = 1.6
+        con.flush()
+        assert rows(con, "SELECT k FROM sums") == ([("c",)] if how == "checkpoint" else [("a",), ("b",), ("c",)])
+        clock.hours = 2.0
+        assert rows(con, "SELECT k FROM sums") == []
+        assert "WITH (state_ttl = '1 hour') AS SELECT" in con.execute("SHOW CREATE sums").fetchall()[0][1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.lists(st.integers(0, 6), max_size=4), st.booleans()), max_size=20),
+    st.integers(1, 4),
+)
+def test_slots_expire_as_in_a_dictionary(epochs: list[tuple[int, list[int], bool]], ttl: int) -> None:
+    idle, model, clock = Idle(ttl), dict[int, int](), 0
+    for passed, touched, renumber in epochs:
+        clock += passed
+        expired = idle.expire(clock)
+        gone = [slot for slot, last in model.items() if last + ttl <= clock]
+        assert sorted(expired.tolist()) == sorted(gone)
+        for slot in gone:
+            del model[slot]
+        idle.touch(np.array(touched, np.int64))
+        idle.stamp(clock)
+        model |= dict.fromkeys(touched, clock)
+        if model:
+            assert idle.wake is not None
+            assert idle.wake <= min(model.values()) + ttl
+        if renumber:
+            kept = np.array(sorted(model), np.int64)
+            again = Idle(ttl)
+            again.load(np.arange(len(kept)), idle.times(kept))
+            idle.keep(kept)
+            model = {place: model[slot] for place, slot in enumerate(kept.tolist())}
+            idle = again if passed % 2 else idle
