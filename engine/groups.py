@@ -101,6 +101,11 @@ class Groups:
         """All slots are below this number."""
         return 1 if self._keyless else self.index.slots
 
+    @property
+    def size(self) -> int:
+        """How many groups there are."""
+        return 1 if self._keyless else self.index.size
+
     def find(self, keys: Sequence[pa.Array], rows: int) -> Slots:
         """The slot of each of `rows` rows, whose keys come in columns; new keys get new slots."""
         if self._keyless:

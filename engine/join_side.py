@@ -132,6 +132,14 @@ class JoinSide:
             self.idle.keep(old)
         self._note_all()
 
+    @property
+    def oldest(self) -> int | None:
+        """The time of the row that is due to go next, or one before it: its own, or when it came if it goes by that."""
+        if self.idle is not None:
+            return self.idle.oldest
+        first = self._due.first
+        return None if first is None or self._needed is None else first - self._needed
+
     def snapshot(self) -> Snapshot:
         """The rows, and how many partners each has. Renumbers the rows, if they are not numbered from 0 on."""
         tables = dict(self.rows.snapshot())

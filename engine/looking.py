@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .epochs import Read
+from .footprint import spilled_bytes
 from .group import Group
 from .metrics import NodeState, ViewState
 from .reading import Reading
@@ -25,7 +26,12 @@ def state(group: Group, view: View) -> ViewState:
     nodes = []
     for node in view.dataflow.nodes:
         others = tuple(other.name for other in group.views if other is not view and node in other.dataflow.nodes)
-        nodes.append(NodeState(node.figures.copy(), node.bytes, group.watermark(node.streams), others))
+        figures, mark, operator = node.figures.copy(), group.watermark(node.streams), node.operator
+        if operator is None:
+            nodes.append(NodeState(figures, 0, mark, others))
+        else:
+            kept = (operator.oldest, spilled_bytes(operator), operator.kept)
+            nodes.append(NodeState(figures, operator.bytes, mark, others, *kept))
     return ViewState(tuple(nodes), view.result.bytes)
 
 

@@ -33,7 +33,7 @@ class Figures:
 class NodeState:
     """A node as it is at one moment, and the other views that it runs for.
 
-    `kept` counts the rows or groups of its state; `oldest` is the clock at which those were touched that expire next.
+    `kept` counts the rows or groups of its state; `oldest` is the time of those that go next.
     Units: bytes, of which `spilled_bytes` lie in files; `watermark` and `oldest` microseconds.
     """
 

@@ -36,7 +36,8 @@ class Operator(ABC):
     `journalled` says that its state does not depend on how rows were cut into epochs, and that nothing outside learns
     what it does: so what went in may stand for the state.
     `shows_cuts` says that what it puts out, all together, does depend on how rows were cut into epochs.
-    `oldest` is the clock of the epoch that touched last what is due to expire next; None where nothing does.
+    `oldest` is the time of what is due to go next, or a moment before: an event time, or the clock at which it was
+    touched last where it goes by that; None where nothing does.
     `wake` is when, on the engine's clock, `advance` has something to do though no row comes; None if it has not.
     """
 
@@ -65,6 +66,11 @@ class Operator(ABC):
     def restore(self, snapshot: Snapshot) -> None:
         """Become the operator that `snapshot` was taken of."""
         assert not snapshot, "a stateless operator has nothing to restore"
+
+    @property
+    def kept(self) -> int | None:
+        """How many rows or groups the state has; None where it is about something else, or nothing."""
+        return None
 
     @property
     def oldest(self) -> int | None:

@@ -101,7 +101,16 @@ def _tree(plan: Plan, tell: Callable[[Plan], str]) -> list[str]:
 
 
 def _bytes(node: NodeState) -> str:
-    return f"; {node.state_bytes:,} bytes now" if node.state_bytes else ""
+    if not node.state_bytes:
+        return ""
+    parts = [f"; {node.state_bytes:,} bytes now"]
+    if node.spilled_bytes:
+        parts.append(f"{node.spilled_bytes:,} of them in files")
+    if node.kept is not None:
+        parts.append(f"{node.kept:,} rows or groups")
+    if node.oldest is not None:
+        parts.append(f"the oldest of {_moment(node.oldest)}")
+    return ", ".join(parts)
 
 
 def _describe(plan: Plan) -> tuple[str, str]:

@@ -37,7 +37,10 @@ def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]
     if derived is not None and statement.mode in ("PLAN", "STATE"):
         target = derived.writes
         lines = [f"write to {target.kind.lower()} {target.name}", "    state: none; its progress is on disk"]
-        result, *operators = explain(derived.planned.plan)
+        runs = relation is not None and not database.read_only
+        state = database.engine.state(engine_name(derived.relation.name)) if runs else None
+        told = explain_state if statement.mode == "STATE" else explain
+        result, *operators = told(derived.planned.plan, state)
         return [result, *lines, *(f"  {line}" for line in operators)]
     if relation is not None and relation.query is not None:
         query = relation.query

@@ -52,6 +52,9 @@ OPERATORS = pa.schema(
         ("rows_out", pa.int64()),
         ("milliseconds", pa.float64()),
         ("state_bytes", pa.int64()),
+        ("spilled_bytes", pa.int64()),
+        ("kept", pa.int64()),
+        ("oldest", pa.timestamp("us")),
         ("watermark", pa.timestamp("us")),
     ]
 )
@@ -69,7 +72,8 @@ def _operators(database: Database) -> pa.Table:
             figures = node.figures
             mark = None if node.watermark == NO_WATERMARK else node.watermark
             done = (figures.rows_in, figures.rows_out, figures.seconds * 1000)
-            rows.append((relation.name, number, name, *done, node.state_bytes, mark))
+            state = (node.state_bytes, node.spilled_bytes, node.kept, node.oldest)
+            rows.append((relation.name, number, name, *done, *state, mark))
     return _table(OPERATORS, rows)
 
 

@@ -130,11 +130,13 @@ class Memory:
         if self._fits(int(batch.nbytes)):
             self._count(batch, int(batch.nbytes), spilled=False)
             return batch
-        return ipc.open_stream(self.stream(batch.schema, [batch])).read_next_batch()
+        moved = ipc.open_stream(self.stream(batch.schema, [batch])).read_next_batch()
+        _batches_in_files[id(moved)] = moved
+        return moved
 
     def moved_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The same rows, in a file where there are too many in memory."""
-        if self.limit is None or self.resident <= self.limit or not batch.nbytes:
+        if self.limit is None or self.resident <= self.limit or lies_in_file(batch):
             return batch
         return self.batch(batch)
 
@@ -211,6 +213,14 @@ class Memory:
         array: Array = np.ndarray(size, dtype, buffer=mapping)
         self._count(mapping, size * dtype.itemsize, spilled=True)
         return array
+
+
+_batches_in_files: weakref.WeakValueDictionary[int, pa.RecordBatch] = weakref.WeakValueDictionary()
+
+
+def lies_in_file(batch: pa.RecordBatch) -> bool:
+    """Whether `Memory.batch` has put these rows into a file."""
+    return _batches_in_files.get(id(batch)) is batch
 
 
 def is_mapped(values: Array) -> bool:

@@ -144,6 +144,10 @@ class Aggregate(ResultHolder):
         self._stands = snapshot["shown"]["stands"][0].as_py()
 
     @property
+    def kept(self) -> int | None:
+        return self._groups.size
+
+    @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
         sets = 0 if self._sets is None else self._sets.bytes

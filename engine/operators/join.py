@@ -355,8 +355,11 @@ class Join(Operator):
 
     @property
     def oldest(self) -> int | None:
-        times = [side.idle.oldest for side in self._sides if side.idle is not None and side.idle.oldest is not None]
-        return min(times, default=None)
+        return min((side.oldest for side in self._sides if side.oldest is not None), default=None)
+
+    @property
+    def kept(self) -> int | None:
+        return sum(side.rows.size for side in self._sides)
 
     @property
     def bytes(self) -> int:

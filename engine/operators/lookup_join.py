@@ -70,6 +70,10 @@ class LookupJoin(Operator):
         self._rows.restore(snapshot)
 
     @property
+    def kept(self) -> int | None:
+        return self._rows.size
+
+    @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
         return self._rows.bytes

@@ -96,6 +96,10 @@ class Recompute(ResultHolder):
         self._started = snapshot["started"].column(0)[0].as_py()
 
     @property
+    def kept(self) -> int | None:
+        return sum(arrangement.size for arrangement in self._inputs)
+
+    @property
     def bytes(self) -> int:
         """Memory of its inputs and, without `partition`, its result. Units: bytes."""
         return sum(arrangement.bytes for arrangement in self._inputs) + int(self._result.nbytes)

@@ -111,6 +111,10 @@ class Session(Operator):
         self._note_all()
 
     @property
+    def kept(self) -> int | None:
+        return self._kept.size
+
+    @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
         return self._kept.bytes + self._due.bytes

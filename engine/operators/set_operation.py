@@ -69,6 +69,10 @@ class SetOperation(ResultHolder):
             counts.load(column.to_numpy())
 
     @property
+    def kept(self) -> int | None:
+        return self._index.size
+
+    @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
         return self._index.bytes + self._distinct.bytes + sum(counts.bytes for counts in self._counts)

@@ -141,6 +141,10 @@ class TopN(ResultHolder):
             self.wake = self._idle.wake
 
     @property
+    def kept(self) -> int | None:
+        return self._rows.size
+
+    @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
         return self._rows.bytes + self._bounds.bytes + (0 if self._idle is None else self._idle.bytes)

@@ -75,6 +75,10 @@ class Upsert(ResultHolder):
             self._numbers.load(self._stored.append(batches[0]))
 
     @property
+    def kept(self) -> int | None:
+        return self._index.size
+
+    @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
         return self._index.bytes + self._stored.bytes + self._numbers.bytes + self._last.bytes

@@ -133,6 +133,15 @@ class WindowAggregate(ResultHolder):
         self._watermark = snapshot["time"]["watermark"][0].as_py()
 
     @property
+    def kept(self) -> int | None:
+        return self._groups.size
+
+    @property
+    def oldest(self) -> int | None:
+        first = self._open.first
+        return None if first is None else int(self._window.starts(np.array([first]))[0])
+
+    @property
     def bytes(self) -> int:
         """Memory in use, closed panes included. Units: bytes."""
         closed = sum(int(batch.nbytes) for batch in self._closed)
