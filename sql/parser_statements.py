@@ -13,7 +13,8 @@ from .parser_returning import returning
 from .parser_streams import create_stream
 from .parser_tables import create_table, truncate, update
 from .positions import position_of_token
-from .statements import Checkpoint, Describe, Drop, Explain, ExplainMode, Reset, Select, Set, Show, Statement, Verify
+from .setting_statements import Reset, Set
+from .statements import Checkpoint, Describe, Drop, Explain, ExplainMode, Select, Show, Statement, Verify
 
 _SHOW = ("STREAMS", "TABLES", "VIEWS", "QUERIES", "PARTITIONS", "CREATE")
 _DROP = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY")

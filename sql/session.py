@@ -28,6 +28,7 @@ from .reading import Parameters, Rows, select
 from .relations import Relation
 from .renaming import rename_view
 from .returning import Answer, Returning, ignore, told
+from .setting_statements import Reset, Set
 from .settings import Settings
 from .show import show
 from .state_ttl import with_default
@@ -49,9 +50,7 @@ from .statements import (
     Explain,
     Insert,
     RenameView,
-    Reset,
     Select,
-    Set,
     Show,
     Statement,
     Subscribe,

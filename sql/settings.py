@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..storage.errors import ProgrammingError
 from .database import Database
 from .memory_limit import read_memory_limit
+from .setting_statements import Reset, Set
 from .state_ttl import OPTION, read_ttl
-from .statements import Reset, Set
 
 _SWITCHES = {"allow_recompute": True, "background_ddl": False, "allow_partial_history": False}
 _WORDS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}

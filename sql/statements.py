@@ -386,18 +386,3 @@ class Verify(Statement):
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Statement):
     """CHECKPOINT."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Set(Statement):
-    """SET name = value; `name` in lower case."""
-
-    name: str
-    value: str | int | float | bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reset(Statement):
-    """RESET name; `name` in lower case."""
-
-    name: str

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from headrace.sql.dialect import parse_script, position_of, split_script
+from headrace.sql.setting_statements import Reset, Set
 from headrace.sql.statements import (
     Copy,
     CreateStream,
@@ -18,9 +19,7 @@ from headrace.sql.statements import (
     Drop,
     Explain,
     Insert,
-    Reset,
     Select,
-    Set,
     Show,
     Statement,
     Subscribe,
