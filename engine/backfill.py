@@ -45,12 +45,16 @@ class Feed:
         self.error: Exception | None = None
         self._left = deque(Delta(batch) for batch in rows.to_batches(max_chunksize=PIECE_ROWS) if batch.num_rows)
 
+    def fail(self, error: Exception) -> None:
+        """Nothing right comes any more."""
+        self.error = self.error or error
+
     def tell(self, deltas: Mapping[tuple[str, bool], Delta], time: Passing, done: Done) -> None:
         """An epoch has passed, in which these nodes are `done`."""
         try:
             change = self.dataflow.step(deltas, time, done)
         except Exception as error:
-            self.error = self.error or error
+            self.fail(error)
             return
         if change is not None and change.rows:
             self.total += change.rows

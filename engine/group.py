@@ -4,33 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
-import pyarrow as pa
-
-from ..storage.errors import CorruptionError, Error, OperationalError
-from ..storage.memory import no_memory
-from .dataflow import Dataflow, Done, Node, Passing, wanted_times
-from .delta import Delta, Slice
+from ..storage.errors import CorruptionError, Error
+from .dataflow import Dataflow, Done, Node, Passing
+from .delta import Delta
 from .epochs import Cut, Read
-from .log_slice import read_slice
 from .operator import NO_WATERMARK, Time
 from .options import Options
 from .output import Output, Progress
-from .view import Stream, StreamRead, UnreadError, View
+from .taking import Taken, take
+from .view import Stream, StreamRead, View
 from .watermark import Advance, PartitionTime, StreamTime
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """What an epoch takes of a stream. `highest` is the latest event time by the partition, where rows were taken."""
-
-    stream: str
-    delta: Delta | None
-    rows: int
-    positions: list[int]
-    highest: dict[int, int | None]
 
 
 class Told(Protocol):
@@ -38,6 +24,11 @@ class Told(Protocol):
 
     @property
     def dataflow(self) -> Dataflow: ...
+
+    @property
+    def error(self) -> Exception | None: ...
+
+    def fail(self, error: Exception) -> None: ...
 
     def tell(self, deltas: Mapping[tuple[str, bool], Delta], time: Passing, done: Done) -> None: ...
 
@@ -332,57 +323,19 @@ class Group:
             ends = {name: list(map(min, present, limits.get(name, present))) for name, present in ends.items()}
         return ends
 
-    def _take(self, stream: Stream, ends: list[int], *, whole: bool) -> _Taken:
-        """The next rows of a stream as one delta, and where they end; `whole`: all up to `ends`, however many."""
-        positions = list(self.positions[stream.name])
-        for index, partition in enumerate(stream.topic.partitions):  # what was deleted before it was read is skipped
-            positions[index] = max(positions[index], min(partition.start_offset, ends[index]))
-        highest: dict[int, int | None] = {}
-        available = [end - position for end, position in zip(ends, positions, strict=True)]
-        total = sum(available)
-        if total == 0:
-            return _Taken(stream.name, None, 0, positions, highest)
-        dataflows = [view.dataflow for view in self.views if view.error is None]
-        dataflows += [feed.dataflow for feed in self.feeds]
-        dataflows = [dataflow for dataflow in dataflows if (stream.name, False) in dataflow.read]
-        wanted = set().union(*(dataflow.columns_of(stream.name) for dataflow in dataflows))
-        recorded = stream.event_time is not None and stream.topic.options.event_time == stream.event_time
-        times = wanted_times(dataflows, stream.name) if recorded else None
-        if wanted and stream.event_time is not None:
-            wanted.add(stream.event_time)  # for the watermark: a frame's header knows of rows that come later, too
-        columns = [name for name in stream.topic.schema.names if name in wanted]
-        batches: list[pa.RecordBatch] = []
-        origin: list[Slice] = []
-        taken = 0
-        budget = self.rows_per_epoch
-        shared = columns and total > budget and not whole
-        for index, partition in enumerate(stream.topic.partitions):
-            rows = available[index]
-            if shared:  # a fair share of the epoch, so that partitions advance side by side
-                rows = min(rows, max(1, rows * budget // total), budget - taken)
-            if rows <= 0:
-                continue
-            start, end = positions[index], positions[index] + rows
-            try:
-                read = read_slice(partition, index, start, end, columns, stream.event_time, times)
-            except CorruptionError:
-                raise
-            except OperationalError as error:
-                raise UnreadError(error) from error
-            except MemoryError as error:
-                raise UnreadError(no_memory(f'read "{stream.name}"', error)) from error
-            positions[index] = end
-            taken += rows
-            if stream.event_time is not None:
-                highest[index] = read.highest
-            batches += read.batches
-            origin += read.origin
-        if not batches:
-            return _Taken(stream.name, None, taken, positions, highest)
-        batch = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-        return _Taken(stream.name, Delta(batch, origin=tuple(origin)), taken, positions, highest)
+    def _take(self, stream: Stream, ends: list[int], *, whole: bool) -> Taken:
+        """The next rows of a stream. Where they are damaged the views that read them stop, and they are passed over."""
+        reading: list[View | Told] = [*self.views, *self.feeds]
+        reading = [one for one in reading if (stream.name, False) in one.dataflow.read and one.error is None]
+        budget = None if whole else self.rows_per_epoch
+        try:
+            return take(stream, self.positions[stream.name], ends, [one.dataflow for one in reading], budget)
+        except CorruptionError as error:
+            for one in reading:
+                one.fail(error)
+            return Taken(stream.name, None, 0, list(ends), {})
 
-    def _move_on(self, taken: _Taken, clock: int) -> None:
+    def _move_on(self, taken: Taken, clock: int) -> None:
         """The rows are this epoch's, and their event times known."""
         self.positions[taken.stream][:] = taken.positions
         for index, highest in taken.highest.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..storage.errors import Error, InternalError, OperationalError
+from ..storage.errors import CorruptionError, Error, InternalError, OperationalError
 from ..storage.files import DISK_FULL
 from ..storage.memory import NO_MEMORY, no_memory
 from ..storage.readable import ReadableTopic
@@ -88,15 +88,17 @@ class View:
         self.result.listen(wanted=bool(self.subscriptions or self.readers or self.output))
 
     def fail(self, error: Exception) -> None:
-        """Stop for good: the rest of the database goes on without this view and those that read it."""
+        """Stop: the rest of the database goes on without this view and those that read it."""
         if self.error is not None:
             return
         if isinstance(error, MemoryError):
             error = no_memory("go on", error)
         detail = error.headline if isinstance(error, Error) else f"{type(error).__name__}: {error}"
-        hint = "Drop it and create it again with a query that handles such rows; other views go on."
+        hint = "ALTER it, AS a query that handles such rows, or RESUME once the cause is gone; other views go on."
+        if isinstance(error, CorruptionError):
+            hint = error.hint or hint
         if isinstance(error, Error) and error.sqlstate in (DISK_FULL, NO_MEMORY):
-            hint = "Make room, and open the database again: it goes on from its log. Other views go on now."
+            hint = "Make room, and say ALTER ... RESUME, or open the database again; other views go on now."
         self.error = OperationalError(
             f'view "{self.name}" has stopped',
             detail=detail[:1].upper() + detail[1:] + ("" if detail.endswith(".") else "."),

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from ..engine.watermark import Advance
 from ..storage.errors import DataError, Position, ProgrammingError
+from .alterations import AdvanceWatermark
 from .database import Database
 from .relations import Relation
-from .statements import AdvanceWatermark
 from .types import connect
 
 

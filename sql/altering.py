@@ -13,6 +13,17 @@ from ..storage.catalog import CatalogEntry
 from ..storage.errors import Error, NotSupportedError, OperationalError, ProgrammingError
 from ..storage.topic import Topic
 from .advancing import advance_watermark, moment
+from .alterations import (
+    AddColumn,
+    AdvanceWatermark,
+    AlterStream,
+    AlterType,
+    DropColumn,
+    RenameColumn,
+    ResetOptions,
+    SetOptions,
+    StreamChange,
+)
 from .comments import renamed_comments
 from .database import Database
 from .declaration import (
@@ -27,22 +38,7 @@ from .declaration import (
 from .dialect import parse_script
 from .late_target import refuse_late_rows
 from .relations import Column, Relation, Relations
-from .statements import (
-    AddColumn,
-    AdvanceWatermark,
-    AlterStream,
-    AlterType,
-    CreateDerived,
-    CreateView,
-    Delete,
-    DropColumn,
-    Insert,
-    RenameColumn,
-    ResetOptions,
-    SetOptions,
-    Statement,
-    StreamChange,
-)
+from .statements import CreateDerived, CreateView, Delete, Insert, Statement
 from .types import connect, translate
 from .view_plan import ViewPlan
 from .writing import require_stream

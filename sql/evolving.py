@@ -103,6 +103,12 @@ class Evolving:
         ).start()
         return [*notes, f'the new "{old.name}" is built in the background: SHOW QUERIES says how far it is']
 
+    def resume(self, view: Relation, *, wait: bool, partial: bool) -> list[str]:
+        """Build a view that has stopped anew, and all that stopped because of it; notices."""
+        statement = parse_script(view.sql)[0]
+        assert isinstance(statement, CreateView)
+        return self.replace(statement, view, wait=wait, partial=partial)
+
     def _in_background(self, change: _Change, backfill: Backfill) -> None:
         try:
             self._finish(change, backfill)

@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from ..engine.operator import END_OF_TIME
 from ..engine.operators.late import LateRows
 from ..storage import limits
+from ..storage.errors import Error
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder
 from ..storage.schema import OFFSET_COLUMN
-from ..storage.topic import Topic, TopicOptions
+from ..storage.topic import Durability, Topic, TopicOptions
 from .lower import KnownLate
 from .types import connect
 
@@ -45,6 +46,7 @@ class LateLog:
         self._folder = folder  # to append to; None where another process does
         self._pending: list[pa.RecordBatch] = []
         self._sent: list[tuple[str, pa.Table]] = []  # rows that go to a stream as well, by its name
+        self.failure: Error | None = None  # of the last attempt to append
         self.ends: dict[str, list[int]] = {}  # of those streams, once something was sent
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -115,18 +117,26 @@ class LateLog:
         with self._lock:
             if not self._pending:
                 return
-            batch = pa.Table.from_batches(self._pending).combine_chunks().to_batches()[0]
-            sent, self._pending, self._sent = self._sent, [], []
-        if self.NAME not in self._folder.topics:
-            self._folder.create_topic(
-                self.NAME, SCHEMA, options=TopicOptions(durability="none" if self._folder.temporary else "group")
-            )
+            pending, sent, self._pending, self._sent = self._pending, self._sent, [], []
+        try:
+            self._append(self._folder, pa.Table.from_batches(pending).combine_chunks().to_batches()[0], sent)
+        except Error as error:  # a full disk: no query stops because of that, and the rows are not forgotten
+            with self._lock:
+                self._pending, self._sent = pending + self._pending, sent + self._sent
+            self.failure = error
+        else:
+            self.failure = None
+
+    def _append(self, folder: Folder, batch: pa.RecordBatch, sent: list[tuple[str, pa.Table]]) -> None:
+        if self.NAME not in folder.topics:
+            durability: Durability = "none" if folder.temporary else "group"
+            folder.create_topic(self.NAME, SCHEMA, options=TopicOptions(durability=durability))
         if not sent:
-            self._folder.topic(self.NAME).append(batch, wait=False)
+            folder.topic(self.NAME).append(batch, wait=False)
             return
-        self._folder.append_atomic([(self._folder.topic(self.NAME), batch, None), *self._placed(self._folder, sent)])
+        folder.append_atomic([(folder.topic(self.NAME), batch, None), *self._placed(folder, sent)])
         for name, _ in sent:
-            self.ends[name] = [partition.end_offset for partition in self._folder.topic(name).partitions]
+            self.ends[name] = [partition.end_offset for partition in folder.topic(name).partitions]
 
     def _placed(self, folder: Folder, sent: list[tuple[str, pa.Table]]) -> Iterator[tuple[Topic, pa.RecordBatch, None]]:
         """The rows as the streams have them that they go to. One that is not there any more gets none."""
@@ -137,7 +147,9 @@ class LateLog:
                 yield topic, batch, None
 
     def settle(self) -> None:
-        """Returns when all late rows so far are durable."""
+        """Returns when all late rows so far are durable. Raises: OperationalError if they cannot be."""
+        if self.failure is not None:
+            raise self.failure
         if self._folder is not None and self.NAME in self._folder.topics:
             self._folder.topic(self.NAME).sync()
 

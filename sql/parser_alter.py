@@ -4,51 +4,55 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from .cursor import Cursor
-from .parser_data import create_view
-from .parser_streams import column
-from .parser_tables import delete_rows
-from .statements import (
+from .alterations import (
     AddColumn,
     AdvanceWatermark,
     AlterStream,
     AlterType,
-    Comment,
-    CreateView,
-    Delete,
-    DeleteRows,
     DropColumn,
     RenameColumn,
     RenameView,
     ResetOptions,
+    Resume,
     SetOptions,
     StreamChange,
 )
+from .cursor import Cursor
+from .parser_data import create_view
+from .parser_streams import column
+from .parser_tables import delete_rows
+from .statements import Comment, CreateView, Delete, DeleteRows
 
 _CHANGES_OF_TABLE = ("ADD COLUMN", "DROP COLUMN", "RENAME COLUMN", "ALTER COLUMN", "SET", "RESET")
 _COMMENTED = ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY")
 _CHANGES = ("ADD COLUMN", "DROP COLUMN", "RENAME COLUMN", "ALTER COLUMN", "SET", "RESET", "ADVANCE WATERMARK TO")
 
 
-def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream | RenameView | CreateView:
+def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream | RenameView | CreateView | Resume:
     """The rest of ALTER."""
     view = next((kind for kind in ("VIEW", "MATERIALIZED VIEW") if cursor.accept(kind)), None)
     if view is not None:
         return _alter_view(cursor, view, place)
+    if cursor.accept("QUERY"):
+        position, name = cursor.position, cursor.relation("the query's name")
+        cursor.expect("RESUME")
+        return Resume(kind="QUERY", name=name, position=position, **place)
     kind: Literal["STREAM", "TABLE"] = "TABLE" if cursor.accept("TABLE") else "STREAM"
     if kind == "STREAM" and not cursor.accept("STREAM"):
-        cursor.choice("something to ALTER", ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW"))
+        cursor.choice("something to ALTER", ("STREAM", "TABLE", "VIEW", "MATERIALIZED VIEW", "QUERY"))
     if_exists = cursor.accept("IF EXISTS")
     position = cursor.position
     name = cursor.relation(f"the {kind.lower()}'s name")
+    if cursor.accept("RESUME"):
+        return Resume(kind=kind, name=name, position=position, **place)
     change = _change(cursor, kind)
     if cursor.at_mark(","):
         cursor.unexpected(f"ALTER {kind} changes one thing at a time.")
     return AlterStream(name=name, change=change, kind=kind, if_exists=if_exists, position=position, **place)
 
 
-def _alter_view(cursor: Cursor, kind: str, place: dict[str, Any]) -> RenameView | CreateView:
-    """[IF EXISTS] name RENAME TO name, or name [(columns)] AS query: the rest of ALTER VIEW."""
+def _alter_view(cursor: Cursor, kind: str, place: dict[str, Any]) -> RenameView | CreateView | Resume:
+    """[IF EXISTS] name RENAME TO name; name [(columns)] AS query; or name RESUME: the rest of ALTER VIEW."""
     start, materialized = cursor.index, kind == "MATERIALIZED VIEW"
     if_exists, position = cursor.accept("IF EXISTS"), cursor.position
     name = cursor.relation("the view's name")
@@ -57,8 +61,10 @@ def _alter_view(cursor: Cursor, kind: str, place: dict[str, Any]) -> RenameView 
         cursor.index = start
         place = {**place, "text": f"CREATE MATERIALIZED VIEW {text}"}
         return create_view(cursor, materialized=True, or_replace=True, place=place, altered=True)
+    if materialized and cursor.accept("RESUME"):
+        return Resume(kind=kind, name=name, position=position, **place)
     if not cursor.accept("RENAME"):
-        can = "can only RENAME, or say AS query" if materialized else "can only RENAME"
+        can = "can only RENAME, RESUME, or say AS query" if materialized else "can only RENAME"
         cursor.not_yet(f"ALTER {kind} {can}", hint=f"CREATE OR REPLACE {kind} gives it another query.")
     cursor.expect("TO")
     new_position = cursor.position

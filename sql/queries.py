@@ -102,6 +102,12 @@ class Queries:
             database.open_stream(relation, options, relation.partitions, list(properties["key"]))
         self._start(derived, int(properties["id"]))
 
+    def resume(self, name: str) -> None:
+        """Start a query that has stopped once more, from its log: it goes on writing after what it wrote last."""
+        derived = self._running[name.lower()]
+        self._database.engine.drop_view(engine_name(derived.relation.name))
+        self._start(derived, derived.query_id)
+
     def forget(self, relation: Relation) -> None:
         """The query of that name writes no more."""
         if self._running.pop(relation.name.lower(), None) is not None and not self._database.read_only:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from ..storage.catalog import CatalogEntry
 from ..storage.errors import NotSupportedError, ProgrammingError
+from .alterations import RenameView
 from .database import Database
 from .declaration import spelled_name
 from .lexer import tokenize, words
 from .positions import Source
-from .statements import RenameView
 
 
 def rename_view(database: Database, statement: RenameView) -> list[str]:

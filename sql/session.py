@@ -13,6 +13,7 @@ from ..storage.readable import ReadableTopic
 from ..storage.topic import Appended
 from . import plan as p
 from .advancing import moment
+from .alterations import AlterStream, RenameView, Resume
 from .altering import alter, delete
 from .changing import delete_rows, update
 from .comments import comment
@@ -24,16 +25,17 @@ from .late_target import refuse_late_target
 from .outputs import engine_name
 from .pacing import Pace
 from .past import cut_of
+from .problems import failures
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .renaming import rename_view
+from .restarting import resume
 from .returning import Answer, Returning, ignore, told
 from .setting_statements import Reset, Set
 from .settings import Settings
 from .show import show
 from .state_ttl import with_default
 from .statements import (
-    AlterStream,
     Checkpoint,
     Comment,
     Copy,
@@ -49,7 +51,6 @@ from .statements import (
     Emit,
     Explain,
     Insert,
-    RenameView,
     Select,
     Show,
     Statement,
@@ -81,6 +82,7 @@ class Session:
         self.database = database
         self.settings = Settings(database)
         self._written: dict[ReadableTopic, list[int]] = {}  # where the rows of this connection end, by partition
+        self._problems = {problem.notice for problem in failures(database)}
         self._notices = list(database.notices)  # what opening found, told with the first statement
         self.flush_target()
 
@@ -92,7 +94,7 @@ class Session:
         if self.database.read_only:
             self.flush_target()  # what the owner has written by now is what its readers expect
         outcome = self._run(self._with_defaults(statement), parameters)
-        notices, self._notices = self._notices, []
+        notices, self._notices = [*self._notices, *self._new_problems()], []
         return replace(outcome, notices=[*notices, *outcome.notices]) if notices else outcome
 
     def _with_defaults(self, statement: Statement) -> Statement:
@@ -102,6 +104,15 @@ class Session:
         if isinstance(statement, CreateView | CreateDerived):
             return with_default(statement, self.settings.state_ttl)
         return statement
+
+    def _new_problems(self) -> list[str]:
+        """What has gone wrong since the last statement, each told once for as long as it lasts."""
+        known, self._problems = self._problems, {problem.notice for problem in failures(self.database)}
+        return sorted(self._problems - known)
+
+    @property
+    def _waits(self) -> bool:
+        return not self.settings["background_ddl"]
 
     def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
         match statement:
@@ -173,6 +184,10 @@ class Session:
                 return self._create(statement, lambda old: self._create_view(statement, old), kind)
             case AlterStream():
                 return Outcome(f"ALTER {statement.kind}", notices=alter(self.database, statement))
+            case Resume():
+                partial = self.settings["allow_partial_history"]
+                notices = resume(self.database, statement, wait=self._waits, partial=partial)
+                return Outcome(f"ALTER {statement.kind}", notices=[*notices, *self._built(statement.name)])
             case RenameView():
                 return Outcome(f"ALTER {statement.kind}", notices=rename_view(self.database, statement))
             case Comment():
@@ -270,9 +285,9 @@ class Session:
         engine, names = self.database.engine, {name, engine_name(name)}
         if names.isdisjoint(engine.backfills()):
             return []
-        if self.settings["background_ddl"]:
+        if not self._waits:
             return [f'"{name}" is built in the background: SHOW QUERIES says how far it is']
-        engine.wait({}, [name])
+        engine.wait({}, names)
         return []
 
     def _replaceable(self, name: str) -> bool:
@@ -286,8 +301,8 @@ class Session:
             hint = f"It is a {old.kind.lower()}."
             raise ProgrammingError(f'"{old.name}" is not a materialized view', hint=hint, position=statement.start)
         self._refuse_recompute(statement.query, final=False)
-        wait, partial = not self.settings["background_ddl"], self.settings["allow_partial_history"]
-        notices = self.database.evolving.replace(statement, old, wait=wait, partial=partial)
+        partial = self.settings["allow_partial_history"]
+        notices = self.database.evolving.replace(statement, old, wait=self._waits, partial=partial)
         return Outcome("ALTER MATERIALIZED VIEW" if statement.altered else "CREATE MATERIALIZED VIEW", notices=notices)
 
     def _create_view(self, statement: CreateView, replaced: Relation | None) -> list[str]:

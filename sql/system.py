@@ -26,6 +26,7 @@ from .comments import comments
 from .dialect import position_of
 from .explain import operator_names
 from .late_rows import SCHEMA, LateLog
+from .problems import PROBLEMS, problem_rows
 from .relations import Relation, Relations
 from .running_queries import QUERIES, query_rows
 from .twin import expand_views, named_tables, table_name
@@ -174,6 +175,7 @@ SYSTEM: Mapping[str, System] = {
     "system.segments": System(SEGMENTS, lambda database: segment_figures(topics_of(database.log))),
     "system.operators": System(OPERATORS, _operators),
     "system.queries": System(QUERIES, query_rows),
+    "system.problems": System(PROBLEMS, problem_rows),
     "system.checkpoints": System(CHECKPOINTS, _checkpoints),
     "system.epochs": System(EPOCHS, _epochs),
     "system.consumers": System(CONSUMERS, lambda database: consumer_figures(database.log)),

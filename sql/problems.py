@@ -1,0 +1,62 @@
+"""Problems: what goes wrong beside the statements, and so would be told to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from ..storage.errors import Error
+
+if TYPE_CHECKING:
+    from .database import Database
+
+PROBLEMS = pa.schema([("what", pa.string()), ("reason", pa.string()), ("hint", pa.string())])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What does not work at the moment, why, and what can be done."""
+
+    what: str
+    reason: str
+    hint: str | None = None
+
+    @property
+    def notice(self) -> str:
+        """As one sentence."""
+        return f"{self.what}: {self.reason}"
+
+
+def failures(database: Database) -> Iterator[Problem]:
+    """What has failed in the background. It is asked for with each statement."""
+    failure = database.checkpointer.failure
+    if failure is not None:
+        hint = failure.hint or "It is tried again; until then opening the database again takes longer."
+        yield Problem("no checkpoint could be taken", _said(failure), hint)
+    failure = database.late.failure
+    if failure is not None:
+        hint = "They are kept in memory, and it is tried again after each epoch."
+        yield Problem("late rows could not be written down", _said(failure), hint)
+    for name, error in database.evolving.failures.items():
+        yield Problem(f'the new version of "{name}" was given up', error.detail or _said(error), error.hint)
+
+
+def problems(database: Database) -> Iterator[Problem]:
+    """All there are now, but for queries that have stopped, which system.queries has."""
+    yield from failures(database)
+    for notice in (*database.log.notices, *database.epochs.notices):
+        yield Problem("the log", notice)
+
+
+def problem_rows(database: Database) -> pa.Table:
+    """The rows of system.problems."""
+    rows = [(problem.what, problem.reason, problem.hint) for problem in problems(database)]
+    columns = [*zip(*rows, strict=True)] or [()] * len(PROBLEMS)
+    return pa.Table.from_arrays([pa.array(column, pa.string()) for column in columns], schema=PROBLEMS)
+
+
+def _said(error: Error) -> str:
+    return error.headline if error.detail is None else f"{error.headline} ({error.detail.rstrip('.')})"
