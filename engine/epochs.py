@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from ..storage import limits
 from ..storage.epoch_log import EpochLog, Row
 from ..storage.errors import Error
-from .view import View
+from .digest import Digest
+from .view import Stream, View
 
 
 class Read(NamedTuple):
@@ -39,6 +40,16 @@ class Cut:
     news: Mapping[str, Read]
     rows: int = 0
     joined: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, Digest] | None = None  # by view, where they were taken
+    begins: bool = False  # it is the first of a process
+
+    def of(self, streams: Mapping[str, Stream]) -> dict[str, Read]:
+        """What it says of these streams."""
+        return {
+            name: read
+            for name, read in self.streams.items()
+            if name in streams and read.created == streams[name].topic.created
+        }
 
 
 class Epochs:
@@ -107,6 +118,7 @@ class Epochs:
         after: int,
         rows: int,
         news: Callable[[Mapping[str, Read]], dict[str, Read]],
+        changes: Mapping[str, Digest] | None = None,
     ) -> None:
         """The epoch is over; `news` says how far each stream is that is elsewhere than it is said to be."""
         self._taken, self._clock = epoch, clock
@@ -119,6 +131,8 @@ class Epochs:
             content["whole"], self._last, self._since_whole = True, {}, 0
         if after != epoch - 1:
             content["after"] = after
+        if changes is not None:
+            content["changes"] = changes
         if self._joined:
             content["joined"], self._joined = self._joined, {}
         self._append(Row(epoch, clock, rows, json.dumps(content, separators=(",", ":"))))
@@ -147,16 +161,21 @@ class Epochs:
         """The cuts at the places [first, end), and some before that are needed to know them."""
         known: dict[str, Read] | None = None
         joined: dict[str, str] = {}
+        closed = False
         for row in self._log.read(self._anchor(first), end):
             content = json.loads(row.content)
             joined |= content.get("joined", {})
             if content.get("whole"):
                 known = {}
-            if known is None or content.get("closed"):
+            closed, begins = content.get("closed", False), closed or "after" in content
+            if known is None or closed:
                 continue
             news = {name: Read(*read) for name, read in content["streams"].items()}
             known = {**known, **news}
-            yield Cut(row.epoch, row.clock, content.get("after", row.epoch - 1), known, news, row.rows, joined)
+            told = content.get("changes")
+            changes = None if told is None else {name: Digest(*change) for name, change in told.items()}
+            after = content.get("after", row.epoch - 1)
+            yield Cut(row.epoch, row.clock, after, known, news, row.rows, joined, changes, begins)
             joined = {}
 
     def at(self, *, epoch: int | None = None, clock: int | None = None) -> Cut | None:

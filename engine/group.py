@@ -10,7 +10,7 @@ from typing import Protocol
 from ..storage.errors import CorruptionError, Error
 from .dataflow import Dataflow, Done, Node, Passing
 from .delta import Delta
-from .epochs import Cut, Read
+from .epochs import Cut
 from .operator import NO_WATERMARK, Time
 from .options import Options
 from .output import Output, Progress
@@ -49,6 +49,8 @@ class Group:
         self._idle_timeout_us = int(options.idle_timeout_s * 1e6)
         self._future_guard_us = int(options.future_guard_s * 1e6)
         self.rows_per_epoch = options.rows_per_epoch
+        self.digests = options.epoch_digests
+        self.changed: dict[str, Delta] = {}  # the views in the last epoch, where digests are wanted
 
     def add_stream(self, stream: Stream, *, replay_ends: list[int], read: StreamRead | None = None) -> None:
         """Follow a stream from the start of its log, or from where it was `read` to.
@@ -132,7 +134,10 @@ class Group:
 
         Raises: UnreadError if the log could not be read, and then nothing has changed.
         """
-        again = {} if cut is None else self._again(cut)
+        if self.digests:  # a view that is only read says no more than that it has changed
+            for view in self.views:
+                view.result.listen(wanted=True)
+        again = {} if cut is None else cut.of(self.streams)
         ends = self._readable(limits) if cut is None else {name: read.ends for name, read in again.items()}
         taken = [self._take(self.streams[name], to, whole=cut is not None) for name, to in ends.items()]
         deltas: dict[tuple[str, bool], Delta] = {}
@@ -154,6 +159,7 @@ class Group:
             if view.error is None:
                 self._step_view(view, deltas, epoch, clock, done, told)
         self._tell(deltas, epoch, clock, done)
+        self.changed = {name: delta for (name, is_view), delta in deltas.items() if is_view and self.digests}
         return sum(one.rows for one in taken)
 
     def join(self, views: Sequence[View], epoch: int, clock: int, done: Done) -> None:
@@ -297,15 +303,7 @@ class Group:
     def ends_of(self, cut: Cut) -> dict[str, list[int]]:
         """How far the cut is, of each stream that is followed here; of one it does not know as far as it is here."""
         ends = {name: list(positions) for name, positions in self.positions.items()}
-        return {**ends, **{name: read.ends for name, read in self._again(cut).items()}}
-
-    def _again(self, cut: Cut) -> dict[str, Read]:
-        """What the cut says of the streams that are followed here."""
-        return {
-            name: read
-            for name, read in cut.streams.items()
-            if name in self.streams and read.created == self.streams[name].topic.created
-        }
+        return {**ends, **{name: read.ends for name, read in cut.of(self.streams).items()}}
 
     def _go_beyond(self, clock: int) -> None:
         """Let those write that have come further than they had when they wrote last."""

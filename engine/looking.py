@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .digest import Digest, digest
 from .epochs import Read
 from .footprint import spilled_bytes
 from .group import Group
@@ -43,3 +44,8 @@ def news(group: Group, known: Mapping[str, Read]) -> dict[str, Read]:
         if before is None or before.ends != positions or before.watermark != mark:
             found[name] = Read(group.streams[name].topic.created, list(positions), mark)
     return found
+
+
+def digests(group: Group) -> dict[str, Digest] | None:
+    """Of what the last epoch has changed in each view; None where nobody wants them."""
+    return {name: digest(delta) for name, delta in group.changed.items()} if group.digests else None

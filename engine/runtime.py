@@ -17,7 +17,7 @@ from .backfill import Backfill, BackfillProgress
 from .checkpoint import Capture, Moment, Recorder
 from .dataflow import Dataflow, Result
 from .group import Group
-from .looking import news, reading, state
+from .looking import digests, news, reading, state
 from .metrics import ViewState
 from .options import Options
 from .output import Output
@@ -339,7 +339,7 @@ class Engine:
     def _over(self, epoch: int, clock: int, rows: int, *, again: bool = False) -> None:
         """The epoch has taken so many rows; record it, unless it was recorded once, and write what it brought."""
         if not again:
-            self._epochs.record(epoch, clock, self.epoch, rows, partial(news, self._main))
+            self._epochs.record(epoch, clock, self.epoch, rows, partial(news, self._main), digests(self._main))
         self.epoch, self._clock = epoch, clock
         self.rows += rows
         self._after_epoch()

@@ -13,7 +13,7 @@ from .delta import Delta
 from .epochs import Cut
 from .group import Group
 from .looking import reading
-from .operators.lookup_join import LookupJoin
+from .operators.late import Late
 from .options import Options
 from .reading import Reading
 from .subscription import Subscription
@@ -60,10 +60,10 @@ class Shadow:
             view.refresh_listeners()
 
     @property
-    def looks_up(self) -> bool:
-        """Whether what a view has depends on how rows were cut into epochs, and is written nowhere."""
-        nodes = (node for view in self._views.values() for node in view.dataflow.nodes)
-        return any(isinstance(node.operator, LookupJoin) for node in nodes)
+    def needs_each(self) -> bool:
+        """Whether what a view has depends on how rows were cut into epochs, and that is recorded of no row."""
+        nodes = (node.operator for view in self._views.values() for node in view.dataflow.nodes)
+        return any(one is not None and one.shows_cuts and not isinstance(one, Late) for one in nodes)
 
     @property
     def shows_cuts(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow.fs import FileSystem
 
-from ..engine.options import Options
+from ..engine.options import Options, wall_clock
 from ..storage import limits
 from ..storage.consumer import Consumer, Rebalanced, Reset
 from ..storage.errors import InterfaceError, OperationalError, ProgrammingError
@@ -75,6 +75,7 @@ def connect(
     cache_bytes: int = limits.SEGMENT_CACHE_BYTES,
     checkpoint_interval_s: float = limits.CHECKPOINT_INTERVAL_S,
     filesystems: Mapping[str, FileSystem] | None = None,
+    epoch_digests: bool = False,
     memory_limit: int | str | None = None,
 ) -> Connection:
     """A connection to the database in the folder `path`, made if it is not there; ':memory:' leaves nothing behind.
@@ -86,6 +87,7 @@ def connect(
     While rows come a checkpoint is taken every `checkpoint_interval_s` at most, and one when the database is closed;
     with 0 none but those that CHECKPOINT asks for.
     With a `memory_limit` such as '1GB', as by SET, state that has no room lies in files; see docs/memory.md.
+    With `epoch_digests` the journal has a digest of what each epoch changed in each view, which REPLAY compares with.
     Raises: FolderLockedError where another process owns the folder.
 
     >>> with connect() as con:
@@ -96,7 +98,7 @@ def connect(
         raise ProgrammingError(
             "cannot open a database in memory for reading only", detail="There would be nothing in it."
         )
-    options = Options(rows_per_epoch, idle_timeout_s, future_guard_s, *([clock] if clock is not None else []))
+    options = Options(rows_per_epoch, idle_timeout_s, future_guard_s, clock or wall_clock, epoch_digests)
     bytes = None if memory_limit is None else read_memory_limit(memory_limit)
     folder = None if str(path) == ":memory:" else Path(path).resolve()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .as_of import AsOf
 from .cursor import Cursor
+from .looking_back import Replay
 from .parser_alter import alter, comment, delete
 from .parser_data import copy, create_view, insert, subscribe
 from .parser_emit import QUERY_WORDS, as_of, name_or_query, query_and_emit, starts_query, without_as_of
@@ -162,6 +164,17 @@ def _verify(cursor: Cursor, place: dict[str, Any]) -> Verify:
     return Verify(name=name, as_of=as_of(cursor) if cursor.accept("AS OF") else None, **place)
 
 
+def _replay(cursor: Cursor, place: dict[str, Any]) -> Replay:
+    if not any(cursor.accept(kind) for kind in ("MATERIALIZED VIEW", "TABLE", "STREAM", "QUERY")):
+        cursor.expect("VIEW")
+    name = cursor.relation("the name of a view, a table or a query")
+    bounds = []
+    for word in ("FROM", "TO"):
+        cursor.expect(f"{word} EPOCH")
+        bounds.append(AsOf(cursor.position, epoch=cursor.integer("an epoch")))
+    return Replay(name=name, first=bounds[0], last=bounds[1], **place)
+
+
 def _set(cursor: Cursor, place: dict[str, Any]) -> Set:
     if cursor.word in ("LOCAL", "GLOBAL", "SESSION", "VARIABLE") and cursor.words_at(1):
         hint = "Settings belong to the connection: SET name = value."
@@ -188,6 +201,7 @@ STATEMENTS: dict[str, Callable[[Cursor, dict[str, Any]], Statement]] = {
     "DROP": _drop,
     "EXPLAIN": _explain,
     "INSERT": returning(insert),
+    "REPLAY": _replay,
     "RESET": _reset,
     "SET": _set,
     "SHOW": _show,

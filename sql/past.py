@@ -11,12 +11,13 @@ from ..engine.epochs import Cut
 from ..engine.reading import Reading
 from ..engine.shadow import Plan, Shadow
 from ..engine.view import Stream
-from ..storage.errors import NotSupportedError, OperationalError, ProgrammingError
+from ..storage.errors import NotSupportedError, OperationalError, Position, ProgrammingError
 from . import plan as p
 from .advancing import moment
 from .as_of import AsOf
 from .fingerprint import fingerprint
 from .lower import Surroundings, lower
+from .outputs import engine_name
 from .relations import Relation, schema_of
 from .view_plan import ViewPlan
 
@@ -75,6 +76,55 @@ def shadow_at(database: Database, cut: Cut, views: Sequence[str], *, also: Seque
     return _at(database, cut, names, plans, also)
 
 
+def shadow_before(database: Database, cut: Cut, name: str, position: Position) -> tuple[Shadow, Plan, Cut]:
+    """A view, or a query that writes, as it was before the cut, or when it began, if that was later: before which cut.
+
+    Also its plan, with the name and the key that it has in the engine. If it can it runs each epoch again, since the
+    view began or since a checkpoint.
+    """
+    derived = database.queries.get(name)
+    if derived is None:
+        plans, names = _plans(database, [name])
+    else:
+        name, planned, query_id = engine_name(derived.relation.name), derived.planned, derived.query_id
+        key = fingerprint(query_id, planned.plan)
+        plans = [Plan(name, lambda: _lower(database, planned, query_id), schema_of(planned.columns), key)]
+        names = {node.stream for node in p.walk(planned.plan) if isinstance(node, p.Scan)}
+    joined = database.epochs.joined(name, plans[-1].key or "") or 0
+    if joined >= cut.epoch:
+        later = next(database.epochs.cuts(joined), None)
+        if later is None:
+            raise NotSupportedError(f'cannot replay "{name}": it runs only since epoch {joined}', position=position)
+        cut = later
+    streams = [_stream(database, each) for each in sorted(names)]
+    if cut.after == 0:
+        return Shadow(database.options, streams, plans), plans[-1], cut
+    before = cut_of(database, AsOf(position, epoch=cut.after))
+    shadow = _from_checkpoint(database, before, streams, plans) or Shadow(database.options, streams, plans)
+    for stream in streams:
+        _check_log(stream, shadow, before)
+    cuts = database.epochs.path(shadow.epoch, before.epoch)
+    exact = shadow.epoch == before.epoch or (bool(cuts) and (shadow.epoch > 0 or _began_with_nothing(database, plans)))
+    if exact:
+        for each in cuts:
+            shadow.step(each)
+    elif shadow.needs_each:
+        raise _depends(plans, before)
+    else:
+        shadow.go_through_history(before)
+    return shadow, plans[-1], cut
+
+
+def _began_with_nothing(database: Database, plans: list[Plan]) -> bool:
+    """Whether no row had been read of any stream when these views began to run."""
+    for plan in plans:
+        joined = database.epochs.joined(plan.name, plan.key or "")
+        cut = None if not joined else database.epochs.at(epoch=joined)
+        if joined is None or (joined and (cut is None or any(any(read.ends) for read in cut.streams.values()))):
+            return False
+    return True
+
+
 def shadow_of(database: Database, cut: Cut, name: str, planned: ViewPlan) -> Shadow:
     """A query's own plan, as its result was after the cut, and the views that it reads."""
     reads = [node.view for node in p.walk(planned.plan) if isinstance(node, p.ViewScan)]
@@ -90,20 +140,24 @@ def _at(database: Database, cut: Cut, names: set[str], plans: list[Plan], also: 
     for stream in streams:
         if stream.name in names:
             _check_log(stream, shadow, cut)
-    cuts = database.epochs.path(shadow.epoch, cut.epoch) if shadow.looks_up else []
-    if shadow.looks_up and shadow.epoch < cut.epoch and not cuts:
-        views = ", ".join(f'"{plan.name}"' for plan in plans)
-        raise NotSupportedError(
-            f"cannot tell what {views} looked up by epoch {cut.epoch}",
-            detail="A look-up finds what is there in its epoch, and the journal has not all epochs up to then.",
-            hint="Read an epoch after the older checkpoint: SELECT * FROM system.checkpoints.",
-        )
+    cuts = database.epochs.path(shadow.epoch, cut.epoch) if shadow.needs_each else []
+    if shadow.needs_each and shadow.epoch < cut.epoch and not cuts:
+        raise _depends(plans, cut)
     if cuts:
         for each in cuts:
             shadow.step(each)
     elif shadow.epoch < cut.epoch:
         shadow.go_through_history(cut)
     return shadow
+
+
+def _depends(plans: list[Plan], cut: Cut) -> NotSupportedError:
+    views = ", ".join(f'"{plan.name}"' for plan in plans)
+    return NotSupportedError(
+        f"cannot tell what {views} had by epoch {cut.epoch}",
+        detail="What is looked up, or kept for a time, depends on the epochs, and the journal has not all up to then.",
+        hint="Read an epoch after the older checkpoint: SELECT * FROM system.checkpoints.",
+    )
 
 
 def _from_checkpoint(database: Database, cut: Cut, streams: list[Stream], plans: list[Plan]) -> Shadow | None:

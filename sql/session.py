@@ -22,6 +22,7 @@ from .dropping import drop
 from .evolving import Unnamed
 from .explaining import explained
 from .late_target import refuse_late_target
+from .looking_back import Replay
 from .outputs import engine_name
 from .pacing import Pace
 from .past import cut_of
@@ -29,6 +30,7 @@ from .problems import failures
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .renaming import rename_view
+from .replaying import replay
 from .restarting import resume
 from .returning import Answer, Returning, ignore, told
 from .setting_statements import Reset, Set
@@ -202,6 +204,9 @@ class Session:
                 return Outcome("EXPLAIN", explained(self.database, statement, self._ends()))
             case Verify():
                 return self._verify(statement)
+            case Replay():
+                tag, rows, notice = replay(self.database, statement)
+                return Outcome(tag, rows, rowcount=rows.table.num_rows, notices=[notice])
             case Checkpoint():
                 self.database.engine.wait(self._ends())
                 self.database.checkpoint()
