@@ -38,7 +38,7 @@ from .declaration import (
 from .dialect import parse_script
 from .late_target import refuse_late_rows
 from .relations import Column, Relation, Relations
-from .statements import CreateDerived, CreateView, Delete, Insert, Statement
+from .statements import CopyTo, CreateDerived, CreateView, Delete, Insert, Statement
 from .types import connect, translate
 from .view_plan import ViewPlan
 from .writing import require_stream
@@ -297,6 +297,8 @@ def _requeried(
     assert known is not None
     if isinstance(statement, CreateDerived):
         derived = database.queries.derive(statement, relations)
+    elif isinstance(statement, CopyTo):
+        derived = database.queries.derive_copy(statement, view.name, known.query_id, relations)
     else:
         assert isinstance(statement, Insert)
         target = relations.require(statement.name)

@@ -11,11 +11,10 @@ from sqlglot import exp
 
 from ..storage.errors import ProgrammingError
 from .dialect import twin_sql
-from .reading import register
 from .relations import Column, Relation
 from .statements import Assignment, Conflict
 from .trees import every
-from .types import connect, quote, translate
+from .types import connect, quote, register, translate
 
 ROW = "_row"  # which of the rows, counted from 0
 _ROW_COLUMN = Column(ROW, "BIGINT", pa.int64())

@@ -216,13 +216,15 @@ class Cursor:
             ).lower()
             if name in options:
                 self.wrong(f'"{name}" is given twice', position=position)
-            value: str | int | float | bool = True
+            value: Option | float = True
             place = self.position
             if self.accept_mark("="):
                 place = self.position
                 value = self.value(f"the value of {name}")
             elif not bare:
                 self.unexpected('Here should be "=".')
+            elif self.at_mark("("):
+                value = self.names("a column")
             elif self.token is not None and self.token.text not in (",", ")"):
                 value = self.value(f"the value of {name}")
             if isinstance(value, float):

@@ -177,6 +177,7 @@ class Database:
         """Stop the engine, with a checkpoint where it is worth one, then let go of the folder."""
         self.checkpointer.close()
         self.engine.close()
+        self.queries.close()
         self.memory.close()
         self.log.close()
 

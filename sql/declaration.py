@@ -259,7 +259,7 @@ def _bytes_or_none(value: Any) -> int | None:
     return None if value is None or str(value).lower() in _NONE else bytes_of(value)
 
 
-def _milliseconds(value: Any) -> int:
+def milliseconds_of(value: Any) -> int:
     """'7 days' as a number of milliseconds; a bare number is in milliseconds."""
     text = str(value).strip()
     if text.isdecimal():
@@ -280,7 +280,7 @@ def _milliseconds(value: Any) -> int:
 
 def milliseconds_or_none(value: Any) -> int | None:
     """The same, or None for 'none'. Raises: ValueError for what is no time."""
-    return None if value is None or str(value).lower() in _NONE else _milliseconds(value)
+    return None if value is None or str(value).lower() in _NONE else milliseconds_of(value)
 
 
 def _uri_or_none(value: Any) -> str | None:
@@ -296,7 +296,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], Any], str]] = {
     "retention": ("retention_ms", milliseconds_or_none, _DURATION),
     "retention_bytes": ("retention_bytes", _bytes_or_none, _SIZE),
     "cleanup": ("cleanup", _one_of("delete", "compact", "compact,delete"), "'delete', 'compact' or 'compact,delete'"),
-    "tombstone_retention": ("tombstone_retention_ms", _milliseconds, "a time such as '1 day'"),
+    "tombstone_retention": ("tombstone_retention_ms", milliseconds_of, "a time such as '1 day'"),
     "compression": ("compression", _compression, "'zstd', 'lz4' or 'none'"),
     "tier": ("tier", _uri_or_none, "a URI such as 's3://bucket/prefix', or 'none'"),
     "tier_after": ("tier_after_ms", milliseconds_or_none, _DURATION),

@@ -12,7 +12,7 @@ from ..storage.errors import OperationalError
 from ..storage.readable import ReadableTopic
 from .declaration import declared_relation
 from .dialect import parse_script
-from .statements import CreateDerived, CreateStream, CreateView, Insert
+from .statements import CopyTo, CreateDerived, CreateStream, CreateView, Insert
 
 if TYPE_CHECKING:
     from .database import Database
@@ -75,7 +75,7 @@ class Declarations:
                 database.open_stream(
                     replace(relation, partitions=partitions), options, partitions, list(entry.properties["key"])
                 )
-            elif isinstance(statement, CreateDerived | Insert):
+            elif isinstance(statement, CreateDerived | Insert | CopyTo):
                 database.queries.declare(entry, statement)
             else:
                 assert isinstance(statement, CreateView)

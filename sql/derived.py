@@ -17,7 +17,7 @@ from .plan_inputs import over_logs
 from .plan_keys import key_of
 from .relations import Column, Relation
 from .state_ttl import ttl_of
-from .statements import CreateDerived, Emit, Insert
+from .statements import CopyTo, CreateDerived, Emit, Insert
 from .view_plan import ViewPlan, ViewPlanner, refuse_duplicates
 from .writing_columns import target_columns
 
@@ -40,7 +40,7 @@ def derive(planner: ViewPlanner, statement: CreateDerived, plans: Mapping[str, P
     refuse_every(statement.emit)
     final = None if statement.emit is None else statement.emit.mode == "FINAL"
     if statement.kind == "STREAM":
-        planned = _append_only(planner, statement.query, statement.emit, statement.name, plans)
+        planned = _append_only(planner, statement.query, statement.emit, f'stream "{statement.name}"', plans)
     else:
         planned = _plan(planner, statement.query, bool(final), plans)
     refuse_duplicates(planned.columns, statement)
@@ -67,7 +67,7 @@ def insert_derived(
 ) -> Derived:
     """The query called `name` that goes on inserting into the stream `target`."""
     refuse_every(statement.emit)
-    planned = _append_only(planner, statement.query, statement.emit, target.name, plans)
+    planned = _append_only(planner, statement.query, statement.emit, f'stream "{target.name}"', plans)
     names = target_columns(target, statement.columns, statement.position)
     if len(names) != len(planned.columns):
         raise ProgrammingError(
@@ -78,6 +78,15 @@ def insert_derived(
     written = replace(planned, plan=p.Map(planned.plan, items, None, target.columns), columns=target.columns)
     relation = Relation(name, "QUERY", target.columns, statement.text, statement.query, target=target.name)
     return Derived(relation, written, target)
+
+
+def copy_derived(planner: ViewPlanner, statement: CopyTo, name: str, topic: str, plans: Mapping[str, Plan]) -> Derived:
+    """The query called `name` whose rows go to `topic`, and from there to files."""
+    refuse_every(statement.emit)
+    planned = _append_only(planner, statement.query, statement.emit, f'files in "{statement.path}"', plans)
+    refuse_duplicates(planned.columns, statement)
+    relation = Relation(name, "QUERY", planned.columns, statement.text, statement.query, target=topic)
+    return Derived(relation, planned, Relation(topic, "STREAM", planned.columns, statement.text))
 
 
 def refuse_cycle(derived: Derived, writers: Mapping[str, Iterable[ViewPlan]], position: Position) -> None:
@@ -118,7 +127,7 @@ def _plan(planner: ViewPlanner, query: exp.Query, final: bool, plans: Mapping[st
 
 
 def _append_only(
-    planner: ViewPlanner, query: exp.Query, emit: Emit | None, name: str, plans: Mapping[str, Plan]
+    planner: ViewPlanner, query: exp.Query, emit: Emit | None, target: str, plans: Mapping[str, Plan]
 ) -> ViewPlan:
     """The plan of a query whose rows never change; of a window each once it is closed, unless EMIT says otherwise."""
     if emit is None or emit.mode != "FINAL":
@@ -134,9 +143,10 @@ def _append_only(
         else:
             if p.append_only(planned.plan):
                 return planned
+    kept = "a stream keeps" if target.startswith("stream") else "a file keeps"
     raise NotSupportedError(
-        f'cannot write to stream "{name}" what changes later',
-        detail="The query's rows are updated as others come, and a stream keeps every row as it is.",
+        f"cannot write to {target} what changes later",
+        detail=f"The query's rows are updated as others come, and {kept} every row as it is.",
         hint="Group by a window that closes, so that each comes once (EMIT FINAL); or CREATE TABLE ... AS, whose rows "
         "change too; or CREATE MATERIALIZED VIEW, and SUBSCRIBE to its changes.",
         position=None if emit is None else emit.position,

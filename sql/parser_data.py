@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from .cursor import Cursor
 from .lexer import words
-from .parser_emit import QUERY_WORDS, as_of, name_or_query, query_and_emit, starts_query
+from .parser_emit import QUERY_WORDS, as_of, emit_clause, name_or_query, query_and_emit, starts_query
 from .parser_tables import find_conflict, on_conflict, or_action
 from .positions import position_of, position_of_token
 from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Option, Subscribe
@@ -134,7 +134,7 @@ def _copy_to(cursor: Cursor, to: int, place: dict[str, Any]) -> CopyTo:
         Cursor(cursor.source, cursor.tokens[: to if bracket == cursor.index else bracket], cursor.index)
     )
     if emit is not None:
-        cursor.wrong("COPY writes the rows of now", position=emit.position, hint="Leave EMIT out.")
+        cursor.wrong("EMIT comes last", position=emit.position, hint="Write it after the path and the options.")
     if bracket not in (cursor.index, to):
         cursor.index = bracket
         columns = cursor.names("a column")
@@ -145,7 +145,8 @@ def _copy_to(cursor: Cursor, to: int, place: dict[str, Any]) -> CopyTo:
         query.set("expressions", items)
     cursor.index = to
     cursor.expect("TO")
-    return CopyTo(query=query, **_file(cursor), **place)
+    file = _file(cursor)
+    return CopyTo(query=query, **file, emit=emit_clause(cursor) if cursor.word == "EMIT" else None, **place)
 
 
 def _file(cursor: Cursor) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def query_and_emit(cursor: Cursor) -> tuple[exp.Query, Emit | None]:
     """The query that all the rest is, and its EMIT clause if it ends with one."""
     clause = _find_emit(cursor)
     query = cursor.query(clause)
-    return query, None if clause is None else _emit(cursor)
+    return query, None if clause is None else emit_clause(cursor)
 
 
 def name_or_query(cursor: Cursor) -> tuple[exp.Query, Emit | None]:
@@ -56,7 +56,7 @@ def name_or_query(cursor: Cursor) -> tuple[exp.Query, Emit | None]:
     if token is not None:
         table.this.update_positions(token)
     query = exp.Select(expressions=[exp.Star()], from_=exp.From(this=table))
-    emit = _emit(cursor) if cursor.word == "EMIT" else None
+    emit = emit_clause(cursor) if cursor.word == "EMIT" else None
     cursor.end()
     return query, emit
 
@@ -112,7 +112,8 @@ def _ends_operand(cursor: Cursor, index: int) -> bool:
     return token.token_type in _OPERAND_ENDS and not _OPERAND_STARTS.intersection(words(token))
 
 
-def _emit(cursor: Cursor) -> Emit:
+def emit_clause(cursor: Cursor) -> Emit:
+    """EMIT and all that comes after it."""
     position = cursor.position
     cursor.expect("EMIT")
     if any(cursor.accept(word) for word in _EVERY):

@@ -6,18 +6,20 @@ import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..storage.catalog import CatalogEntry
-from ..storage.errors import ProgrammingError
+from ..storage.errors import Error, ProgrammingError
+from .copying import Copies, file_target, folder_of, made_folder, query_name, topic_of
 from .declaration import refuse_cleaning, spelled, topic_options
-from .derived import Derived, derive, insert_derived, refuse_cycle
+from .derived import Derived, copy_derived, derive, insert_derived, refuse_cycle
 from .late_target import refuse_late_target
 from .outputs import TopicOutput, engine_name, written_progress
 from .plan import Plan
 from .relations import Relation, Relations
 from .state_ttl import without_ttl
-from .statements import CreateDerived, Insert
+from .statements import CopyTo, CreateDerived, Insert
 from .twin import named_tables, table_name
 from .view_plan import ViewPlan, notes_on
 
@@ -31,6 +33,7 @@ class Queries:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._running: dict[str, Derived] = {}
+        self._copies = Copies(database)
 
     def get(self, name: str) -> Derived | None:
         """The query of that name, or that writes the derived stream or table of that name."""
@@ -75,6 +78,37 @@ class Queries:
         notes = notes_on(derived.planned)
         return [f'query "{name}" goes on inserting; DROP QUERY {name} ends it', *notes]
 
+    def copy(self, statement: CopyTo) -> list[str]:
+        """A query that goes on making files; a notice says what it is called."""
+        database = self._database
+        refuse_late_target(statement.emit)
+        query_id = time.time_ns()
+        name = query_name(statement, lambda name: database.relations.get(name) is not None)
+        derived = self.derive_copy(statement, name, query_id)
+        columns = derived.planned.columns
+        file_target(statement, folder_of(statement, database.log), query_id, columns)
+        folder = made_folder(statement, database.log)
+        properties = {"id": query_id, "folder": str(folder)}
+        database.folder.catalog.put(CatalogEntry(name, "QUERY", statement.text, properties))
+        database.relations.add(derived.relation)
+        self._copies.open(name, statement, folder, query_id, columns)
+        self._start(derived, query_id)
+        notes = notes_on(derived.planned)
+        return [f'query "{name}" goes on writing files; DROP QUERY {name} ends it', *notes]
+
+    def derive_copy(self, statement: CopyTo, name: str, query_id: int, relations: Relations | None = None) -> Derived:
+        """What the query called `name` means whose rows go to files."""
+        planner = self._database.planning(relations)
+        return copy_derived(planner, statement, name, topic_of(query_id), self._plans())
+
+    def failure(self, name: str) -> Error | None:
+        """Why the files of a query that runs cannot be made at the moment."""
+        return self._copies.failure(name)
+
+    def close(self) -> None:
+        """Let those that make files finish them; the engine has stopped."""
+        self._copies.close()
+
     def derive(self, statement: CreateDerived, relations: Relations | None = None) -> Derived:
         """What CREATE ... AS means over `relations`, or the present ones."""
         return derive(self._database.planning(relations), statement, self._plans())
@@ -87,13 +121,19 @@ class Queries:
         refuse_cycle(derived, self._writers(), statement.position)
         return derived
 
-    def declare(self, entry: CatalogEntry, statement: CreateDerived | Insert) -> None:
+    def declare(self, entry: CatalogEntry, statement: CreateDerived | Insert | CopyTo) -> None:
         """Take up what the catalog holds; the query goes on where it was, if this process may write."""
         database, properties = self._database, entry.properties
         if isinstance(statement, Insert):
             target = database.relations.require(statement.name)
             derived = self.derive_insert(statement, entry.name, target)
             database.relations.add(derived.relation)
+        elif isinstance(statement, CopyTo):
+            derived = self.derive_copy(statement, entry.name, int(properties["id"]))
+            database.relations.add(derived.relation)
+            if not database.read_only:
+                folder, columns = Path(properties["folder"]), derived.planned.columns
+                self._copies.open(entry.name, statement, folder, int(properties["id"]), columns)
         else:
             derived = self.derive(statement)
             base = database.default_options(derived.relation, None)
@@ -110,8 +150,10 @@ class Queries:
 
     def forget(self, relation: Relation) -> None:
         """The query of that name writes no more."""
-        if self._running.pop(relation.name.lower(), None) is not None and not self._database.read_only:
+        running = self._running.pop(relation.name.lower(), None)
+        if running is not None and not self._database.read_only:
             self._database.engine.drop_view(engine_name(relation.name))
+            self._copies.drop(relation.name, running.query_id)
 
     def status(self) -> list[tuple[str, ViewPlan, Exception | None]]:
         """Each query's name and plan, and why it has stopped if it has."""

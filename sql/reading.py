@@ -25,7 +25,7 @@ from .system import system_rows
 from .table_log import rows_of_log
 from .temporal import at_clock
 from .twin import expand_views, named_tables, twin
-from .types import connect, quote, scan_sql, translate, type_name
+from .types import connect, register, translate, type_name
 from .window_checks import check_windows
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -133,16 +133,6 @@ def narrowed(columns: Sequence[Column], table: pa.Table) -> list[Column]:
     """Those of `columns` that `table` has, in its order."""
     by_name = {column.name: column for column in columns}
     return [by_name[name] for name in table.schema.names]
-
-
-def register(connection: duckdb.DuckDBPyConnection, name: str, columns: Sequence[Column], table: pa.Table) -> None:
-    """Let SQL on `connection` find `table` under `name`, with the SQL types of `columns`."""
-    read = scan_sql(f"{name}/arrow", columns)
-    if "CAST(" in read:
-        connection.register(f"{name}/arrow", table)
-        connection.execute(f"CREATE TEMP VIEW {quote(name)} AS {read}")
-    else:
-        connection.register(name, table)
 
 
 def interruptibly(connection: duckdb.DuckDBPyConnection, work: Callable[[], pa.Table]) -> pa.Table:

@@ -8,9 +8,9 @@ import pyarrow as pa
 from sqlglot import exp
 
 from .dialect import twin_sql
-from .reading import Rows, register, run
+from .reading import Rows, run
 from .relations import Relation
-from .types import Binder, connect, quote, typed_empty
+from .types import Binder, connect, quote, register, typed_empty
 
 Answer = Callable[[pa.Table], None]
 

@@ -54,7 +54,8 @@ def running_queries(database: Database) -> list[RunningQuery]:
             found.append(_query(name, planned.plan, error, backfill, elsewhere=False, failure=failure))
     for name, planned, error in database.queries.status():
         backfill = backfills.get(engine_name(name))
-        found.append(_query(name, planned.plan, error, backfill, elsewhere=database.read_only))
+        failure = database.queries.failure(name)
+        found.append(_query(name, planned.plan, error, backfill, elsewhere=database.read_only, failure=failure))
     return found
 
 
@@ -90,5 +91,5 @@ def _query(
         far = backfill.problem or f"{backfill.done:,} of {backfill.total:,} rows of history"
         status, reason = ("running", f"new version: {far}") if backfill.replaces else ("backfilling", far)
     elif failure is not None:
-        reason = f"{failure.headline}: {failure.detail}"
+        reason = f"{failure.headline}: {failure.detail}" if failure.detail else failure.headline
     return RunningQuery(name, status, "recompute" if recomputed else "incremental", reason, backfill)

@@ -154,6 +154,9 @@ class Session:
                 count, appended = insert(self.database, statement, parameters, self._ends(), answer)
                 self.wrote(statement.name, appended)
                 return Outcome(f"INSERT 0 {count}", told(answer), rowcount=count)
+            case CopyTo(emit=Emit()):
+                with self.database.lock:
+                    return Outcome("CREATE QUERY", notices=self.database.queries.copy(statement))
             case CopyTo():
                 rows = select(self.database, statement.query, None, self._ends())
                 write_file(rows, statement)

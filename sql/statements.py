@@ -14,7 +14,7 @@ from .as_of import AsOf
 EmitMode = Literal["FINAL", "CHANGES", "CHANGELOG", "EVERY"]
 ExplainMode = Literal["PLAN", "TWIN", "STATE", "ANALYZE", "WHY NO OUTPUT"]
 CopyFormat = Literal["csv", "json", "parquet", "arrow"]
-Option = str | int | bool
+Option = str | int | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,12 +220,13 @@ class Copy(Statement):
 
 @dataclass(frozen=True, kw_only=True)
 class CopyTo(Statement):
-    """COPY of a query's rows, or of a relation's, TO a file. `format` and `options` as with Copy."""
+    """COPY of a query's rows, or of a relation's, TO a file, or with EMIT on and on to files in a folder."""
 
     query: exp.Query
     path: str
     format: CopyFormat | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
+    emit: Emit | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

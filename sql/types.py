@@ -105,6 +105,16 @@ class Binder:
 _BINDING = threading.Lock()
 
 
+def register(connection: duckdb.DuckDBPyConnection, name: str, columns: Sequence[Column], table: pa.Table) -> None:
+    """Let SQL on `connection` find `table` under `name`, with the SQL types of `columns`."""
+    read = scan_sql(f"{name}/arrow", columns)
+    if "CAST(" in read:
+        connection.register(f"{name}/arrow", table)
+        connection.execute(f"CREATE TEMP VIEW {quote(name)} AS {read}")
+    else:
+        connection.register(name, table)
+
+
 @lru_cache(limits.BOUND_QUERIES_MAX)
 def _bound(sql: str) -> tuple[Column, ...]:
     """The columns of a query, which its text alone decides: planning asks for the same one several times."""

@@ -20,13 +20,13 @@ from .dialect import twin_sql
 from .join_twin import LATE_SUFFIX
 from .past import past
 from .plan_keys import key_of
-from .reading import logs_of, narrowed, register, relation_rows, relations_of
+from .reading import logs_of, narrowed, relation_rows, relations_of
 from .relations import Column, Relation
 from .state_ttl import expires
 from .table_log import rows_of_log
 from .temporal import at_clock
 from .twin import twin
-from .types import connect, quote, translate
+from .types import connect, quote, register, translate
 
 FLOAT_TOLERANCE = 1e-9  # sums of floats depend on their order; relative, and absolute near zero
 

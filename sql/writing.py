@@ -17,6 +17,7 @@ from ..storage.topic import Appended
 from .database import Database
 from .datasets import is_dataset, open_dataset
 from .dialect import twin_sql
+from .file_formats import format_of
 from .reading import Parameters, prepare
 from .relations import Relation
 from .returning import Answer, ignore
@@ -229,18 +230,6 @@ def copy(database: Database, statement: Copy) -> tuple[int, tuple[Appended, ...]
 
 
 _READERS = {"csv": "read_csv", "json": "read_json", "parquet": "read_parquet"}
-_SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".json": "json",
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".arrows": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-}
 _CSV_OPTIONS = {
     "header",
     "delimiter",
@@ -254,19 +243,6 @@ _CSV_OPTIONS = {
     "skip",
     "allow_quoted_nulls",
 }
-
-
-def format_of(path: str, position: Position) -> str:
-    """The format that the suffix of a file stands for. Raises: ProgrammingError where it stands for none."""
-    suffixes = [s.lower() for s in Path(path).suffixes if s.lower() not in (".gz", ".zst")]
-    format = _SUFFIXES.get(suffixes[-1] if suffixes else "")
-    if format is None:
-        raise ProgrammingError(
-            f'cannot tell the format of "{path}"',
-            hint="Say it: WITH (format = 'csv' | 'json' | 'parquet' | 'arrow').",
-            position=position,
-        )
-    return format
 
 
 def _open(connection: duckdb.DuckDBPyConnection, statement: Copy, types: Mapping[str, str] | None = None) -> str:
