@@ -29,6 +29,7 @@ examples:
   headrace run flights.sql db --until-idle  run a script, end when all input is processed
   headrace run flights.sql db --watch       run a script, keep its views up to date until Ctrl-C
   headrace topic --help                     look into the log, verify, repair, export and import it
+  headrace debug db --view per_hour         step through epochs, operator by operator
   headrace demo                             a year of New York's flights, live
 
 exit codes: 0 well, 1 a statement failed, 2 usage or the folder could not be opened, 4 --timeout, 130 interrupted
@@ -128,6 +129,13 @@ def topic_arguments(words: Sequence[str]) -> argparse.Namespace:
     return topic_arguments(words)
 
 
+def debug_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """`headrace debug FOLDER ...`."""
+    from .debug_command import debug_arguments
+
+    return debug_arguments(words)
+
+
 def argument_parser(program: str, usage: str) -> argparse.ArgumentParser:
     """A parser that shows the examples under its options."""
     return argparse.ArgumentParser(
@@ -205,6 +213,13 @@ def run_topic(arguments: argparse.Namespace) -> int:
     return run_topic(arguments)
 
 
+def run_debug(arguments: argparse.Namespace) -> int:
+    """A walk through epochs."""
+    from .debug_command import run_debug
+
+    return run_debug(arguments)
+
+
 @contextmanager
 def connected(arguments: argparse.Namespace) -> Iterator[tuple[Connection, Console]]:
     """The database and the console that the options ask for; --timeout counts from when it is open."""
@@ -255,6 +270,7 @@ FORMS: Mapping[str, tuple[Callable[[Sequence[str]], argparse.Namespace], Callabl
     "run": (run_arguments, run_file),
     "demo": (demo_arguments, run_demo),
     "topic": (topic_arguments, run_topic),
+    "debug": (debug_arguments, run_debug),
 }
 
 if __name__ == "__main__":
