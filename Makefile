@@ -1,5 +1,5 @@
 # What a person does with a checkout. Each target first sets up what it needs, in .venv, once per change of pyproject.toml.
-.PHONY: help setup demo test crash check bless fuzz bench package clean
+.PHONY: help setup demo test crash soak check bless fuzz bench package clean
 .DEFAULT_GOAL := help
 
 PYTHON := .venv/bin/python
@@ -25,6 +25,10 @@ crash: setup      ## every crash, power failure, refused call and flipped bit th
 	$(PYTHON) -m pytest -n auto --dist worksteal --crash -o faulthandler_timeout=0 \
 	  tests/storage/test_power_loss.py tests/storage/test_failing_disk.py tests/storage/test_bit_flips.py tests/storage/test_crash.py \
 	  tests/test_database_faults.py
+
+soak: setup       ## 200 kills of a database under load, then an hour of kills with retention, or MINUTES=5
+	$(PYTHON) -m tests.soak --kills 200
+	$(PYTHON) -m tests.soak --minutes $(or $(MINUTES),60)
 
 check: setup      ## ruff and mypy alone
 	$(PYTHON) -m ruff check .

@@ -1,0 +1,171 @@
+"""What the soak runs: streams whose rows follow from their numbers, and queries whose results can be told from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+import headrace
+
+KEYS, TOP, WINDOW, REACH = 97, 3, 10_000, 1000  # a row is a millisecond after the one before it
+START_US = 1_767_225_600_000_000
+DERIVED = ("closed", "matched", "turnover", "tenths")
+
+STREAMS = """
+CREATE STREAM events (n BIGINT, k BIGINT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+  PARTITIONED BY (k) INTO 2 PARTITIONS{0};
+CREATE STREAM marks (n BIGINT, k BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND){0};
+"""
+QUERIES = """
+CREATE MATERIALIZED VIEW totals AS SELECT k, count(*) AS c, sum(v) AS s, max(n) AS last FROM events GROUP BY k;
+CREATE MATERIALIZED VIEW spread AS SELECT k % 5 AS g, stddev(v) AS d, count(DISTINCT v) AS different FROM events
+  GROUP BY g;
+CREATE MATERIALIZED VIEW latest AS
+  SELECT k, n FROM events QUALIFY row_number() OVER (PARTITION BY k ORDER BY n DESC) <= 3;
+CREATE MATERIALIZED VIEW paired AS
+  SELECT t.k, t.c, l.n FROM totals AS t JOIN (SELECT k, max(n) AS n FROM latest GROUP BY k) AS l ON t.k = l.k;
+CREATE MATERIALIZED VIEW windows AS
+  SELECT window_start AS began, k % 3 AS g, count(*) AS c
+  FROM TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND)
+  GROUP BY window_start, window_end, g EMIT FINAL;
+CREATE STREAM closed{0} AS
+  SELECT window_start AS began, k % 3 AS g, count(*) AS c
+  FROM TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND)
+  GROUP BY window_start, window_end, g;
+CREATE STREAM matched{0} AS
+  SELECT m.n AS mark, e.n AS n FROM marks AS m JOIN events AS e ON m.k = e.k
+  AND e.ts BETWEEN m.ts AND m.ts + INTERVAL '1' SECOND;
+CREATE TABLE turnover AS SELECT k % 7 AS g, count(*) AS c, sum(v) AS s FROM events
+  GROUP BY g;
+CREATE STREAM tenths{0} AS SELECT n, v FROM events WHERE n % 10 = 0;
+"""
+Numbers = npt.NDArray[np.int64]
+
+
+def create(con: headrace.Connection, out: Path, *, bounded: bool) -> None:
+    """The streams and all that reads them; `bounded`: streams keep what came lately, and windows only go to streams."""
+    options = " WITH (retention_bytes = '24 MB', segment_bytes = '4 MB')" if bounded else ""
+    con.execute(STREAMS.format(options))
+    for statement in QUERIES.format(options).split(";\n"):
+        name = " ".join(statement.split()[:4])
+        if statement.strip() and not (bounded and name.startswith("CREATE MATERIALIZED VIEW windows")):
+            con.execute(statement)
+    con.execute(f"COPY (SELECT n FROM events WHERE n % 100 = 0) TO '{out}' (ROLLOVER_INTERVAL '1 second') EMIT CHANGES")
+
+
+def append(con: headrace.Connection, start: int, rows: int, marked: int = -1) -> None:
+    """The next rows of both streams, which are there once this returns; marks come before the events they look at.
+
+    Marks up to `marked` are there already.
+    """
+    n = np.arange(start, start + rows)
+    marks = n[(n % 10 == 0) & (n > marked)]
+    con.append("marks", pa.table({"n": marks, "k": marks % KEYS, "ts": times(marks)}))
+    con.append("events", pa.table({"n": n, "k": n % KEYS, "v": n % 1000, "ts": times(n)}))
+
+
+def times(n: Numbers) -> pa.Array:
+    """When the rows of these numbers happened."""
+    return pa.array(START_US + n * 1000).cast(pa.timestamp("us"))
+
+
+def written(con: headrace.Connection, stream: str = "events") -> int:
+    """The number after the last one in a stream."""
+    found = con.execute(f"SELECT max(n) + 1 FROM {stream}").fetchone()
+    return int((found or (0,))[0] or 0)
+
+
+def check_all(con: headrace.Connection, out: Path) -> int:
+    """Compare everything with what follows from the number of rows; that number."""
+    con.flush()
+    rows = written(con)
+    n = np.arange(rows)
+    fetch = lambda sql: con.execute(sql).fetchall()  # noqa: E731
+    expect(
+        "totals",
+        fetch("SELECT k, c, s, last FROM totals"),
+        [
+            (k, len(own), int((own % 1000).sum()), int(own.max()))
+            for k in range(min(KEYS, rows))
+            for own in [n[k::KEYS]]
+        ],
+    )
+    last = [(k, int(m)) for k in range(min(KEYS, rows)) for m in n[k::KEYS][-TOP:]]
+    expect("latest", fetch("SELECT k, n FROM latest"), last)
+    expect(
+        "paired",
+        fetch("SELECT k, c, n FROM paired"),
+        [(k, len(own), int(own.max())) for k in range(min(KEYS, rows)) for own in [n[k::KEYS]]],
+    )
+    g = n % KEYS % 7
+    expect(
+        "turnover",
+        fetch("SELECT g, c, s FROM turnover"),
+        [(x, int((g == x).sum()), int((n[g == x] % 1000).sum())) for x in sorted(set(g.tolist()))],
+    )
+    check_windows(fetch("SELECT epoch_us(began), g, c FROM closed"), rows)
+    check_pairs(con, rows)
+    check_stretch("tenths", [x for (x,) in fetch("SELECT n FROM tenths")], 10, rows, whole=False)
+    check_stretch("files", files(out), 100, rows, whole=True)
+    return rows
+
+
+def check_windows(found: list[tuple[int, int, int]], rows: int) -> None:
+    """Each closed window is there once for each of its groups, from the first that is kept on."""
+    firsts = sorted({(began - START_US) // 1000 for began, _, _ in found})
+    assert firsts == list(range(firsts[0], firsts[-1] + 1, WINDOW)) if firsts else True, f"closed: a gap in {firsts}"
+    expected = []
+    for first in firsts:
+        groups = Counter((np.arange(first, first + WINDOW) % KEYS % 3).tolist())
+        expected += [(START_US + first * 1000, g, c) for g, c in groups.items()]
+    first_kept = START_US + firsts[0] * 1000 if firsts else 0
+    whole = [row for row in expected if row[0] > first_kept]
+    expect("closed", [row for row in found if row[0] > first_kept], whole)
+    due = (rows - 1 - 2 * REACH) // WINDOW * WINDOW - WINDOW
+    assert not firsts or firsts[-1] >= due, f"closed: the last window is {firsts[-1]}, and {due} is over"
+    assert due < 0 or firsts, "closed: no window"
+
+
+def check_pairs(con: headrace.Connection, rows: int) -> None:
+    """Each mark beside the events of its key in the second after it, each pair once."""
+    found = con.execute(
+        "SELECT mark, count(*), count(DISTINCT n), min(n), max(n) FROM matched GROUP BY mark"
+    ).fetchall()
+    if not found:
+        assert rows < 10, "matched: nothing"
+        return
+    first, steps = min(mark for mark, *_ in found), REACH // KEYS
+    settled = range(first + 2 * REACH + 10, rows - 2 * REACH, 10)
+    expected = [(m, steps + 1, steps + 1, m, m + steps * KEYS) for m in settled]
+    expect("matched", [row for row in found if row[0] in settled], expected)
+    assert all(every == different for _, every, different, *_ in found), "matched: a pair twice"
+
+
+def files(out: Path) -> list[int]:
+    """The numbers that files hold."""
+    if not list(out.rglob("part-*.parquet")):
+        return []
+    with duckdb.connect() as connection:
+        return [n for (n,) in connection.sql(f"SELECT n FROM read_parquet('{out}/**/*.parquet')").fetchall()]
+
+
+def check_stretch(name: str, found: list[int], step: int, rows: int, *, whole: bool) -> None:
+    """Every `step`th number once, from 0 on if `whole`, else from the first that is kept on."""
+    numbers = sorted(found)
+    start = 0 if whole or not numbers else numbers[0]
+    end = numbers[-1] + step if whole and numbers else rows
+    assert whole or rows < step or numbers, f"{name}: nothing"
+    expect(name, [(n,) for n in numbers], [(n,) for n in range(start, end, step)] if numbers else [])
+
+
+def expect(name: str, found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    """Raise AssertionError unless both are the same rows, each as often."""
+    more, less = Counter(found) - Counter(expected), Counter(expected) - Counter(found)
+    if more or less:
+        raise AssertionError(f"{name}: too much {list(more.items())[:3]}, too little {list(less.items())[:3]}")
