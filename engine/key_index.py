@@ -6,7 +6,7 @@ a 64-bit hash is a filter, never a proof.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -154,17 +154,19 @@ class KeyIndex:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the index that `snapshot` was taken of, its keys numbered from 0 on."""
-        batches = snapshot["keys"].combine_chunks().to_batches()
-        if batches:
-            self.load(batches[0])
+        self._load(snapshot["keys"].to_batches(max_chunksize=LARGE_PIECE))
 
     def load(self, batch: pa.RecordBatch) -> None:
         """Fill an empty index with the keys of `batch`, all different: row i gets slot i."""
+        self._load(batch.slice(start, LARGE_PIECE) for start in range(0, batch.num_rows, LARGE_PIECE))
+
+    def _load(self, batches: Iterable[pa.RecordBatch]) -> None:
         assert not self.slots, "only an empty index can be filled"
-        for start in range(0, batch.num_rows, LARGE_PIECE):
-            lookup = Lookup(self._columns, batch.slice(start, LARGE_PIECE))
+        for batch in batches:
+            lookup = Lookup(self._columns, batch)
             self._give(np.arange(lookup.rows))
-        self._table = self._direct(None) or HashedCells(self._columns, self._present(), self._hashes(), self.size)
+        if self.slots:
+            self._table = self._direct(None) or HashedCells(self._columns, self._present(), self._hashes(), self.size)
 
     def _give(self, rows: Rows) -> Slots:
         """New slots for the keys of `rows` of the loaded batch."""

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from .delta import Delta, Weights
+from .hashed_cells import pieces
 from .key_index import KeyIndex
 from .operator import Snapshot
 from .row_lists import RowIds
@@ -140,10 +141,11 @@ class KeyedRows:
         """Become the rows that `snapshot` was taken of; only what is empty can."""
         self._rows.restore(snapshot)
         if self._keys and self._rows.size:
-            rows = self._rows.rows()
-            keys = pa.RecordBatch.from_arrays(self._rows.columns(rows, self._keys), schema=self._key_schema)
-            slots, _ = self._index.lookup_or_insert(keys)
-            self._rows.place(slots)
+            parts = []
+            for rows in pieces(range(self._rows.end)):
+                keys = pa.RecordBatch.from_arrays(self._rows.columns(rows, self._keys), schema=self._key_schema)
+                parts.append(self._index.lookup_or_insert(keys)[0])
+            self._rows.place(parts)
 
     @property
     def bytes(self) -> int:

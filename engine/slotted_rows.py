@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ..storage.memory import current
 from .delta import Delta, Weights
-from .hashed_cells import pieces
+from .hashed_cells import LARGE_PIECE, pieces
 from .key_columns import KeyColumn, key_column
 from .key_index import KeyIndex
 from .operator import Snapshot
@@ -168,7 +168,7 @@ class SlottedRows:
             for column in self._columns:
                 column.keep(kept)
         slots = self.slots_of(kept)
-        self.place(slots if numbers is None else numbers[slots])
+        self.place([slots if numbers is None else numbers[slots]])
         return kept
 
     def snapshot(self) -> Snapshot:
@@ -184,17 +184,17 @@ class SlottedRows:
     def restore(self, snapshot: Snapshot) -> None:
         """Become what `snapshot` was taken of, with the same ids and slots; only what is empty can."""
         assert not self.end, "only what is empty can be restored"
-        batches = snapshot["rows"].combine_chunks().to_batches()
-        batch = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=self.schema)
-        slots = snapshot["places"]["slot"].to_numpy().astype(np.int64)
+        slots = snapshot["places"]["slot"].to_numpy()
         if "weight" in snapshot["places"].column_names:
             self._columns, self._index = [], KeyIndex(self.schema)
-            self._index.load(batch)
+            self._index.restore({"keys": snapshot["rows"]})
             self._weights.load(snapshot["places"]["weight"].to_numpy())
         else:
-            self._store(batch)
+            for batch in snapshot["rows"].to_batches():
+                self._store(batch)
+                self.end += batch.num_rows
         self.size = self.end = len(slots)
-        self.place(slots)
+        self.place([slots[start : start + LARGE_PIECE].astype(np.int64) for start in range(0, len(slots), LARGE_PIECE)])
 
     @property
     def bytes(self) -> int:
@@ -279,13 +279,15 @@ class SlottedRows:
         np.add.at(self._weights.values, ids, 1)
         first = np.empty(self._index.slots, np.int64)
         first[ids[where(new)]] = where(new)
-        self.place(slots[first])
+        self.place([slots[first]])
         return rows[first]
 
-    def place(self, slots: Slots) -> None:
-        """Make the lists anew: row i, of all that are there, belongs to slot `slots[i]`."""
+    def place(self, parts: Iterable[Slots]) -> None:
+        """Make the lists anew: row i, of all that are there, belongs to the i-th slot of `parts` together."""
         known = len(self._dead.values)
         self._lists, self._dead, self._slots = RowLists(), SlotArray(np.int64), SlotArray(np.int32)
-        self.reserve(max(known, int(slots.max(initial=-1)) + 1))
         self._gone, self.end, self.size = None, 0, 0
-        self._enter(slots, np.arange(len(slots)))
+        self.reserve(known)
+        for slots in parts:
+            self.reserve(int(slots.max(initial=-1)) + 1)
+            self._enter(slots, np.arange(self.end, self.end + len(slots)))

@@ -167,7 +167,7 @@ class AsofJoin(Operator):
         """Find the slots of all left rows again, and their order."""
         rows = self._left.rows.rows()
         slots = self._versions.slots(self._left.rows.take(rows), self._left.input.keys[:-1])
-        self._left.rows.place(slots)
+        self._left.rows.place([slots])
         self._left.rows.reserve(self._versions.slots_end)
         self._left.moved(rows)
         self._left_order.clear()

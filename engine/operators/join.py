@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..delta import Delta, Weights, concat
+from ..hashed_cells import pieces
 from ..join_side import JoinInput, JoinSide
 from ..key_index import KeyIndex
 from ..operator import NO_WATERMARK, Operator, Snapshot, Time
@@ -324,17 +325,19 @@ class Join(Operator):
         """Forget keys and rows that are gone, and renumber the others."""
         numbers = None
         if len(self._index.schema):
-            every = np.arange(self._slots_end)
-            left, right = (side.rows.counts(every) for side in self._sides)
-            self._index.delete(where((left == 0) & (right == 0)))
+            end = self._slots_end
+            for slots in pieces(range(end)):
+                left, right = (side.rows.counts(slots) for side in self._sides)
+                self._index.delete(slots[where((left == 0) & (right == 0))])
             kept = self._index.compact()
-            numbers = np.full(len(every), -1, np.int64)
+            numbers = np.full(end, -1, np.int64)
             numbers[kept] = np.arange(len(kept))
         for side in self._sides:
             side.moved(side.rows.compact(numbers))
 
     def snapshot(self) -> Snapshot:
-        self._compact()
+        if any(side.rows.size < side.rows.end for side in self._sides):
+            self._compact()
         tables = {
             f"{port}/{name}": table for port, side in enumerate(self._sides) for name, table in side.snapshot().items()
         }
@@ -344,7 +347,8 @@ class Join(Operator):
         self._watermark = snapshot["time"]["watermark"][0].as_py()
         for port, side in enumerate(self._sides):
             side.restore({n.removeprefix(f"{port}/"): t for n, t in snapshot.items() if n.startswith(f"{port}/")})
-            side.rows.place(self._slots(side, side.rows.take(side.rows.rows())))
+            batches = (side.rows.take(rows) for rows in pieces(range(side.rows.end)))
+            side.rows.place([self._slots(side, batch) for batch in batches])
         for side in self._sides:
             side.rows.reserve(self._slots_end)
         self._set_wake()

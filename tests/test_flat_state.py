@@ -1,0 +1,47 @@
+"""What the watermark or a state_ttl lets go leaves no state behind, however long it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+import headrace
+from headrace.sql.queries import engine_name
+
+ROUNDS, ROWS = 32, 1_000
+GRAPH = """
+CREATE STREAM a (k BIGINT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts);
+CREATE STREAM b (k BIGINT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts);
+CREATE STREAM windowed AS SELECT window_start, window_end, k, count(*) AS n, list(v) AS every
+    FROM TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '1' SECOND) GROUP BY window_start, window_end, k;
+CREATE STREAM joined AS SELECT a.k, a.v, b.v AS w FROM a JOIN b
+    ON a.k = b.k AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' SECOND;
+CREATE STREAM sessions AS SELECT window_start, window_end, k, count(*) AS n
+    FROM SESSION(TABLE b PARTITION BY k, DESCRIPTOR(ts), INTERVAL '9' MILLISECOND) GROUP BY window_start, window_end, k;
+CREATE MATERIALIZED VIEW seen WITH (state_ttl = '1 second') AS SELECT v, count(*) AS n FROM a GROUP BY v;
+CREATE MATERIALIZED VIEW latest WITH (state_ttl = '1 second') AS
+    SELECT v, ts FROM a QUALIFY row_number() OVER (PARTITION BY v ORDER BY ts) = 1;
+CREATE MATERIALIZED VIEW met WITH (state_ttl = '1 second') AS SELECT count(*) AS n FROM a JOIN b ON a.v = b.v;
+"""
+
+
+def test_state_is_as_large_after_a_long_time_as_after_a_short_one(tmp_path: Path) -> None:
+    clock = 0
+    with headrace.connect(tmp_path / "db", clock=lambda: clock) as con:
+        con.execute(GRAPH)
+        engine = con._database.engine
+        kept: dict[str, list[int]] = {}
+        for turn in range(ROUNDS):
+            clock += 500_000  # half a second, in which each stream gets ROWS rows
+            number = np.arange(turn * ROWS, (turn + 1) * ROWS)
+            times = pa.array(number * 500_000 // ROWS, pa.timestamp("us"))
+            for stream in ("a", "b"):
+                con.append(stream, pa.table({"k": number % 400, "v": number, "ts": times}))
+            con.flush()
+            for name in (*map(engine_name, ("windowed", "joined", "sessions")), "seen", "latest", "met"):
+                kept.setdefault(name, []).append(sum(node.state_bytes for node in engine.state(name).nodes))
+        for name, sizes in kept.items():
+            assert max(sizes[ROUNDS // 2 :]) <= 1.25 * max(sizes[: ROUNDS // 2]), (name, sizes)
+            assert max(sizes) > 0
