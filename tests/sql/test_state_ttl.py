@@ -56,16 +56,16 @@ def test_a_group_goes_when_no_row_came_for_so_long_and_begins_anew(con: headrace
         " SELECT k, count(*) AS n, max(n) AS m FROM s GROUP BY k"
     )
     con.execute("CREATE MATERIALIZED VIEW above AS SELECT sum(n) AS n FROM sums")
-    con.execute("INSERT INTO s VALUES ('a', 1), ('b', 2)")
+    insert(con, "INSERT INTO s VALUES ('a', 1), ('b', 2)")
     clock.hours = 0.9
-    con.execute("INSERT INTO s VALUES ('a', 3)")
+    insert(con, "INSERT INTO s VALUES ('a', 3)")
     assert rows(con, "FROM sums") == [("a", 2, 3), ("b", 1, 2)]
     clock.hours = 0.999
     assert len(rows(con, "FROM sums")) == 2
     clock.hours = 1.0  # and nothing else happens
     assert rows(con, "FROM sums") == [("a", 2, 3)]
     assert rows(con, "FROM above") == [(2,)]
-    con.execute("INSERT INTO s VALUES ('b', 1)")
+    insert(con, "INSERT INTO s VALUES ('b', 1)")
     assert rows(con, "FROM sums") == [("a", 2, 3), ("b", 1, 1)]
     clock.hours = 1.95
     assert rows(con, "FROM sums") == [("b", 1, 1)]
@@ -78,7 +78,7 @@ def test_verify_says_that_it_cannot_compare_once_something_went(con: headrace.Co
     con.execute(
         "CREATE MATERIALIZED VIEW sums WITH (state_ttl = '1 hour') AS SELECT k, count(*) AS n FROM s GROUP BY k"
     )
-    con.execute("INSERT INTO s VALUES ('a', 1)")
+    insert(con, "INSERT INTO s VALUES ('a', 1)")
     assert con.execute("VERIFY VIEW sums").fetchall()[0][1] is True
     clock.hours = 2
     cursor = con.execute("VERIFY VIEW sums")
@@ -93,11 +93,11 @@ def test_subscribers_see_what_goes_as_retracted(con: headrace.Connection, clock:
         "CREATE MATERIALIZED VIEW last WITH (state_ttl = '1 hour') AS SELECT * FROM (SELECT *, row_number() OVER"
         " (PARTITION BY k ORDER BY n DESC) AS place FROM s) WHERE place <= 2"
     )
-    con.execute("INSERT INTO s VALUES ('a', 1), ('a', 3), ('a', 2), ('b', 5)")
+    insert(con, "INSERT INTO s VALUES ('a', 1), ('a', 3), ('a', 2), ('b', 5)")
     live = con.execute("SUBSCRIBE last EMIT CHANGES")
     assert sorted(row[1:] for row in live.fetchmany(3)) == [("+I", "a", 2, 2), ("+I", "a", 3, 1), ("+I", "b", 5, 1)]
     clock.hours = 0.5
-    con.execute("INSERT INTO s VALUES ('b', 1)")
+    insert(con, "INSERT INTO s VALUES ('b', 1)")
     live.fetchmany(1)
     clock.hours = 1
     assert rows(con, "SELECT k, n FROM last") == [("b", 1), ("b", 5)]
@@ -127,7 +127,7 @@ def test_rows_of_a_join_find_no_partner_after_their_time(con: headrace.Connectio
 def test_a_derived_stream_has_a_row_of_distinct_again_after_its_time(con: headrace.Connection, clock: Clock) -> None:
     con.execute("CREATE STREAM once WITH (state_ttl = '1 hour', retention = '7 days') AS SELECT DISTINCT k FROM s")
     for clock.hours in (0.0, 0.5, 1.0, 2.0, 2.5):
-        con.execute("INSERT INTO s VALUES ('a', 1)")
+        insert(con, "INSERT INTO s VALUES ('a', 1)")
         con.flush()
     assert rows(con, "SELECT count(*) FROM once") == [(2,)]
 
@@ -145,15 +145,15 @@ def test_over_a_restart(tmp_path: Path, clock: Clock, how: str) -> None:
             "CREATE MATERIALIZED VIEW last AS SELECT k, n FROM s"
             " QUALIFY row_number() OVER (PARTITION BY k ORDER BY n) = 1"
         )
-        con.execute("INSERT INTO s VALUES ('a', 1)")
+        insert(con, "INSERT INTO s VALUES ('a', 1)")
         con.flush()
         clock.hours = 0.5
-        con.execute("INSERT INTO s VALUES ('b', 2)")
+        insert(con, "INSERT INTO s VALUES ('b', 2)")
         con.flush()
         if how == "checkpoint":
             con.execute("CHECKPOINT")
         clock.hours = 0.75
-        con.execute("INSERT INTO s VALUES ('c', 3)")
+        insert(con, "INSERT INTO s VALUES ('c', 3)")
         con.flush()
     clock.hours = 1.0
     with headrace.connect(path, clock=clock, checkpoint_interval_s=0) as con:
@@ -161,7 +161,7 @@ def test_over_a_restart(tmp_path: Path, clock: Clock, how: str) -> None:
         kept = [("b", 2), ("c", 3)]
         assert rows(con, "SELECT k, n::INTEGER FROM sums") == kept
         assert rows(con, "SELECT k, n FROM last") == kept
-        con.execute("INSERT INTO r VALUES ('a', 7), ('b', 7), ('c', 7)")
+        insert(con, "INSERT INTO r VALUES ('a', 7), ('b', 7), ('c', 7)")
         assert rows(con, "SELECT n FROM pairs") == [(n,) for _, n in kept]
         clock.hours = 1.6
         con.flush()
