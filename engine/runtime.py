@@ -52,6 +52,7 @@ class Engine:
         self._written = written  # end offsets of what `after_epoch` writes, by stream
         self._main = Group(options)
         self._backfills: list[Backfill] = []  # whose turn it is first
+        self._others, self._took_s = False, 0.0  # whether the last turn was an epoch of the others, and its seconds
         self._views: dict[str, View] = {}
         self._turns = Turns(self.memory)
         self._lock = self._turns.lock
@@ -66,8 +67,7 @@ class Engine:
         self._unlisten: dict[str, Callable[[], None]] = {}  # by stream
         self._thread: threading.Thread | None = None
         self.epoch, self.rows, self._clock = 0, 0, 0  # the clock is that of the last epoch
-        self.recorder = Recorder()
-        self._retracing, self._epochs = retracing, retracing.epochs
+        self.recorder, self._retracing, self._epochs = Recorder(), retracing, retracing.epochs
         self._found = retracing.found  # on disk, until it is started
         if self._found is not None:
             self.epoch, self._clock = self._found.moment.epoch, self._found.moment.clock
@@ -225,7 +225,7 @@ class Engine:
                 raise self._unread.reason
             return reached
 
-        with self._turns:
+        with self._turns, self._turns.listening():
             if self._main.due(clock):
                 self._wake.set()
             return bool(self._progress.wait_for(done, timeout_s))
@@ -312,14 +312,13 @@ class Engine:
         if self._retracing.left:
             self._retrace()
             return True
-        clock = self.now()
+        clock, history = self.now(), self._backfills and self._main.reached(self._main.replay_ends)
+        if self._others and history and self._backfill(clock):
+            return True
         begun = machine.perf_counter()
-        worked = self._step(clock)
-        if self._backfills and self._main.reached(self._main.replay_ends):
-            took_s = machine.perf_counter() - begun if worked else 0.0
-            stretch_s = min(max(limits.BACKFILL_STRETCH_S, took_s), limits.BACKFILL_STRETCH_S_MAX)
-            worked = self._backfill(max(clock, self._clock), stretch_s) or worked
-        return worked
+        self._others = self._step(clock)
+        self._took_s = machine.perf_counter() - begun
+        return self._others or (bool(history) and self._backfill(clock))
 
     def _step(self, clock: int) -> bool:
         """An epoch of all views, if it would change anything."""
@@ -345,14 +344,15 @@ class Engine:
         self._after_epoch()
         self._main.write_outputs(clock)
 
-    def _backfill(self, clock: int, stretch_s: float) -> bool:
+    def _backfill(self, clock: int) -> bool:
         """A stretch of one view through history; at the end of it, let the view join the others."""
+        self._others = False
         backfill = next((one for one in self._backfills if one.ready(self._main)), None)
         if backfill is None:
             return False
         self._clock = clock
-        self._backfills.remove(backfill)
-        self._backfills.append(backfill)
+        stretch_s = min(max(limits.BACKFILL_STRETCH_S, self._took_s), limits.BACKFILL_STRETCH_S_MAX)
+        self._backfills.append(self._backfills.pop(self._backfills.index(backfill)))
         done = backfill.step(self._main, self.epoch, clock, stretch_s) and not backfill.replaced
         if done:
             self._backfills.remove(backfill)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..storage.memory import Memory, use
 
@@ -24,6 +26,15 @@ class Turns:
         self.lock.acquire()
         self.waiting -= 1
         self._before.append(use(self._memory))
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Within the block somebody looks after each epoch whether it has brought what is waited for."""
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
 
     def __exit__(self, *_: object) -> None:
         use(self._before.pop())

@@ -48,7 +48,7 @@ FOLLOW_S = 0.5  # how often a process that waits for rows looks whether anybody 
 
 ROWS_PER_EPOCH = 1 << 18  # rows one epoch takes of each stream when it is behind
 BACKFILL_ROWS = 1 << 12  # that a view takes of history at once, at first and at least
-BACKFILL_STRETCH_S = 0.01  # about as long it works on history before the others have their turn
+BACKFILL_STRETCH_S = 0.005  # about as long it works on history before the others have their turn
 BACKFILL_STRETCH_S_MAX = 0.2  # the same while their epochs take longer themselves
 ROWS_PER_FRAME = 1 << 16  # COPY and INSERT ... SELECT cut their input so
 PANES_PER_ROW_MAX = 10_000  # HOP: size / slide
