@@ -37,11 +37,6 @@ class DirectCells:
         """Each of `keys`, none of which is there, is found at its slot."""
         self._cells.values[self._addresses(keys)] = slots
 
-    @property
-    def spilled(self) -> bool:
-        """Whether the cells lie in a file."""
-        return self._cells.spilled
-
     def has_room(self, keys: int) -> bool:
         """Whether `keys` more can be inserted: always, for all in the box have a cell."""
         return True

@@ -42,7 +42,7 @@ class HashedCells:
         self._shift = np.uint64(64 - bits)
         self._occupied = len(present)
         for piece in pieces(present):
-            self._enter(piece[near(hashes.values[piece])] if self.spilled else piece)
+            self._enter(piece)
 
     def _enter(self, present: Slots) -> None:
         slots, hashes = present.astype(np.int32), self.by_slot.values[present]
@@ -53,11 +53,6 @@ class HashedCells:
             going_on = where(table[cells] != slots)
             slots, hashes = slots[going_on], hashes[going_on]
             cells = self._next(cells[going_on], hashes)
-
-    @property
-    def spilled(self) -> bool:
-        """Whether the cells lie in a file: then rows are best looked up in the order of `near`."""
-        return self._cells.spilled
 
     def has_room(self, keys: int) -> bool:
         """Whether `keys` more can be inserted."""
@@ -185,11 +180,6 @@ def claim(cells: npt.NDArray[np.int32], wanted: Rows) -> Rows:
     claims = np.arange(_CLAIM, _CLAIM - len(wanted), -1, dtype=np.int32)
     cells[wanted[::-1]] = claims[::-1]  # of all who write a cell the last stays
     return where(cells[wanted] == claims)
-
-
-def near(hashes: Hashes) -> Rows:
-    """An order in which rows that are looked up near each other come together, equal ones in the order they had."""
-    return np.argsort((hashes >> np.uint64(48)).astype(np.uint16), kind="stable")
 
 
 def pieces(slots: Slots | range) -> Iterator[Slots]:

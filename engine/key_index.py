@@ -15,15 +15,13 @@ from ..storage.hashing import Hashes, hash_columns
 from ..storage.memory import current
 from .delta import PIECE_ROWS
 from .direct_cells import DirectCells, box_cells, box_of, grown_box, joined_box
-from .hashed_cells import LARGE_PIECE, HashedCells, near, pieces
+from .hashed_cells import LARGE_PIECE, HashedCells, pieces
 from .key_columns import Integers, KeyColumn, Lookup, Rows, all_or_none, key_column
 from .operator import Snapshot
 from .slot_array import Mask, SlotArray, Slots, where
 
 _SLOTS_WASTED_MIN = 256
 _INSERTED_MIN = 2048  # so few rows may have a new key each; of more it is counted how many they have
-_NEAR_MIN = 1 << 14  # rows that are worth an order
-_NEAR_SHIFT = np.uint64(48)
 _DIRECT_CELLS_MIN = 4096  # so few cells are always worth it
 _DIRECT_CELLS_PER_KEY = 6
 _DIRECT_CELLS_PER_KEY_KEPT = 24  # a table that is direct stays so while many of its keys go and come
@@ -51,10 +49,6 @@ class KeyIndex:
         """
         rows = batch.num_rows
         new = np.zeros(rows, np.bool_)
-        order, batch, hashes = self._near(batch, hashes)
-        if order is not None:
-            found, new[order] = self.lookup_or_insert(batch, hashes)
-            return _at(order, found), new
         if rows > 2 * PIECE_ROWS:
             found = np.empty(rows, np.int64)
             for start in range(0, rows, PIECE_ROWS):
@@ -89,9 +83,6 @@ class KeyIndex:
     def lookup(self, batch: pa.RecordBatch, hashes: Hashes | None = None) -> Slots:
         """The slot of each row's key; -1 where it is not present."""
         rows = batch.num_rows
-        order, batch, hashes = self._near(batch, hashes)
-        if order is not None:
-            return _at(order, self.lookup(batch, hashes))
         if rows > 2 * PIECE_ROWS:
             parts = []
             for start in range(0, rows, PIECE_ROWS):
@@ -185,16 +176,6 @@ class KeyIndex:
     def _present(self) -> Slots | range:
         return range(self.slots) if self.size == self.slots else self._table.present()
 
-    def _near(self, batch: pa.RecordBatch, hashes: Hashes | None) -> tuple[Rows | None, pa.RecordBatch, Hashes | None]:
-        """Where the table lies in a file: an order for many rows, so that they are found by going through it once."""
-        if batch.num_rows < _NEAR_MIN or not self._table.spilled or isinstance(self._table, DirectCells):
-            return None, batch, hashes
-        hashes = hash_columns(batch.columns) if hashes is None else hashes
-        if (hashes[1:] >> _NEAR_SHIFT >= hashes[:-1] >> _NEAR_SHIFT).all():
-            return None, batch, hashes
-        order = near(hashes)
-        return order, batch.take(pa.array(order)), hashes[order]
-
     def _rebuild(self, lookup: Lookup, missing: Slots | None) -> None:
         """A table that can take the new keys of `lookup`, which are at its rows `missing` (None: at any of them)."""
         self._table = self._direct(lookup) or self._hashed(_different(lookup, missing))
@@ -242,13 +223,6 @@ class KeyIndex:
             assert keys is not None
             table.put(keys, piece)
         return table
-
-
-def _at(rows: Rows, values: Slots) -> Slots:
-    """`values[i]` at place `rows[i]`."""
-    found = np.empty(len(rows), np.int64)
-    found[rows] = values
-    return found
 
 
 def _different(lookup: Lookup, rows: Slots | None) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..storage.memory import current, is_mapped
+from ..storage.memory import current
 
 Slots = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -49,11 +49,6 @@ class SlotArray:
     def move(self) -> None:
         """Lie where there is room now."""
         self.values = current().moved(self.values)
-
-    @property
-    def spilled(self) -> bool:
-        """Whether it lies in a file."""
-        return is_mapped(self.values)
 
     def _become(self, values: npt.NDArray[Any]) -> None:
         self.values = values

@@ -49,13 +49,14 @@ class Memory:
     from the start, so that a full disk is an error then and not later; its name is removed at once, so that nothing is
     left after a crash. The system keeps in memory of it what is in use, and writes out the rest when others need the
     room.
+    What has fewer than `smallest` bytes is not asked about.
     State: what it has given out and somebody still holds, counted.
     """
 
     def __init__(self, folder: Path | None = None, limit: int | None = None, smallest: int = SPILLED_BYTES_MIN) -> None:
         self._folder = folder
         self._numbers = itertools.count()
-        self._smallest = smallest
+        self.smallest = smallest
         self._lock = threading.Lock()
         self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()
         self.limit = limit
@@ -73,7 +74,7 @@ class Memory:
         """An array of `size` values `start`. Raises: OperationalError if the disk has no room for it."""
         kind = np.dtype(dtype)
         bytes = size * kind.itemsize
-        if bytes < self._smallest:
+        if bytes < self.smallest:
             return np.zeros(size, kind) if start == 0 else np.full(size, start, kind)
         if self._fits(bytes):
             found = np.zeros(size, kind) if start == 0 else np.full(size, start, kind)
@@ -100,7 +101,7 @@ class Memory:
 
     def moved(self, values: Array) -> Array:
         """The same values, which nobody may use any more, in a file where there are too many in memory."""
-        if self.limit is None or self.resident <= self.limit or values.nbytes < self._smallest or is_mapped(values):
+        if self.limit is None or self.resident <= self.limit or values.nbytes < self.smallest or is_mapped(values):
             return values
         array = self._mapped(self._file(values.nbytes), len(values), values.dtype)
         array[:] = values
@@ -108,7 +109,7 @@ class Memory:
 
     def held(self, values: Array) -> Array:
         """The same values, which do not change any more, where there is room for them."""
-        if values.nbytes < self._smallest or is_mapped(values):
+        if values.nbytes < self.smallest or is_mapped(values):
             return values
         if self._fits(values.nbytes):
             self._count(values, values.nbytes, spilled=False)
@@ -125,7 +126,7 @@ class Memory:
 
     def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The same rows, where there is room for them."""
-        if batch.nbytes < self._smallest:
+        if batch.nbytes < self.smallest:
             return batch
         if self._fits(int(batch.nbytes)):
             self._count(batch, int(batch.nbytes), spilled=False)
@@ -155,7 +156,7 @@ class Memory:
 
     def watch(self, holder: Holder) -> None:
         """Let `holder` move what it holds when there is less room."""
-        if holder.bytes >= self._smallest:
+        if holder.bytes >= self.smallest:
             self._holders.add(holder)
 
     def set_limit(self, limit: int | None) -> None:

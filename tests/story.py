@@ -44,6 +44,7 @@ from headrace.sql.dialect import parse_script
 from headrace.sql.statements import Describe, Explain, Select, Show, Statement, Subscribe, Verify
 
 Cells = tuple[str, ...]
+_SPILLED_BYTES = 256  # as few go into files in a way that spills
 READS = (Select, Show, Describe, Explain, Verify)  # nothing is other after them, so nothing is tried again
 
 
@@ -54,6 +55,7 @@ class Way:
     name: str
     options: Mapping[str, Any]
     restarts: bool = False  # stop and open the folder again after each statement, in turns from checkpoint and log
+    spills: bool = False  # nothing that is kept may lie in memory
     verifies: bool = False  # compare every view with its twin after each statement, not only at the end
 
 
@@ -61,7 +63,7 @@ WAYS = (
     Way("as-written", {}),
     Way("row-per-epoch", {"rows_per_epoch": 1}),
     Way("restored", {}, restarts=True),
-    Way("four-partitions", {"default_partitions": 4}),
+    Way("four-partitions", {"default_partitions": 4}, spills=True),
     Way("twins", {}, verifies=True),
 )
 
@@ -234,7 +236,11 @@ class Teller:
 
     def _open(self) -> headrace.Connection:
         path = self.folder / "db" if self.way.restarts else ":memory:"
-        return headrace.connect(path, **self.way.options)
+        connection = headrace.connect(path, **self.way.options)
+        if self.way.spills:
+            memory = connection._database.engine.memory
+            memory.limit, memory.smallest = 0, _SPILLED_BYTES
+        return connection
 
 
 class Subscription:

@@ -139,7 +139,7 @@ class WindowAggregate(ResultHolder):
     @property
     def oldest(self) -> int | None:
         first = self._open.first
-        return None if first is None else int(self._window.starts(np.array([first]))[0])
+        return None if first is None else int(self._window.ends(np.array([first]))[0])
 
     @property
     def bytes(self) -> int:
