@@ -34,15 +34,19 @@ class Deadlines:
         self._runs.append((memory.held(numbers), memory.held(slots)))
 
     def cut(self, last: int) -> Slots:
-        """Take out the slots whose numbers are `last` or less."""
-        due = [np.zeros(0, np.int64)]
+        """Take out the slots whose numbers are `last` or less: by number, and of one number in ascending order."""
+        due: list[tuple[Numbers, Slots]] = []
         for place, (numbers, slots) in enumerate(self._runs):
             if numbers[0] <= last:
                 end = int(np.searchsorted(numbers, last, side="right"))
-                due.append(slots[:end])
+                due.append((numbers[:end], slots[:end]))
                 self._runs[place] = (numbers[end:], slots[end:])
         self._runs = [run for run in self._runs if len(run[0])]
-        return np.concatenate(due)
+        if not due:
+            return np.zeros(0, np.int64)
+        numbers, slots = (np.concatenate(parts) for parts in zip(*due, strict=True))
+        ordered = len(numbers) == 1 or bool((np.diff(numbers) > 0).all())
+        return slots if ordered else slots[np.lexsort((slots, numbers))]
 
     @property
     def first(self) -> int | None:

@@ -34,9 +34,9 @@ _TYPES = ("BIGINT", "BIGINT", "VARCHAR", "VARCHAR", "BOOLEAN", "BOOLEAN")
 def replay(database: Database, statement: Replay) -> tuple[str, Rows, str]:
     """The command tag, a row for each epoch that changes the view or is recorded to have done so, and a verdict.
 
-    It is the same if it has the same rows and weights, each as often. Their order within an epoch is promised by
-    nobody, and depends on when checkpoints were taken. Where the journal has no digest of an epoch, or the view was
-    still on its way through history, `same` is NULL.
+    It is the same if it has the same rows and weights, each as often; `same_order` says whether they come in the same
+    order within the epoch, too, as where nothing but epochs was run again. Where the journal has no digest of an epoch,
+    or the view was still on its way through history, `same` is NULL.
     """
     relation = database.relations.require(statement.name, statement.start)
     if relation.name.lower() not in database.plans and database.queries.get(relation.name) is None:

@@ -17,8 +17,11 @@ DERIVED = ("even", "windows", "totals", "bag", "named")  # and "fourth", whose r
 WRITER = """
 import sys
 import headrace
+from headrace.storage import limits
 
-con = headrace.connect(sys.argv[1], idle_timeout_s=0.0)
+limits.CHECKPOINT_ROWS = 1
+limits.CHECKPOINT_SHARE = 1e9
+con = headrace.connect(sys.argv[1], idle_timeout_s=0.0, checkpoint_interval_s=0.1)
 con.execute('''
 CREATE STREAM IF NOT EXISTS bids
   (n BIGINT, auction BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
