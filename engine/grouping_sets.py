@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from .delta import Weights
 from .groups import Groups
 from .key_index import KeyIndex
-from .slot_array import SlotArray, Slots, where
+from .slot_array import SlotArray, Slots, distinct, where
 
 _COMBINATIONS_MIN = 65_536  # so many are always remembered; beyond, as many as there are groups
 
@@ -28,14 +29,11 @@ class GroupingSets:
 
     def _forget(self) -> None:
         self._combinations = KeyIndex(self._schema)
-        self._groups = [SlotArray(np.int64) for _ in self._sets]  # by combination
+        self._groups = [SlotArray(np.int64) for _ in self._sets]  # their slots, by combination
         self._generation = -1  # of the groups' slots that these are
 
-    def find(self, groups: Groups, keys: Sequence[pa.Array], rows: int) -> Slots:
-        """The slots of `rows` rows, whose keys come in columns; new keys get new slots.
-
-        Shape: a row for each set.
-        """
+    def find(self, groups: Groups, keys: Sequence[pa.Array]) -> Slots:
+        """The combination of each row, whose keys come in columns; of new ones the groups are there from now on."""
         most = _COMBINATIONS_MIN + groups.slots
         if self._generation != groups.generation or self._combinations.slots > most:
             self._forget()
@@ -45,7 +43,23 @@ class GroupingSets:
         if len(fresh):
             places = pa.array(fresh)
             self._add(groups, found[fresh], [key.take(places) for key in keys])
-        return np.stack([slots.values[found] for slots in self._groups])
+        return found
+
+    def counted(self, combinations: Slots, weights: Weights | None) -> tuple[Slots, Weights]:
+        """Each combination once, and how often it came."""
+        size = self._combinations.slots
+        if weights is None:
+            counts = np.bincount(combinations, minlength=size)
+            different = where(counts > 0)
+        else:
+            counts = np.zeros(size, np.int64)
+            np.add.at(counts, combinations, weights)
+            different = distinct(combinations, size)
+        return different, counts[different]
+
+    def groups(self, combinations: Slots) -> Slots:
+        """The slots of the groups of each combination: a row for each set."""
+        return np.stack([slots.values[combinations] for slots in self._groups])
 
     def _add(self, groups: Groups, combinations: Slots, keys: Sequence[pa.Array]) -> None:
         """Have the groups of new combinations of keys."""

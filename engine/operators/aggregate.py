@@ -168,10 +168,18 @@ class Aggregate(ResultHolder):
         if groups.wasteful:
             self._compact(self._idle)
         keys = [delta.batch.column(name) for name in self._keys]
-        slots = groups.find(keys, delta.rows) if self._sets is None else self._sets.find(groups, keys, delta.rows)
+        columns = {name: delta.batch.column(name) for name in groups.columns}
+        weights = delta.weights
+        if self._sets is None:
+            slots = groups.find(keys, delta.rows)
+        else:
+            combinations = self._sets.find(groups, keys)
+            if not columns:  # rows of equal keys count together
+                combinations, weights = self._sets.counted(combinations, weights)
+            slots = self._sets.groups(combinations)
         if self._idle is not None:
-            self._idle.touch(slots)
-        return slots, Rows({name: delta.batch.column(name) for name in groups.columns}, delta.weights)
+            self._idle.touch(slots.reshape(-1))
+        return slots, Rows(columns, weights)
 
     def _catch_up(self) -> None:
         """Take in what came while nobody looked."""
