@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from .delta import Weights
 from .row_store import RowStore
 from .slot_array import Mask, SlotArray, Slots, distinct, where
-from .sort_keys import LAST, SortKey, exact_word, first_words, order_words, sortable, sorted_rows
+from .sort_keys import LAST, OrderWords, SortKey, exact_word, first_words, order_words, sortable, sorted_rows
 from .sums import Accumulator, SlotState, slots_table, table_columns
 from .words import Words
 
@@ -34,7 +34,7 @@ class Firsts(Accumulator):
 
     def __init__(self, kinds: Sequence[pa.DataType], order: Sequence[SortKey]) -> None:
         self._order = list(order)
-        self._exact = len(order) == 1 and exact_word(kinds[int(order[0].column)])  # one word says all
+        self._exact = len(order) <= 2 and all(exact_word(kinds[int(key.column)]) for key in order)  # words say all
         self._schema = pa.schema([(str(place), kind) for place, kind in enumerate(kinds)])
         self._store = RowStore(self._schema)
         self._firsts = SlotArray(np.int64, start=-1)  # by slot: the row in the store
@@ -52,31 +52,59 @@ class Firsts(Accumulator):
     ) -> None:
         if not len(slots):
             return
-        words = first_words(columns[int(self._order[0].column)], self._order[0])
+        words = self._words_of(0, columns)
         held = self._words.values[slots]
         exact = self._exact and words.min() > 0 and words.max() < LAST
-        near = where(words < held) if exact else where(words <= held)
+        near = where(words < held) if exact and len(self._order) == 1 else where(words <= held)
         if not len(near):
             return
         owners, words, held = slots[near], words[near], held[near]
         np.minimum.at(self._words.values, owners, words)
         best = where(words == self._words.values[owners])
-        best = best[np.argsort(owners[best], kind="stable")]
         near, owners, better = near[best], owners[best], words[best] < held[best]
-        opens = np.append(True, owners[1:] != owners[:-1])
-        if exact:  # the others are equal, and came later
-            near, owners, better = near[opens], owners[opens], better[opens]
-        else:
-            better &= opens & np.append(opens[1:], True)  # without a rival in this delta
-        columns = [column.take(pa.array(near)) for column in columns]
-        rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
-        if better.all():
-            self._put(owners, rows)
+        candidates = [column.take(pa.array(near)) for column in columns]
+        if exact and self._settle(owners, better, candidates):
             return
+        order = np.argsort(owners, kind="stable")
+        owners, better = owners[order], better[order]
+        opens = _opens(owners)
+        better &= opens & np.append(opens[1:], True)  # without a rival in this delta
+        rows = self._rows(candidates, order)
         sure, contested = where(better), where(~better)
         if len(sure):
             self._put(owners[sure], rows.take(pa.array(sure)))
-        self._challenge(owners[contested], rows.take(pa.array(contested)), len(counts))
+        if len(contested):
+            self._challenge(owners[contested], rows.take(pa.array(contested)), len(counts))
+
+    def _settle(self, owners: Slots, better: Mask, candidates: Sequence[pa.Array]) -> bool:
+        """Put those of the candidates first that are, where words say all: `better` than what is there, or as good.
+
+        False if one of the words could mean two values, and then nothing has been done.
+        """
+        if len(self._order) == 1:
+            order = np.argsort(owners, kind="stable")
+        else:
+            seconds = self._words_of(1, candidates)
+            if seconds.min() == 0 or seconds.max() == LAST:
+                return False
+            order = np.lexsort([seconds, owners])
+        first = order[_opens(owners[order])]
+        owners, better = owners[first], better[first]
+        tied = where(~better)
+        if len(tied) and len(self._order) == 2:
+            stored = self._store.take(self._firsts.values[owners[tied]])
+            better[tied] = seconds[first[tied]] < self._words_of(1, stored.columns)
+        moved = where(better)
+        if len(moved):
+            self._put(owners[moved], self._rows(candidates, first[moved]))
+        return True
+
+    def _words_of(self, key: int, columns: Sequence[pa.Array]) -> OrderWords:
+        return first_words(columns[int(self._order[key].column)], self._order[key])
+
+    def _rows(self, columns: Sequence[pa.Array], places: Slots) -> pa.RecordBatch:
+        taken = pa.array(places)
+        return pa.RecordBatch.from_arrays([column.take(taken) for column in columns], schema=self._schema)
 
     def _challenge(self, slots: Slots, rows: pa.RecordBatch, size: int) -> None:
         """Compare `rows` with the first row of their slots, all below `size`."""
@@ -86,7 +114,7 @@ class Firsts(Accumulator):
         owners = np.concatenate([held, slots])
         order = sorted_rows(owners, order_words(both, self._order))
         ordered = owners[order]
-        first = order[where(np.append(True, ordered[1:] != ordered[:-1]))]
+        first = order[_opens(ordered)]
         first = first[first >= len(held)]  # a stored row stands where none is better
         if not len(first):
             return
@@ -152,9 +180,14 @@ class Firsts(Accumulator):
         if batches:
             self._store.append(batches[0])
             held = where(firsts >= 0)
-            leading = batches[0].column(int(self._order[0].column)).take(pa.array(firsts[held]))
-            self._words.values[held] = first_words(leading, self._order[0])
+            self._words.values[held] = self._words_of(0, batches[0].take(pa.array(firsts[held])).columns)
 
     @property
     def bytes(self) -> int:
         return self._store.bytes + self._firsts.bytes + self._told.bytes + self._words.bytes
+
+
+def _opens(groups: Slots) -> Mask:
+    """True at each row whose group is not that of the row before."""
+    opens: Mask = np.append(True, groups[1:] != groups[:-1])
+    return opens
