@@ -49,6 +49,13 @@ def replay(database: Database, statement: Replay) -> tuple[str, Rows, str]:
     if last.epoch < first.epoch:
         raise ProgrammingError("the last epoch comes before the first", position=statement.last.position)
     shadow, plan, first = shadow_before(database, first, relation.name, statement.first.position)
+    if last.epoch < first.epoch:
+        raise OperationalError(
+            f'could not replay "{relation.name}"',
+            detail=f"As it is now, it is there from epoch {first.epoch} on.",
+            hint="CREATE OR REPLACE and ALTER ... AS begin a view anew.",
+            position=statement.last.position,
+        )
     cuts = database.epochs.path(first.after, last.epoch)
     if not cuts:
         raise OperationalError(

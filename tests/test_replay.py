@@ -108,3 +108,18 @@ def test_without_digests_nobody_can_tell() -> None:
         assert "cannot be compared" in cursor.notices[0]
         with pytest.raises(headrace.ProgrammingError, match='cannot replay "s"'):
             con.execute("REPLAY STREAM s FROM EPOCH 1 TO EPOCH 1")
+
+
+def test_a_version_that_was_not_there_cannot_be_replayed(tmp_path: Path) -> None:
+    with headrace.connect(tmp_path) as con:
+        con.execute("CREATE STREAM s (n BIGINT)")
+        con.execute("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS c FROM s")
+        con.execute("INSERT INTO s VALUES (1)")
+        con.flush()
+        before = con.status().epoch
+        con.execute("CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT count(*) AS c, sum(n) AS t FROM s")
+        con.execute("INSERT INTO s VALUES (2)")
+        con.flush()
+        with pytest.raises(headrace.OperationalError) as error:
+            con.execute(f"REPLAY VIEW v FROM EPOCH 1 TO EPOCH {before}")
+        assert "it is there from epoch" in (error.value.detail or "")
