@@ -72,6 +72,7 @@ class Epochs:
         self._joined: dict[str, str] = {}  # since the last epoch
         self._ends: list[int] = []  # where the journal ended at the last checkpoints
         self._notices: list[str] = []
+        self.failure: Error | None = None  # why nothing is recorded any more
 
     @property
     def notices(self) -> list[str]:
@@ -205,24 +206,23 @@ class Epochs:
         return first.epoch, last.epoch
 
     def settle(self) -> None:
-        """Returns when all that was recorded is on the medium."""
-        self._log.sync()
+        """Returns when all that was recorded is on the medium, or could not be written."""
+        try:
+            if not self._stopped:
+                self._log.sync()
+        except Error as error:
+            self._fail(error)
 
     def checkpointed(self, at_us: int) -> None:
         """There is a checkpoint now: what is old may go, but for what came after the checkpoint before.
 
         Units: microseconds since 1970.
         """
-        if self._stopped:
-            return
-        start, end = self._log.bounds
-        self._ends = [*self._ends[-1:], end]
-        if len(self._ends) == 2:
-            old = max(self._log.old(at_us - int(limits.EPOCHS_KEPT_S * 1e6)), end - self._kept)
-            place = min(old, self._ends[0])
-            place = self._anchor(place)
-            if place - start >= min(limits.EPOCHS_PRUNED, self._kept):
-                self._log.delete_before(place)
+        try:
+            if not self._stopped:
+                self._prune(at_us)
+        except Error as error:
+            self._fail(error)
 
     def close(self) -> None:
         """All that was recorded is on the medium, and it says that nothing is missing. Closing twice is harmless."""
@@ -235,6 +235,19 @@ class Epochs:
         except Error as error:
             self._notices.append(f"the journal of epochs may lack the last ones: {error.headline}")
 
+    def _prune(self, at_us: int) -> None:
+        start, end = self._log.bounds
+        self._ends = [*self._ends[-1:], end]
+        if len(self._ends) == 2:
+            old = max(self._log.old(at_us - int(limits.EPOCHS_KEPT_S * 1e6)), end - self._kept)
+            place = self._anchor(min(old, self._ends[0]))
+            if place - start >= min(limits.EPOCHS_PRUNED, self._kept):
+                self._log.delete_before(place)
+
+    def _fail(self, error: Error) -> None:
+        """Epochs go on, and nothing more is recorded."""
+        self._stopped, self.failure = True, error
+
     def _append(self, row: Row) -> None:
         try:
             self._log.append(row)
@@ -242,8 +255,7 @@ class Epochs:
                 self._log.sync()  # it does not say any more that it was closed
             self._wrote = True
         except Error as error:
-            self._stopped = True
-            self._notices.append(f"epochs are not recorded any more: {error.headline}")
+            self._fail(error)
 
     def _anchor(self, place: int) -> int:
         """The place of a row, there or before, from which on it is known of all streams how far they are."""

@@ -36,6 +36,12 @@ def failures(database: Database) -> Iterator[Problem]:
     if failure is not None:
         hint = failure.hint or "It is tried again; until then opening the database again takes longer."
         yield Problem("no checkpoint could be taken", _said(failure), hint)
+    failure = database.epochs.failure
+    if failure is not None:
+        hint = (
+            "Queries go on. After a restart the rows since are cut into epochs anew; open it again once that is mended."
+        )
+        yield Problem("epochs are not recorded any more", _said(failure), hint)
     failure = database.late.failure
     if failure is not None:
         hint = "They are kept in memory, and it is tried again after each epoch."

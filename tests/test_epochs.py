@@ -10,6 +10,7 @@ import pytest
 
 import headrace
 from headrace.storage import limits
+from headrace.storage.files import faults
 from tests.test_checkpoints import GRAPH, insert
 
 
@@ -162,3 +163,31 @@ def test_what_no_checkpoint_needs_goes(tmp_path: Path, monkeypatch: pytest.Monke
     with headrace.connect(killed) as con:
         assert con.execute("SELECT n FROM v").fetchall() == [(16,)]
         assert con.status().epoch == epoch
+
+
+def test_where_the_disk_refuses_epochs_go_on_and_it_is_told(tmp_path: Path) -> None:
+    full = False
+
+    def fault(operation: str, path: Path) -> None:
+        if full and "journal" in path.parts and operation in ("write", "sync", "allocate"):
+            raise OSError(28, "no space left on device")
+
+    queries = ("SELECT * FROM v ORDER BY k", "SELECT * FROM closed")
+    with faults(fault):
+        with headrace.connect(tmp_path / "db") as con:
+            con.execute(SMALL)
+            fill(con, 0)
+            full = True
+            fill(con, 7)
+            assert con.execute("SELECT what FROM system.problems").fetchall() == [("epochs are not recorded any more",)]
+            con.execute("CHECKPOINT")
+            fill(con, 14)
+            wanted, epoch = [con.execute(query).fetchall() for query in queries], con.status().epoch
+            with pytest.raises(headrace.ProgrammingError, match="is not in the journal"):
+                con.execute(f"SELECT * FROM v AS OF EPOCH {epoch}")
+        full = False
+        with headrace.connect(tmp_path / "db") as con:
+            assert [con.execute(query).fetchall() for query in queries] == wanted
+            fill(con, 21)
+            assert con.status().epoch > epoch
+            assert con.execute(f"SELECT count(*) FROM s AS OF EPOCH {con.status().epoch}").fetchall() == [(28,)]
