@@ -14,7 +14,7 @@ from ..storage.errors import Error, OperationalError
 from .dataflow import Dataflow, Done, Node, Passing, Source
 from .delta import PIECE_ROWS, Delta, concat
 from .group import Group
-from .operator import ResultHolder
+from .operator import Operator, ResultHolder
 from .view import UnreadError, View
 
 
@@ -151,6 +151,15 @@ class Backfill:
             self.group.drop_stream(name)
         self._starts = {name: list(positions) for name, positions in self.group.positions.items()}
         main.feeds += self.feeds.values()
+
+    def anew(self, kind: type[Operator]) -> set[str]:
+        """The views that have an operator of this kind which is built anew."""
+        return {
+            view.name
+            for view in self.views
+            for node in view.dataflow.nodes
+            if isinstance(node.operator, kind) and node not in self.fed
+        }
 
     def join(self, main: Group, epoch: int, clock: int) -> None:
         """The views go on in `main`, whose level they have reached."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from ..engine.backfill import Backfill
+from ..engine.operators.late import Late
 from ..engine.replacing import Version
 from ..storage.errors import Error, NotSupportedError, OperationalError, ProgrammingError
 from . import plan as p
@@ -46,6 +48,7 @@ class _Change:
     readers: tuple[str, ...]
     ended: tuple[str, ...]
     plans: Mapping[str, Plan]
+    ids: Mapping[str, int] = field(default_factory=dict)  # of those whose windows are built anew
 
     @property
     def built(self) -> list[tuple[str, ViewPlan]]:
@@ -85,6 +88,11 @@ class Evolving:
                 self._take_over(change)
                 return notes
             backfill = database.engine.replacements.begin(self._versions(change))
+            late = backfill.anew(Late)
+            if late:  # what was late for windows that are built anew is history to them
+                database.engine.replacements.abandon(backfill)
+                change = replace(change, ids={name: time.time_ns() + place for place, name in enumerate(sorted(late))})
+                backfill = database.engine.replacements.begin(self._versions(change))
             try:
                 if not partial:
                     self._refuse_gaps(backfill, statement)
@@ -199,10 +207,10 @@ class Evolving:
     def _versions(self, change: _Change) -> list[Version]:
         database, versions = self._database, []
         for name, planned in change.built:
-            view_id = database.view_ids[name.lower()]
+            view_id = change.ids.get(name, database.view_ids[name.lower()])
             dataflow = database.lower(name, planned, view_id, plans=change.plans)
             told = _alike(database, database.relations.require(name), planned)
-            keeps = planned.late_to == database.plans[name.lower()].late_to
+            keeps = planned.late_to == database.plans[name.lower()].late_to and name not in change.ids
             key = fingerprint(view_id, planned.plan)
             versions.append(Version(name, dataflow, schema_of(planned.columns), key, keeps, told))
         return versions
@@ -231,11 +239,11 @@ class Evolving:
         if readers != change.readers or database.relations.get(name) is not change.old:
             raise OperationalError(f'what reads "{name}" has changed meanwhile', hint="Say it again.")
         catalog, new = database.folder.catalog, change.news[0].relation
-        entry = replace(catalog.entries[name], sql=new.sql)
-        if self._moves(change):
-            catalog.replace_before(entry, readers)
-        else:
-            catalog.put(entry)
+        entries = {name: replace(catalog.entries[name], sql=new.sql)}
+        for other, view_id in change.ids.items():
+            known = entries.get(other, catalog.entries[other])
+            entries[other] = replace(known, properties={**known.properties, "id": view_id})
+        catalog.rewrite([*entries.values()], [name, *readers] if self._moves(change) else [])
 
     def _moves(self, change: _Change) -> bool:
         """Whether it reads what was created after it: then it has to be declared later."""
@@ -253,6 +261,7 @@ class Evolving:
             database.relations.add(new.relation)
             if new.planned is not None:
                 database.know(new.relation.name, new.planned)
+        database.view_ids.update({name.lower(): view_id for name, view_id in change.ids.items()})
         if moves:
             database.relations.move_to_end([change.old.name, *change.readers])
 

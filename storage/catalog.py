@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -50,11 +50,10 @@ class Catalog:
         """The entry is last and that of `name` gone, in one step."""
         self._save({**{key: value for key, value in self._entries.items() if key != name}, entry.name: entry})
 
-    def replace_before(self, entry: CatalogEntry, followers: Collection[str]) -> None:
-        """The entry takes the place of that with its name, and is last but for `followers`; in one step."""
-        moved = {entry.name, *followers}
-        last = {entry.name: entry, **{name: known for name, known in self._entries.items() if name in followers}}
-        self._save({**{name: known for name, known in self._entries.items() if name not in moved}, **last})
+    def rewrite(self, entries: Sequence[CatalogEntry], last: Sequence[str] = ()) -> None:
+        """The entries take the places of those with their names, and those called `last` come last; in one step."""
+        new = {**self._entries, **{entry.name: entry for entry in entries}}
+        self._save({**{name: entry for name, entry in new.items() if name not in last}, **{n: new[n] for n in last}})
 
     def _save(self, entries: dict[str, CatalogEntry]) -> None:
         content = {"entries": [dict(vars(entry)) for entry in entries.values()]}

@@ -117,6 +117,28 @@ def test_windows_and_sums_of_floats_stay_too() -> None:
         assert rows(con, "SELECT x FROM w ORDER BY began") == [(1.0,), (2.0,)]
 
 
+def test_what_is_late_while_new_windows_are_built_is_in_time_for_them(held: Held) -> None:
+    with headrace.connect(clock=lambda: 10**9) as con:
+        con.execute("CREATE STREAM e (ts TIMESTAMP, x INT, WATERMARK FOR ts AS ts)")
+        window = "FROM TUMBLE(TABLE e, DESCRIPTOR(ts), INTERVAL '{}' MINUTE) GROUP BY window_start"
+        held.stretches = 1 << 30
+        con.execute(f"CREATE MATERIALIZED VIEW w AS SELECT window_start AS began, sum(x) AS x {window.format(1)}")
+        con.execute("INSERT INTO e VALUES (TIMESTAMP '1970-01-01 00:00:10', 1), (TIMESTAMP '1970-01-01 00:03:00', 2)")
+        con.flush()
+        held.stretches = 0
+        con.execute("SET background_ddl = on")
+        con.execute(f"ALTER MATERIALIZED VIEW w AS SELECT window_start AS began, sum(x) AS x {window.format(2)}")
+        con.execute("INSERT INTO e VALUES (TIMESTAMP '1970-01-01 00:00:20', 4)")
+        assert rows(con, "SELECT x FROM w ORDER BY began") == [(1,), (2,)], "it is late"
+        held.stretches = 1 << 30
+        while con.status().backfills:
+            con.flush()
+        assert rows(con, "SELECT x FROM w ORDER BY began") == [(5,), (2,)], "it is history"
+        con.execute("INSERT INTO e VALUES (TIMESTAMP '1970-01-01 00:00:30', 8)")
+        assert rows(con, "SELECT x FROM w ORDER BY began") == [(5,), (2,)], "from now on it is late"
+        assert verified(con)
+
+
 def test_says_first_where_rows_are_gone_that_it_needs(con: headrace.Connection) -> None:
     con.execute("DELETE FROM s BEFORE OFFSET 2")
     with pytest.raises(headrace.NotSupportedError, match="from all of its history"):

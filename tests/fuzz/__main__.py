@@ -35,7 +35,8 @@ def main() -> int:
         seed += 1
     print(
         f"\n{seed - options.seed} databases, {figures.views} views ({figures.recomputed} with recompute), "
-        f"{figures.comparisons} comparisons, {sum(figures.refused.values())} queries refused, {failures} failures"
+        f"{figures.altered} altered, {figures.comparisons} comparisons, "
+        f"{sum(figures.refused.values())} queries refused, {failures} failures"
     )
     for reason, times in figures.refused.most_common(12):
         print(f"  {times} x {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,10 +34,29 @@ class Create:
     plain: bool
     tail: str = ""
     kind: str = "MATERIALIZED VIEW"
+    where: str = ""
+
+    @property
+    def select(self) -> str:
+        """The query: only rows for which `where` holds, if it says something."""
+        return f"SELECT * FROM ({sql(self.query)}) AS q WHERE {self.where}" if self.where else sql(self.query)
 
     @property
     def text(self) -> str:
-        return f"CREATE {self.kind} {self.name} AS {sql(self.query)}{self.tail}"
+        return f"CREATE {self.kind} {self.name} AS {self.select}{self.tail}"
+
+
+@dataclass(frozen=True)
+class Alter:
+    """The view becomes what `create` says while it runs, or with `where` alone what it is, but for fewer rows."""
+
+    create: Create | None
+    name: str
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"ALTER MATERIALIZED VIEW {self.name} AS " + (self.create.select if self.create else f"... {self.where}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,7 @@ class Check:
     text: str = "VERIFY"
 
 
-Step: TypeAlias = Statement | Create | Recreate | Insert | Restart | Check
+Step: TypeAlias = Statement | Create | Alter | Recreate | Insert | Restart | Check
 
 
 @dataclass(frozen=True)
@@ -106,6 +125,7 @@ class Figures:
     views: int = 0
     comparisons: int = 0
     recomputed: int = 0
+    altered: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
 
@@ -142,6 +162,8 @@ class Run:
                 return self._execute(step.text)
             case Create():
                 return self._create(step)
+            case Alter():
+                return self._alter(step)
             case Recreate():
                 return self._recreate(step.name)
             case Restart():
@@ -171,10 +193,28 @@ class Run:
             return Failure(f"{type(error).__name__} of CREATE", step.name, f"{step.text}\n{error}")
         self._views[step.name] = step
         self._figures.views += 1
-        plan = "\n".join(str(row[0]) for row in self._connection.execute(f"EXPLAIN {sql(step.query)}").fetchall())
+        plan = "\n".join(str(row[0]) for row in self._connection.execute(f"EXPLAIN {step.select}").fetchall())
         self._figures.recomputed += "recompute" in plan
         if len(self._views) % 2 and step.kind == "MATERIALIZED VIEW":
             self._listeners[step.name] = self._listen(step.name)
+        return None
+
+    def _alter(self, step: Alter) -> Failure | None:
+        """Another query for a view that runs, and that others may read and listen to."""
+        known = self._views.get(step.name)
+        if known is None or known.kind != "MATERIALIZED VIEW":
+            return None
+        new = step.create or replace(known, where=step.where)
+        text = f"ALTER MATERIALIZED VIEW {step.name} AS {new.select}{new.tail}"
+        try:
+            self._connection.execute(text)
+        except (headrace.ProgrammingError, headrace.NotSupportedError) as error:
+            self._figures.refused[str(error).splitlines()[0]] += 1
+            return None
+        except Exception as error:
+            return Failure(f"{type(error).__name__} of ALTER", step.name, f"{text}\n{error}")
+        self._views[step.name] = new
+        self._figures.altered += 1
         return None
 
     def _recreate(self, name: str) -> Failure | None:
@@ -217,17 +257,28 @@ class Run:
             return Failure("not its twin", name, str(verdict))
         rows = self._connection.execute(f"SELECT * FROM {name}").fetch_arrow_table()
         if name in self._listeners:
-            listener, counts = self._listeners[name]
-            while (changes := listener.next_changes(timeout_s=0.0)) is not None:
-                for change in changes.to_pylist():
-                    sign = {"+I": 1, "+U": 1, "-U": -1, "-D": -1}[change["op"]]
-                    counts[_text([*change.values()][2:])] += sign
+            try:
+                counts = self._heard(name)
+            except headrace.OperationalError as error:
+                if "has other columns, or another key, now" not in str(error):
+                    raise
+                self._listeners[name] = self._listen(name)
+                counts = self._heard(name)
             told = {row: count for row, count in counts.items() if count}
             held = Counter(_text([*row.values()]) for row in rows.to_pylist())
             if told != held:
                 only_told, only_held = Counter(told) - held, held - Counter(told)
                 return Failure("a subscriber heard otherwise", name, f"heard {only_told}, holds {only_held}")
         return self._compare_plain(name, view, rows) if view.plain else None
+
+    def _heard(self, name: str) -> Counter[str]:
+        """How often each row was told of a view, less how often it was taken back."""
+        listener, counts = self._listeners[name]
+        while (changes := listener.next_changes(timeout_s=0.0)) is not None:
+            for change in changes.to_pylist():
+                sign = {"+I": 1, "+U": 1, "-U": -1, "-D": -1}[change["op"]]
+                counts[_text([*change.values()][2:])] += sign
+        return counts
 
     def _compare_plain(self, name: str, view: Create, rows: Any) -> Failure | None:
         """Against DuckDB with the query as it was written, over rows as they are read, those of other views too."""
@@ -239,7 +290,7 @@ class Run:
                 held = self._connection.execute(f"SELECT * FROM {relation}").fetch_arrow_table()
                 connection.register(f"{relation}_rows", held)
                 connection.execute(f"CREATE TABLE {relation} AS SELECT * FROM {relation}_rows")
-            expected = connection.sql(sql(view.query)).to_arrow_table().cast(rows.schema)
+            expected = connection.sql(view.select).to_arrow_table().cast(rows.schema)
             columns = tuple(Column(field.name, "", field.type) for field in rows.schema)
             missing, surplus = compare(connection, columns, expected, rows)
         if missing or surplus:

@@ -6,7 +6,7 @@ from random import Random
 
 from .expressions import TYPES, condition, expression, value
 from .generator import Writer, Written
-from .scenario import Check, Create, Insert, Recreate, Restart, Scenario, Statement, Step
+from .scenario import Alter, Check, Create, Insert, Recreate, Restart, Scenario, Statement, Step
 from .tree import Column, Relation
 
 _STREAM = (("k", "int"), ("n", "int"), ("s", "str"), ("d", "dec"), ("x", "dbl"), ("b", "bool"), ("ts", "ts"))
@@ -39,6 +39,8 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
         second = _change(chance, relations, steps, second)
         if chance.random() < 0.7:
             steps.append(Check())
+        if chance.random() < 0.3:
+            steps.append(_alteration(chance, relations, known, chance.randrange(views)))
         if chance.random() < 0.15:
             steps.append(Recreate(f"v{chance.randrange(views)}"))
         if chance.random() < 0.15:
@@ -53,6 +55,15 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
         "default_partitions": chance.choice([1, 1, 3]),
     }
     return Scenario(tuple(steps), tuple(relation.name for relation in relations), options)
+
+
+def _alteration(chance: Random, relations: tuple[Relation, ...], known: list[Written], number: int) -> Alter:
+    """What a view becomes: mostly fewer rows of the same, so that who listens hears the difference."""
+    columns = [Column(item.name, item.kind) for item in known[number].query.columns]
+    if chance.random() < 0.6:
+        return Alter(None, f"v{number}", condition(chance, columns))
+    written = Writer(chance, list(relations), []).write(chance.randrange(1, 3))
+    return Alter(Create(f"v{number}", written.query, written.plain), f"v{number}")
 
 
 def _keeper(chance: Random, name: str, written: Written) -> Create:
