@@ -6,12 +6,13 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from .errors import CorruptionError
+from .errors import CorruptionError, Error
 from .files import exists, remove_folder, rename_file
 from .folder import Folder
 from .limits import EPOCH_SEGMENT_BYTES, EPOCHS_SYNC_S, EPOCHS_UNSYNCED_MAX
@@ -136,7 +137,8 @@ class EpochLog:
     def _log(self) -> Log | None:
         """To read."""
         if self._topic is not None:
-            self.sync()
+            with suppress(Error):  # where it cannot be synced, what was before can be read
+                self.sync()
             return self._topic.partitions[0]
         if not self.read_only:
             return None
