@@ -17,6 +17,7 @@ from .dialect import twin_sql
 from .lower import lower_map
 from .plan import Plan
 from .plan_properties import forgets, keeps_state, summary, unbounded
+from .state_ttl import expires
 from .window_twin import interval
 
 
@@ -48,7 +49,10 @@ def explain_state(plan: Plan, view: ViewState | None) -> list[str]:
     return (
         [*lines, *(f"grows without bound: {note}" for note in notes)]
         if notes
-        else [*lines, "bounded by the number of its groups and open windows"]
+        else [
+            *lines,
+            f"bounded by {'its state_ttl, and by ' if expires(plan) else ''}the number of its groups and open windows",
+        ]
     )
 
 

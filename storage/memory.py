@@ -57,7 +57,7 @@ class Memory:
         self._folder = folder
         self._numbers = itertools.count()
         self.smallest = smallest
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what nobody holds is collected, and counted, anywhere
         self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()
         self.limit = limit
         self.resident = 0  # bytes of large arrays in memory
