@@ -44,7 +44,7 @@ class Versions:
     """
 
     def __init__(self, schema: pa.Schema, keys: Sequence[str]) -> None:
-        self._keys = list(keys)
+        self._keys = list(keys)  # a column may be there twice, beside two of the other side
         self._order = [SortKey(name, descending=True) for name in schema.names]
         self._names = schema.names
         self._rows = KeyedRows(schema.append(pa.field(_TIME, pa.int64())), [*keys, _TIME])
@@ -197,7 +197,7 @@ class Versions:
         new = versions[~self._listed.values[versions] & (self._winners.values[versions] >= 0)]
         if not len(new):
             return
-        batch = self._rows.take(self._winners.values[new], [*self._keys, _TIME])
+        batch = self._rows.take(self._winners.values[new], list(dict.fromkeys([*self._keys, _TIME])))
         self._slots.values[new] = self.slots(batch, self._keys)
         self._times.values[new] = batch.column(_TIME).to_numpy()
         self._listed.values[new] = True

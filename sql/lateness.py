@@ -36,11 +36,14 @@ def when_closed(plan: p.Session | p.WindowAggregate, end: str) -> Plan:
     return p.TemporalFilter(plan, starts, (), plan.columns, event_time=True)
 
 
-def held_until_closed(plan: Plan, end: str) -> Plan:
-    """`plan`, whose rows are in windows as `end` says; if they come as soon as they are there, from their close on."""
+def held_until_closed(plan: Plan, end: str, lateness: int) -> Plan:
+    """`plan`, whose rows are in windows as `end` says; if they come as soon as they are there, from their end on.
+
+    Rows that come later, and for which the windows stay open for `lateness` (us), come at once.
+    """
     below = plan
     while isinstance(below, p.Map):
         below = below.input
     if not isinstance(below, p.AssignWindow):
         return plan
-    return p.TemporalFilter(plan, ((end, p.closing(plan)[end]),), (), plan.columns, event_time=True)
+    return p.TemporalFilter(plan, ((end, p.closing(plan)[end] - lateness),), (), plan.columns, event_time=True)

@@ -40,7 +40,8 @@ def bounded(
     if not bounds:
         return left, right, ()
     if final:
-        timed = held_until_closed(timed[0], bounds[0].left), held_until_closed(timed[1], bounds[0].right)
+        ends = bounds[0].left, bounds[0].right
+        timed = held_until_closed(timed[0], ends[0], lateness), held_until_closed(timed[1], ends[1], lateness)
     return *timed, bounds
 
 
