@@ -308,6 +308,7 @@ class Session:
         if old.kind != "MATERIALIZED VIEW":
             hint = f"It is a {old.kind.lower()}."
             raise ProgrammingError(f'"{old.name}" is not a materialized view', hint=hint, position=statement.start)
+        assert self.database.folder, "it raises where the database is open for reading only"
         self._refuse_recompute(statement.query, final=False)
         partial = self.settings["allow_partial_history"]
         notices = self.database.evolving.replace(statement, old, wait=self._waits, partial=partial)

@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, help="so long, old rows deleted; what there is must follow from numbers"
     )
-    parser.add_argument("--rate", type=float, default=5000, help="rows a second; 0: as fast as it goes")
+    parser.add_argument("--rate", type=float, help="rows a second; 0: as fast as it goes")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="headrace-soak-"))
@@ -28,8 +28,8 @@ def main() -> None:
         place,
         kills=options.kills,
         seconds=60 * (options.minutes or 60) if bounded else None,
-        rate=options.rate,
-        batch=500,
+        rate=options.rate if options.rate is not None else 4000 if bounded else 800,
+        batch=500 if bounded else 50,
         lives_s=(5.0, 90.0) if bounded else (0.05, 1.2),
         bounded=bounded,
         seed=options.seed,
