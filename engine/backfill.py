@@ -201,7 +201,7 @@ class Backfill:
         self.problem = None
         took_s, rows = machine.perf_counter() - begun, self.progress.done - before
         if took_s > stretch_s or rows >= self._rows // 2:
-            wanted = int(self._rows * min(2.0, max(0.25, stretch_s / max(took_s, 1e-6))))
+            wanted = int(self._rows * min(8.0, max(0.25, stretch_s / max(took_s, 1e-6))))
             self._rows = min(max(wanted, limits.BACKFILL_ROWS), self._rows_max)
         return level
 
@@ -305,3 +305,9 @@ def _below(nodes: Iterable[Node]) -> Iterator[Node]:
     for node in nodes:
         yield node
         yield from _below(node.inputs)
+
+
+def stretch(took_s: float, quiet_s: float) -> float:
+    """How long to work on history at once, in seconds: an epoch of the others took `took_s`, and was `quiet_s` ago."""
+    least_s = limits.BACKFILL_STRETCH_S_QUIET if quiet_s > limits.BACKFILL_QUIET_S else limits.BACKFILL_STRETCH_S
+    return min(max(least_s, took_s), limits.BACKFILL_STRETCH_S_MAX)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..storage import limits
 from ..storage.errors import InterfaceError, OperationalError
 from ..storage.memory import Memory, use
-from .backfill import Backfill, BackfillProgress
+from .backfill import Backfill, BackfillProgress, stretch
 from .checkpoint import Capture, Moment, Recorder
 from .dataflow import Dataflow, Result
 from .group import Group
@@ -53,6 +53,7 @@ class Engine:
         self._main = Group(options)
         self._backfills: list[Backfill] = []  # whose turn it is first
         self._others, self._took_s = False, 0.0  # whether the last turn was an epoch of the others, and its seconds
+        self._others_at = 0.0  # when they had the last one
         self._views: dict[str, View] = {}
         self._turns = Turns(self.memory)
         self._lock = self._turns.lock
@@ -297,13 +298,12 @@ class Engine:
 
     def _try_to_advance(self) -> bool:
         """As `_advance`; where the log could not be read those who wait are told why, and it is tried again."""
+        self._unread = None
         try:
-            worked = self._advance()
+            return self._advance()
         except UnreadError as error:
             self._unread = error
             return False
-        self._unread = None
-        return worked
 
     def _advance(self) -> bool:
         """Run one epoch of whoever is behind; whether there was anything to do."""
@@ -317,7 +317,7 @@ class Engine:
             return True
         begun = machine.perf_counter()
         self._others = self._step(clock)
-        self._took_s = machine.perf_counter() - begun
+        self._took_s, self._others_at = machine.perf_counter() - begun, begun if self._others else self._others_at
         return self._others or (bool(history) and self._backfill(clock))
 
     def _step(self, clock: int) -> bool:
@@ -351,7 +351,7 @@ class Engine:
         if backfill is None:
             return False
         self._clock = clock
-        stretch_s = min(max(limits.BACKFILL_STRETCH_S, self._took_s), limits.BACKFILL_STRETCH_S_MAX)
+        stretch_s = stretch(self._took_s, machine.perf_counter() - self._others_at)
         self._backfills.append(self._backfills.pop(self._backfills.index(backfill)))
         done = backfill.step(self._main, self.epoch, clock, stretch_s) and not backfill.replaced
         if done:
