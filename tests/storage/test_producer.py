@@ -215,11 +215,15 @@ def test_atomic_blocks(con: headrace.Connection) -> None:
 def test_a_crash_at_any_call_repeats_and_loses_nothing(con: headrace.Connection, tmp_path: Path) -> None:
     """The folder is copied at each disk operation; each copy is a program that died there and takes up its name."""
     copies: list[Path] = []
+    one = threading.Lock()  # the engine writes its journal of epochs meanwhile, of which none is needed
 
     def copy(operation: str, path: Path) -> None:
-        target = tmp_path / f"copy-{len(copies)}"
-        shutil.copytree(tmp_path / "db", target)
-        copies.append(target)
+        if path.is_relative_to(tmp_path / "db" / "journal"):
+            return
+        with one:
+            target = tmp_path / f"copy-{len(copies)}"
+            shutil.copytree(tmp_path / "db", target, ignore=shutil.ignore_patterns("journal"))
+            copies.append(target)
 
     batches = [pa.record_batch({"n": range(start, start + 6)}) for start in range(0, 24, 6)]
     with con.producer("four", name="loader") as producer, faults(copy):
