@@ -21,7 +21,6 @@ from .operator import Snapshot
 from .slot_array import Mask, SlotArray, Slots, where
 
 _SLOTS_WASTED_MIN = 256
-_FIRST_ROWS = 1024  # of many that come into an empty index
 _INSERTED_MIN = 2048  # so few rows may have a new key each; of more it is counted how many they have
 _DIRECT_CELLS_MIN = 4096  # so few cells are always worth it
 _DIRECT_CELLS_PER_KEY = 6
@@ -59,9 +58,6 @@ class KeyIndex:
             return found, new
         if not rows:
             return _none(), new
-        if not self.slots and rows > 4 * _FIRST_ROWS:  # keys that come again are found then, and need not be told apart
-            part = None if hashes is None else hashes[:_FIRST_ROWS]
-            _, new[:_FIRST_ROWS] = self.lookup_or_insert(batch.slice(0, _FIRST_ROWS), part)
         lookup = Lookup(self._columns, batch, hashes)
 
         def give(winners: Rows) -> Slots:
