@@ -180,6 +180,8 @@ class Backfill:
         group = self.group
         if not self.begun:
             self.begin(main)
+            if stretch_s >= limits.BACKFILL_STRETCH_S_QUIET:  # from few rows operators would learn nothing of all keys
+                self._rows = min(PIECE_ROWS, self._rows_max)
         failure = next((feed.error for feed in self.feeds.values() if feed.error is not None), None)
         if failure is not None:
             for view in self.views:
