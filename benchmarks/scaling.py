@@ -32,7 +32,6 @@ LINEAR = [
     "TUMBLE",
     "HOP, 5 panes",
     "join with a table",
-    "interval join",
     "ORDER BY LIMIT",
 ]
 ROWS_A_SECOND = 10_000
