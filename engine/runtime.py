@@ -365,7 +365,7 @@ class Engine:
 
     def _between(self, act: Callable[[int, int], None]) -> None:
         """An epoch in which no row comes, but `act` changes views, given its number and clock; none if it raises."""
-        epoch, clock, before = self._epochs.after(self.epoch), self.now(), set(self._main.views)
+        epoch, clock, before, self._main.changed = self._epochs.after(self.epoch), self.now(), set(self._main.views), {}
         act(epoch, clock)
         self._epochs.join(view for view in self._main.views if view not in before)
         self._over(epoch, clock, 0)
