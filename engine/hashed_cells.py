@@ -86,7 +86,8 @@ class HashedCells:
         """
         while len(rows):
             owners, ends = self._claim(lookup.hashes[rows], self._ends[rows])
-            firsts = where(owners == np.arange(len(rows)))
+            first = owners == np.arange(len(rows))
+            firsts = where(first)
             new = rows[firsts]
             given = give(new)
             self.by_slot.reserve(int(given[-1]) + 1)
@@ -99,7 +100,7 @@ class HashedCells:
             found = np.empty(len(rows), np.int64)
             found[firsts] = given
             slots[rows] = found[owners]
-            again = rows[where(owners != np.arange(len(rows)))]
+            again = rows[where(~first)]
             rows = again[where(~self._same(lookup.hashes, slots[again], again))]  # strangers of equal hash: one by one
 
     def _claim(self, hashes: Hashes, cells: Rows) -> tuple[Rows, Rows]:

@@ -17,7 +17,7 @@ from ..storage.topic import TopicOptions
 from .declaration import bytes_of, milliseconds_of
 from .file_formats import check_options, write_table
 from .file_sink import FileSink, FileTarget
-from .relations import Column
+from .relations import Column, schema_of
 from .statements import CopyFormat, CopyTo
 
 if TYPE_CHECKING:
@@ -32,13 +32,9 @@ def topic_of(query_id: int) -> str:
     return f"system.copy_{query_id}"
 
 
-def query_name(statement: CopyTo, taken: Callable[[str], bool]) -> str:
-    """What the query is called: by its folder, and a number."""
-    folder = re.sub(r"\W+", "_", Path(statement.path).name.lower()).strip("_") or "folder"
-    number = 1
-    while taken(f"copy_to_{folder}_{number}"):
-        number += 1
-    return f"copy_to_{folder}_{number}"
+def query_name(statement: CopyTo) -> str:
+    """What the query is called, by its folder, but for a number."""
+    return "copy_to_" + (re.sub(r"\W+", "_", Path(statement.path).name.lower()).strip("_") or "folder")
 
 
 def file_target(statement: CopyTo, folder: Path, query_id: int, columns: tuple[Column, ...]) -> FileTarget:
@@ -111,15 +107,14 @@ class Copies:
         self._sinks: dict[str, FileSink] = {}
         self._unable: dict[str, Error] = {}  # those that cannot even begin, and why
 
-    def open(self, name: str, statement: CopyTo, folder: Path, query_id: int, columns: tuple[Column, ...]) -> None:
+    def open(self, name: str, target: FileTarget, query_id: int) -> None:
         """Begin to make files of what the query puts out, or go on; its topic is made if it is not there."""
         owned = self._database.folder
         durable = not owned.temporary
-        topic_name, schema = topic_of(query_id), pa.schema([(column.name, column.arrow) for column in columns])
+        topic_name, schema = topic_of(query_id), schema_of(target.columns)
         if topic_name not in owned.topics:
             options = TopicOptions(durability="group" if durable else "none")
             owned.create_topic(topic_name, schema, options=options)
-        target = file_target(statement, folder, query_id, columns)
         journal = self._journal(query_id)
         make_folder(journal.parent, durable=durable)
         try:

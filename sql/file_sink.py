@@ -121,17 +121,17 @@ class FileSink:
             if self._end is None and self._position < end:
                 now = time.monotonic()
                 self._since = self._since or now
-                self._end = self._full(end)
-                if self._end is None and not last and now < self._since + self._target.rollover_s:
+                full = self._full(end)
+                if full is None and not last and now < self._since + self._target.rollover_s:
                     return self._since + self._target.rollover_s - now
-                self._end = self._end or end
-                self._save()
+                self._save(self._position, full or end)
+                self._end = full or end  # only now, so that no file is made of what is not written down
             if self._end is None:
                 return None
             self._make(self._position, self._end)
             self._position, self._end, self._since = self._end, None, 0.0
             self._counted, self._bytes = self._position, 0
-            self._save()
+            self._save(self._position, None)
             self._topic.delete_before(0, self._position)
 
     def _full(self, end: int) -> int | None:
@@ -162,9 +162,8 @@ class FileSink:
         for folder in sorted({path.parent for _, path in drafts}) if self._durable else ():
             sync_folder(folder)
 
-    def _save(self) -> None:
-        content: dict[str, Any] = {"position": self._position, "end": self._end}
-        save_document(self._journal, content, durable=self._durable)
+    def _save(self, position: int, end: int | None) -> None:
+        save_document(self._journal, {"position": position, "end": end}, durable=self._durable)
 
 
 def _folder_name(value: Any) -> str:

@@ -67,8 +67,7 @@ class Queries:
     def insert(self, statement: Insert, target: Relation) -> list[str]:
         """A query that goes on inserting into a stream; a notice says what it is called."""
         database = self._database
-        names = (f"insert_into_{target.name}_{number}" for number in itertools.count(1))
-        name = next(name for name in names if database.relations.get(name) is None)
+        name = self._numbered(f"insert_into_{target.name}")
         refuse_late_target(statement.emit)
         derived = self.derive_insert(statement, name, target)
         query_id = time.time_ns()
@@ -83,15 +82,14 @@ class Queries:
         database = self._database
         refuse_late_target(statement.emit)
         query_id = time.time_ns()
-        name = query_name(statement, lambda name: database.relations.get(name) is not None)
+        name = self._numbered(query_name(statement))
         derived = self.derive_copy(statement, name, query_id)
-        columns = derived.planned.columns
-        file_target(statement, folder_of(statement, database.log), query_id, columns)
+        files = file_target(statement, folder_of(statement, database.log), query_id, derived.planned.columns)
         folder = made_folder(statement, database.log)
         properties = {"id": query_id, "folder": str(folder)}
         database.folder.catalog.put(CatalogEntry(name, "QUERY", statement.text, properties))
         database.relations.add(derived.relation)
-        self._copies.open(name, statement, folder, query_id, columns)
+        self._copies.open(name, files, query_id)
         self._start(derived, query_id)
         notes = notes_on(derived.planned)
         return [f'query "{name}" goes on writing files; DROP QUERY {name} ends it', *notes]
@@ -132,8 +130,9 @@ class Queries:
             derived = self.derive_copy(statement, entry.name, int(properties["id"]))
             database.relations.add(derived.relation)
             if not database.read_only:
-                folder, columns = Path(properties["folder"]), derived.planned.columns
-                self._copies.open(entry.name, statement, folder, int(properties["id"]), columns)
+                folder, query_id = Path(properties["folder"]), int(properties["id"])
+                files = file_target(statement, folder, query_id, derived.planned.columns)
+                self._copies.open(entry.name, files, query_id)
         else:
             derived = self.derive(statement)
             base = database.default_options(derived.relation, None)
@@ -172,6 +171,11 @@ class Queries:
         output = TopicOutput(database.folder, derived.writes, query_id, done, database.late.settle)
         dataflow = database.lower(engine_name(name), derived.planned, query_id, keeps=False)
         database.start(engine_name(name), query_id, derived.planned, dataflow, output)
+
+    def _numbered(self, name: str) -> str:
+        """The name with the first number that makes it one that nothing has."""
+        names = (f"{name}_{number}" for number in itertools.count(1))
+        return next(name for name in names if self._database.relations.get(name) is None)
 
     def _plans(self) -> Mapping[str, Plan]:
         return {name: planned.plan for name, planned in self._database.plans.items()}
