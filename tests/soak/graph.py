@@ -60,15 +60,13 @@ def create(con: headrace.Connection, out: Path, *, bounded: bool) -> None:
     con.execute(f"COPY (SELECT n FROM events WHERE n % 100 = 0) TO '{out}' (ROLLOVER_INTERVAL '1 second') EMIT CHANGES")
 
 
-def append(con: headrace.Connection, start: int, rows: int, marked: int = -1) -> None:
-    """The next rows of both streams, which are there once this returns; marks come before the events they look at.
-
-    Marks up to `marked` are there already.
-    """
+def append(con: headrace.Connection, start: int, rows: int) -> None:
+    """The next rows of both streams and all partitions, which are there together once this returns, or not at all."""
     n = np.arange(start, start + rows)
-    marks = n[(n % 10 == 0) & (n > marked)]
-    con.append("marks", pa.table({"n": marks, "k": marks % KEYS, "ts": times(marks)}))
-    con.append("events", pa.table({"n": n, "k": n % KEYS, "v": n % 1000, "ts": times(n)}))
+    marks = n[n % 10 == 0]
+    with con.atomic() as append:
+        append("marks", pa.table({"n": marks, "k": marks % KEYS, "ts": times(marks)}))
+        append("events", pa.table({"n": n, "k": n % KEYS, "v": n % 1000, "ts": times(n)}))
 
 
 def times(n: Numbers) -> pa.Array:
@@ -76,9 +74,9 @@ def times(n: Numbers) -> pa.Array:
     return pa.array(START_US + n * 1000).cast(pa.timestamp("us"))
 
 
-def written(con: headrace.Connection, stream: str = "events") -> int:
-    """The number after the last one in a stream."""
-    found = con.execute(f"SELECT max(n) + 1 FROM {stream}").fetchone()
+def written(con: headrace.Connection) -> int:
+    """How many events there were so far, those that retention has deleted among them."""
+    found = con.execute("SELECT max(n) + 1 FROM events").fetchone()
     return int((found or (0,))[0] or 0)
 
 

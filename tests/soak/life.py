@@ -12,11 +12,11 @@ from tests.soak.graph import append, written
 
 def main(folder: Path, rate: float, batch: int) -> None:
     con = headrace.connect(folder, checkpoint_interval_s=0.5, idle_timeout_s=0.0)
-    start, marked = written(con), written(con, "marks") - 1
+    start = written(con)
     print(f"ready {start}", flush=True)
     begun, first = time.monotonic(), start
     while True:
-        append(con, start, batch, marked)
+        append(con, start, batch)
         start += batch
         print(start, flush=True)
         time.sleep(max(0.0, begun + (start - first) / rate - time.monotonic()) if rate else 0.0)
