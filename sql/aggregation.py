@@ -113,7 +113,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
         if isinstance(below, p.Expand) and number is not None:
             result = p.GroupingSets(unexpanded, by, below.sets, names, tuple(calls.values()), columns)
         else:
-            result = p.Aggregate(below, names, tuple(calls.values()), columns)
+            result = p.Aggregate(below, names, tuple(calls.values()), columns, said=scope.said)
     after = {twin_sql(key): name for key, name in zip(plain, key_names, strict=True)}
     after.update({f'"{name}"': name for name in windowed})
     after.update({text: call.name for text, call in calls.items()})

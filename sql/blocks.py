@@ -13,6 +13,7 @@ from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
 from .temporal import has_clock, split_condition
+from .time_to_live import Said
 from .trees import copied, every, every_node
 from .twin import bind_over
 from .types import Binder, connect
@@ -63,6 +64,7 @@ class Scope:
         self.below = below
         self.alias = alias
         self.binder = binder
+        self.said: Said | None = None  # of what is made of the source
         self._by_name = {column.name.lower(): column for column in below.columns}
 
     def has(self, name: str) -> bool:

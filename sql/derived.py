@@ -16,7 +16,7 @@ from .plan import Plan
 from .plan_inputs import over_logs
 from .plan_keys import key_of
 from .relations import Column, Relation
-from .state_ttl import ttl_of
+from .state_ttl import emitted_ttl, ttl_of
 from .statements import CopyTo, CreateDerived, Emit, Insert
 from .view_plan import ViewPlan, ViewPlanner, refuse_duplicates
 from .writing_columns import target_columns
@@ -68,6 +68,7 @@ def insert_derived(
     """The query called `name` that goes on inserting into the stream `target`."""
     refuse_every(statement.emit)
     planned = _append_only(planner, statement.query, statement.emit, f'stream "{target.name}"', plans)
+    planned = planned.expiring(emitted_ttl(statement.emit), grows=True)
     names = target_columns(target, statement.columns, statement.position)
     if len(names) != len(planned.columns):
         raise ProgrammingError(
@@ -84,6 +85,7 @@ def copy_derived(planner: ViewPlanner, statement: CopyTo, name: str, topic: str,
     """The query called `name` whose rows go to `topic`, and from there to files."""
     refuse_every(statement.emit)
     planned = _append_only(planner, statement.query, statement.emit, f'files in "{statement.path}"', plans)
+    planned = planned.expiring(emitted_ttl(statement.emit), grows=True)
     refuse_duplicates(planned.columns, statement)
     relation = Relation(name, "QUERY", planned.columns, statement.text, statement.query, target=topic)
     return Derived(relation, planned, Relation(topic, "STREAM", planned.columns, statement.text))

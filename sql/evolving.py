@@ -327,9 +327,10 @@ class Unnamed:
     def again(self, planner: ViewPlanner) -> ViewPlan | None:
         """Its plan as it would be now; None if it has none."""
         try:
-            return planner.plan(self.query, final=self.planned.final, lateness_us=self.lateness_us)
+            planned = planner.plan(self.query, final=self.planned.final, lateness_us=self.lateness_us)
         except Error:
             return None
+        return planned.expiring(self.planned.ttl_us)
 
 
 def _alike(database: Database, old: Relation, planned: ViewPlan) -> bool:

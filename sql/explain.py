@@ -14,10 +14,10 @@ from ..engine.windows import Cumulate, Given, Hop, Moments, Rule, Sessions
 from . import plan as p
 from .calendar_twin import calendar_words
 from .dialect import twin_sql
+from .expiring import expires
 from .lower import lower_map
 from .plan import Plan
 from .plan_properties import forgets, keeps_state, summary, unbounded
-from .state_ttl import expires
 from .window_twin import interval
 
 
@@ -219,8 +219,18 @@ def _idle(ttl_us: int | None, what: str) -> str:
 
 
 def _joined_state(plan: p.Join) -> str:
-    if plan.ttl_us is not None:
-        return f"rows of both inputs, each forgotten {interval(plan.ttl_us)} after it came [state_ttl]"
+    left, right = plan.ttls_us
+    if left is not None and left == right:
+        return f"rows of both inputs, each forgotten {interval(left)} after it came [state_ttl]"
+    if left is not None or right is not None:
+        sides = zip(("left", "right"), (left, right), strict=True)
+        kept = (
+            f"UNBOUNDED: all rows of the {side} input"
+            if ttl is None
+            else f"rows of the {side} input, each forgotten {interval(ttl)} after it came [state_ttl]"
+            for side, ttl in sides
+        )
+        return "; ".join(kept)
     if not plan.bounds:
         return "UNBOUNDED: all rows of both inputs"
     side = plan.bounds[0].kept

@@ -11,19 +11,20 @@ from .database import Database
 from .explain import explain, explain_analyze, explain_state
 from .outputs import engine_name
 from .reading import Rows
+from .state_ttl import live_ttl
 from .statements import CreateDerived, CreateView, Explain, Select, Subscribe
 from .subscribing import bare_name
 from .twin import expand_views, twin
 from .why import why_no_output
 
 
-def explained(database: Database, statement: Explain, ends: Mapping[str, list[int]]) -> Rows:
-    """The lines that EXPLAIN answers with; of what runs, once it covers `ends`."""
-    lines = pa.array(_lines(database, statement, ends), pa.string())
+def explained(database: Database, statement: Explain, ends: Mapping[str, list[int]], ttl: str | None) -> Rows:
+    """The lines that EXPLAIN answers with; of what runs, once it covers `ends`. `ttl` is what SET state_ttl said."""
+    lines = pa.array(_lines(database, statement, ends, ttl), pa.string())
     return Rows(pa.table({"plan": lines}), ("VARCHAR",))
 
 
-def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]) -> list[str]:
+def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]], ttl: str | None) -> list[str]:
     inner = statement.statement
     if not isinstance(inner, CreateView | CreateDerived | Select | Subscribe):
         raise NotSupportedError("EXPLAIN takes a query, a name or CREATE ... AS", position=inner.start)
@@ -62,6 +63,9 @@ def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]
         if statement.mode == "WHY NO OUTPUT":
             return why_no_output(database, relation, running.plan, name)
         return explain_analyze(running.plan, database.engine.state(name))
-    plan = database.plan(query, final=final, lateness_us=lateness_us).plan if kept is None else kept.plan
-    state = None if relation is None or kept is None else database.engine.state(relation.name)
+    if kept is None:
+        kept = database.plan(query, final=final, lateness_us=lateness_us).expiring(live_ttl(inner, ttl))
+        relation = None
+    plan = kept.plan
+    state = None if relation is None else database.engine.state(relation.name)
     return explain_state(plan, state) if statement.mode == "STATE" else explain(plan, state)

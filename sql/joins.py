@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from sqlglot import exp
 
 from ..engine.operators.asof_join import AsofRule
-from ..engine.time_bound import Kind
-from ..storage.errors import NotSupportedError, Position
+from ..storage.errors import NotSupportedError
 from . import plan as p
 from .asof import nearness, refuse_unordered, settled_after
 from .blocks import Unplannable
@@ -19,71 +18,47 @@ from .join_keys import JoinKeys
 from .join_order import join_order, relates_times
 from .join_ranges import comparisons, named
 from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
-from .places import LOOKUP, PLACE, TEMPORAL
+from .joined import Joined, joined_source, kind_of, unnested_source
 from .plan import Plan
 from .relations import Column
 from .temporal import has_clock
 from .time_bounds import bounded, ends
+from .time_to_live import Said
 from .trees import copied, every
 from .types import Binder
-from .unnesting import Elements, elements_of
+from .unnesting import elements_of
 
 SourcePlanner = Callable[[exp.Expr], tuple[Plan, str]]
 
-_KINDS: dict[tuple[str, str], Kind] = {  # by side and kind
-    ("", ""): "inner",
-    ("", "INNER"): "inner",
-    ("", "CROSS"): "inner",
-    ("LEFT", ""): "left",
-    ("LEFT", "OUTER"): "left",
-    ("RIGHT", ""): "right",
-    ("RIGHT", "OUTER"): "right",
-    ("FULL", ""): "full",
-    ("FULL", "OUTER"): "full",
-    ("", "OUTER"): "full",
-    ("", "SEMI"): "semi",
-    ("LEFT", "SEMI"): "semi",
-    ("", "ANTI"): "anti",
-    ("LEFT", "ANTI"): "anti",
-}
 _LEFT_STAYS = ("inner", "left", "semi", "anti")  # joins that say nothing of rows they add no columns to
 
 
-@dataclass
-class _Joined:
-    """One source and how it is joined to those before it."""
-
-    plan: Plan | None
-    kind: Kind = "inner"
-    place: int | None = None  # of the join in the query's text
-    first: bool = False  # whether that joins two sources, and says its own condition
-    asof: bool = False
-    outer: bool = False  # of an ASOF join, whose kind here is left: what it keeps out is left out above
-    temporal: bool = False
-    lookup: Position | None = None  # of the relation, where it is looked up in as it is
-    elements: Elements | None = None  # where it is UNNEST, and has no plan
-    conditions: list[exp.Expr] = field(default_factory=list)  # of the join
-    below: list[exp.Expr] = field(default_factory=list)  # filters on the source alone
-    above: list[exp.Expr] = field(default_factory=list)  # filters on what the join gives
-
-
 def plan_joins(
-    select: exp.Select, source: SourcePlanner, binder: Binder, *, final: bool, lateness: int
+    select: exp.Select,
+    source: SourcePlanner,
+    binder: Binder,
+    hints: Mapping[str, Said],
+    *,
+    final: bool,
+    lateness: int,
 ) -> tuple[JoinScope, exp.Select]:
-    """The scope of a block's joined sources, and the block without its joins and with what is left of its WHERE."""
+    """The scope of a block's joined sources, and the block without its joins and with what is left of its WHERE.
+
+    `hints` say of sources, by their names in lower case, how long their rows are kept.
+    """
     names = JoinNames()
-    joined: list[_Joined] = []
+    joined: list[Joined] = []
     for join in (None, *select.args["joins"]):
         item = select.args["from_"].this if join is None else join.this
         elements = None if join is None else elements_of(item)
         if elements is not None and join is not None:
-            joined.append(_unnest(elements, _kind(join), join, names))
+            joined.append(unnested_source(elements, kind_of(join), join, names))
             new = elements.source(names, binder)
         elif isinstance(item, exp.Lateral):
             raise Unplannable("LATERAL")
         else:
             below, alias = source(item)
-            joined.append(_Joined(below) if join is None else _joined(below, join, first=len(joined) == 1))
+            joined.append(Joined(below) if join is None else joined_source(below, join, first=len(joined) == 1))
             new = JoinedSource(alias, below.columns)
         aside = [] if join is None else join.args.get("aside") or []
         names.add(replace(new, aside=frozenset(aside)))
@@ -107,21 +82,13 @@ def plan_joins(
     select.set("joins", None)
     select.set("where", exp.Where(this=exp.and_(*left_over, copy=True)) if left_over else None)
     needed = _needed(select, names)
+    for part, known in zip(joined, names.sources, strict=True):
+        part.said = hints.get(known.alias.lower())
     builder = _Builder(names, joined, _order(names, joined), binder, final=final, lateness=lateness)
     return JoinScope(builder.plan(needed), names, binder), select
 
 
-def _unnest(elements: Elements, kind: Kind, join: exp.Join, names: JoinNames) -> _Joined:
-    """UNNEST of what the sources before it have."""
-    on = join.args.get("on")
-    always = on is None or (isinstance(on, exp.Boolean) and on.this)
-    if not (kind == "inner" or (kind == "left" and always)) or join.args.get("using") or join.method:
-        raise Unplannable(f"UNNEST in a {kind} join")
-    resolved = tuple(names.resolve(value) for value in elements.lists)
-    return _Joined(None, kind, elements=replace(elements, lists=resolved))
-
-
-def _order(names: JoinNames, joined: list[_Joined]) -> list[int]:
+def _order(names: JoinNames, joined: list[Joined]) -> list[int]:
     """The order in which to join, with each condition at the first join that has all it reads."""
     if any(part.kind != "inner" or part.elements is not None for part in joined):
         return list(range(len(joined)))  # outer joins, and UNNEST, mean the order they are written in
@@ -137,29 +104,7 @@ def _order(names: JoinNames, joined: list[_Joined]) -> list[int]:
     return order
 
 
-def _joined(below: Plan, join: exp.Join, *, first: bool) -> _Joined:
-    place = join.meta.get(PLACE)
-    if join.method.upper() == "ASOF":
-        side = (join.side.upper(), join.kind.upper())
-        if _KINDS.get(side) not in ("inner", "left") or not join.args.get("on") or place is None:
-            raise Unplannable(f"ASOF {' '.join(side)}".strip() + " join")
-        outer = _KINDS[side] == "left"
-        return _Joined(below, "left", place, first, asof=True, outer=outer, temporal=TEMPORAL in join.meta)
-    if LOOKUP in join.meta:
-        return _Joined(below, "left", outer=bool(join.side), lookup=join.meta[LOOKUP])
-    return _Joined(below, _kind(join), place, first and not join.method)
-
-
-def _kind(join: exp.Join) -> Kind:
-    if join.method.upper() not in ("", "NATURAL"):
-        raise Unplannable(f"{join.method.upper()} join")
-    kind = _KINDS.get((join.side.upper(), join.kind.upper()))
-    if kind is None:
-        raise Unplannable(f"{join.side} {join.kind} join".strip())
-    return kind
-
-
-def _place_on(join: exp.Join, names: JoinNames, joined: list[_Joined]) -> None:
+def _place_on(join: exp.Join, names: JoinNames, joined: list[Joined]) -> None:
     """The conditions of ON, USING or NATURAL, each where it belongs."""
     last = len(joined) - 1
     kind = joined[last].kind
@@ -186,7 +131,7 @@ def _place_on(join: exp.Join, names: JoinNames, joined: list[_Joined]) -> None:
             joined[last].conditions.append(condition)
 
 
-def _place(condition: exp.Expr, names: JoinNames, joined: list[_Joined], at: int) -> None:
+def _place(condition: exp.Expr, names: JoinNames, joined: list[Joined], at: int) -> None:
     """Put a filter on what the join number `at` gives as far down as it says the same."""
     if condition.find(exp.Query):
         raise Unplannable("subquery")
@@ -237,7 +182,7 @@ class _Builder:
     def __init__(
         self,
         names: JoinNames,
-        joined: list[_Joined],
+        joined: list[Joined],
         order: list[int],
         binder: Binder,
         *,
@@ -308,7 +253,11 @@ class _Builder:
         columns = columns or [left.columns[0]]  # something has to carry the rows
         pairs = tuple((a, b, key.null_safe) for a, b, key in zip(left_names, right_names, keys, strict=False))
         rest = exp.and_(*residual, copy=True) if residual else None
-        join = p.Join(left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place, order=order)
+        first = self._joined[self._order[0]].said if place == self._order[1] else None  # else it has no name
+        said = first, part.said
+        join = p.Join(
+            left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place, order=order, said=said
+        )
         final = self._final and part.first and part.place is not None and ends(join)
         return _filtered(replace(join, final=True) if final else join, part.above)
 

@@ -12,6 +12,7 @@ from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from ..storage.errors import ProgrammingError
+from .hints import OPENING, refuse_misplaced
 from .positions import Source
 
 QUOTED = {
@@ -43,13 +44,16 @@ class Tokenizer(DuckDB.Tokenizer):
 def tokenize(source: Source) -> list[Token]:
     """The tokens of a script; their line and col are where they begin.
 
-    Raises: ProgrammingError for text that has no tokens, an unclosed quote, and for hints, which would be dropped.
+    Raises: ProgrammingError for text that has no tokens, an unclosed quote, and for a hint that would be dropped.
     """
     try:
         tokens = list(Tokenizer(dialect="duckdb").tokenize(source.text))
     except TokenError as error:
         raise _unreadable(source, error) from None
-    _refuse_hints(source)
+    if OPENING in source.text:
+        said = [piece for piece in pieces(source.text) if piece.kind == "block"]
+        hints = [piece.start for piece in said if source.text.startswith(OPENING, piece.start)]
+        refuse_misplaced(tokens, hints, source)
     for token in tokens:
         position = source.position(token.start)
         token.line, token.col = position.line, position.column
@@ -104,17 +108,6 @@ def pieces(text: str) -> Iterator[Piece]:
         end = len(text) if missing else index
         yield Piece(kind, match.start(), end, missing)
         index = end
-
-
-def _refuse_hints(source: Source) -> None:
-    for piece in pieces(source.text):
-        if piece.kind == "block" and source.text.startswith("/*+", piece.start):
-            raise ProgrammingError(
-                "hints are not understood",
-                detail="A hint that does nothing would only look as if it did.",
-                hint="Leave the /*+ ... */ out; write a plain comment as /* ... */.",
-                position=source.position(piece.start, piece.start + 3),
-            )
 
 
 def _unreadable(source: Source, error: TokenError) -> ProgrammingError:

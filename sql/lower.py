@@ -106,9 +106,17 @@ def _join(plan: p.Join) -> Join:
     bound = plan.bounds[0] if plan.bounds else None
     schema, read = schema_of(plan.columns), schema_of(reads)
     timed = bound is not None and plan.residual is not None and says_no_more(plan.residual, bound)
-    order, ttl_us = plan.order, plan.ttl_us
     return Join(
-        plan.kind, *sides, schema, residual, read, bound, final=plan.final, timed=timed, order=order, ttl_us=ttl_us
+        plan.kind,
+        *sides,
+        schema,
+        residual,
+        read,
+        bound,
+        final=plan.final,
+        timed=timed,
+        order=plan.order,
+        ttls_us=plan.ttls_us,
     )
 
 

@@ -8,10 +8,19 @@ from sqlglot import exp
 
 from .cursor import Cursor
 from .lexer import words
-from .parser_emit import QUERY_WORDS, as_of, emit_clause, name_or_query, query_and_emit, starts_query
+from .parser_emit import (
+    QUERY_WORDS,
+    as_of,
+    emit_clause,
+    name_or_query,
+    query_and_emit,
+    refuse_options,
+    starts_query,
+)
 from .parser_tables import find_conflict, on_conflict, or_action
 from .positions import position_of, position_of_token
 from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Option, Subscribe
+from .time_to_live import OPTION
 from .trees import every
 
 _FORMATS: dict[str, CopyFormat] = {
@@ -37,6 +46,7 @@ def create_view(
     options, options_at = _view_options(cursor, materialized=materialized)
     cursor.expect("AS")
     query, emit = query_and_emit(cursor)
+    refuse_options(emit)
     for parameter in every(query, exp.Placeholder, exp.Parameter):
         cursor.wrong(
             "a view cannot have parameters",
@@ -67,9 +77,9 @@ def _view_options(cursor: Cursor, *, materialized: bool) -> tuple[dict[str, Opti
     at = cursor.offset(1)
     options = cursor.options(bare=False)
     for name in options:
-        if name != "state_ttl" or not materialized:
+        if name != OPTION or not materialized:
             kind = "materialized view" if materialized else "view"
-            hint = "There is state_ttl." if materialized else "What a materialized view keeps can have a state_ttl."
+            hint = f"There is {OPTION}." if materialized else f"What a materialized view keeps can have a {OPTION}."
             cursor.wrong(f'a {kind} has no option "{name}"', hint=hint, position=position)
     return options, at
 
@@ -168,7 +178,7 @@ def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:
     cursor.accept("TO")
     if cursor.token is None:
         cursor.unexpected("Here should be a view, a stream or a query.")
-    end, snapshot, bounds = len(cursor.tokens), True, dict[str, Any]()
+    end, options, bounds = len(cursor.tokens), dict[str, Any](), dict[str, Any]()
     for index, token, depth in cursor.depths():
         pair = [*words(token), *cursor.words_at(index - cursor.index + 1)]
         versioned = index > 0 and words(cursor.tokens[index - 1]) == ["SYSTEM_TIME"]
@@ -176,13 +186,13 @@ def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:
             end, rest = index, Cursor(cursor.source, cursor.tokens, index)
             bounds = _bounds(rest)
             if rest.accept("WITH"):
-                snapshot = _subscription_options(rest)
+                options = _subscription_options(rest)
             if rest.word == "EMIT":
                 rest.unexpected("EMIT comes before AS OF, UP TO and WITH (...).")
             rest.end()
             break
         if depth == 0 and pair == ["WITH"] and index > cursor.index and cursor.at_mark("(", index - cursor.index + 1):
-            end, snapshot = index, _subscription_options(Cursor(cursor.source, cursor.tokens, index + 1))
+            end, options = index, _subscription_options(Cursor(cursor.source, cursor.tokens, index + 1))
             break
     query, emit = name_or_query(Cursor(cursor.source, cursor.tokens[:end], cursor.index))
     cursor.index = len(cursor.tokens)
@@ -191,9 +201,9 @@ def subscribe(cursor: Cursor, place: dict[str, Any]) -> Subscribe:
         cursor.not_yet("SUBSCRIBE ... EMIT FINAL is not supported yet", position=emit.position, hint=hint)
     return Subscribe(
         query=query,
-        snapshot=snapshot,
         changelog=emit is not None and emit.mode == "CHANGELOG",
         every_us=None if emit is None else emit.every_us,
+        **options,
         **bounds,
         **place,
     )
@@ -221,17 +231,18 @@ def _bounds(cursor: Cursor) -> dict[str, Any]:
     return bounds
 
 
-def _subscription_options(cursor: Cursor) -> bool:
-    """Whether WITH (...) at the end of SUBSCRIBE wants the rows of now first."""
+def _subscription_options(cursor: Cursor) -> dict[str, Any]:
+    """WITH (...) at the end of SUBSCRIBE, as fields of it: whether it wants the rows of now first, and the others."""
     position = cursor.position
     options = cursor.options(bare=False)
     if cursor.word == "EMIT":
         cursor.unexpected("EMIT comes before WITH (...).")
     cursor.end()
     snapshot = options.pop("snapshot", True)
-    if options:
-        hint = "It has snapshot = true or false."
-        cursor.not_yet(f'SUBSCRIBE has no option "{next(iter(options))}"', position=position, hint=hint)
+    for name in options:
+        if name != OPTION:
+            hint = f"It has snapshot = true or false, and {OPTION}."
+            cursor.not_yet(f'SUBSCRIBE has no option "{name}"', position=position, hint=hint)
     if not isinstance(snapshot, bool):
         cursor.wrong("snapshot must be true or false", position=position)
-    return snapshot
+    return {"snapshot": snapshot, "options": options}

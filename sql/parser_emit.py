@@ -5,14 +5,15 @@ from __future__ import annotations
 from sqlglot import exp
 from sqlglot.tokenizer_core import TokenType
 
-from ..storage.errors import NotSupportedError
+from ..storage.errors import NotSupportedError, ProgrammingError
 from .as_of import AsOf
 from .cursor import Cursor
 from .intervals import constant_us
 from .lexer import words
 from .parser_queries import QueryParser
 from .positions import position_of_token
-from .statements import Emit, EmitMode
+from .statements import Emit, EmitMode, Option
+from .time_to_live import OPTION
 
 QUERY_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE")
 _MODES: dict[str, EmitMode] = {
@@ -118,9 +119,7 @@ def emit_clause(cursor: Cursor) -> Emit:
     cursor.expect("EMIT")
     if any(cursor.accept(word) for word in _EVERY):
         every_us = _every(cursor)
-        if cursor.token is not None:
-            cursor.unexpected("EMIT comes last.")
-        return Emit("EVERY", position, every_us=every_us)
+        return Emit("EVERY", position, every_us=every_us, options=_options(cursor))
     mode = next((mode for phrase, mode in _MODES.items() if cursor.accept(phrase)), None)
     if mode is None:
         cursor.choice("a way to EMIT", (*_MODES, *_EVERY))
@@ -129,9 +128,29 @@ def emit_clause(cursor: Cursor) -> Emit:
     if cursor.accept("LATE TO"):
         place = cursor.position
         late_to = cursor.relation("the name of the stream that late rows go to")
+    return Emit(mode, position, lateness_us, late_to, place, options=_options(cursor))
+
+
+def _options(cursor: Cursor) -> dict[str, Option]:
+    """WITH (state_ttl = '1 hour') at the end, of a query that goes on."""
+    options: dict[str, Option] = {}
+    position = cursor.position
+    if cursor.accept("WITH"):
+        options = cursor.options(bare=False)
+        for name in options:
+            if name != OPTION:
+                cursor.wrong(f'what goes on has no option "{name}"', hint=f"There is {OPTION}.", position=position)
     if cursor.token is not None:
         cursor.unexpected("EMIT comes last.")
-    return Emit(mode, position, lateness_us, late_to, place)
+    return options
+
+
+def refuse_options(emit: Emit | None) -> None:
+    """Raises: ProgrammingError for WITH after EMIT, of what is created: it has options of its own."""
+    if emit is not None and emit.options:
+        raise ProgrammingError(
+            "WITH (...) comes before AS", hint="EMIT comes last in a CREATE.", position=emit.position
+        )
 
 
 def _every(cursor: Cursor) -> int:

@@ -11,14 +11,16 @@ from sqlglot.errors import ErrorLevel, ParseError, UnsupportedError
 from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.tokenizer_core import Token, TokenType
 
-from ..storage.errors import NotSupportedError, Position, ProgrammingError
+from ..storage.errors import Error, NotSupportedError, Position, ProgrammingError
 from .aggregate_names import AGGREGATE_NAMES
 from .fidelity import Complaint, Parsed, accepts, difference, parse, reserved_words, same_words
+from .hints import OPENING, check_hints, read_hints
 from .lexer import Tokenizer
 from .parser_ksql import KsqlWindowParser
 from .parser_windows import SpottedError, WindowParser, unexpected
 from .positions import Source, position_of, position_of_token
 from .rewrites import rewrite
+from .time_to_live import HINT
 from .trees import copied, every, every_node
 from .window_function import WindowFunction, window_sql
 
@@ -72,10 +74,13 @@ class QueryParser(KsqlWindowParser):
         """
         self.reset()
         self.sql = source.text
+        self._source = source
         self._chunks = [list(tokens)]
         self._advance_chunk()
         try:
-            return parse(self), self._index
+            found = parse(self)
+            _set_hints_aside(found)
+            return found, self._index
         except SpottedError as spotted:
             raise spotted.error from None
         except RecursionError:
@@ -98,6 +103,20 @@ class QueryParser(KsqlWindowParser):
             if isinstance(pair, self.KEY_VALUE_DEFINITIONS) and pair.this is None:
                 self.raise_error("A struct names each of its values, as in {'a': 1}")
         return super()._kv_to_prop_eq(expressions, parse_map)
+
+    def _parse_hint(self) -> exp.Hint | None:
+        """What is said right after SELECT; DuckDB sees nothing of it."""
+        start, end = self._prev.end + 1, self._curr.start if self._curr else len(self.sql)
+        if OPENING not in self.sql[start:end]:
+            return None
+        try:
+            said = read_hints(self._source, start, end)
+        except Error as error:
+            raise SpottedError(error) from None
+        self.blanks[start] = (end, " ")
+        hint = exp.Hint()
+        hint.meta[HINT] = said
+        return hint
 
     def _parse_named_parameter(self) -> exp.Expr | None:
         colon = self._prev
@@ -184,7 +203,9 @@ def read_query(tokens: Sequence[Token], source: Source, first: TokenType | None 
     _compare(written, tree, tokens)
     if isinstance(tree, exp.Values):
         tree = exp.Select(expressions=[exp.Star()], from_=exp.From(this=tree))
-    return rewrite(tree)
+    tree = rewrite(tree)
+    check_hints(tree)
+    return tree
 
 
 def read_expression(tokens: Sequence[Token], source: Source) -> tuple[exp.Expr | None, int]:
@@ -249,6 +270,15 @@ def _confirm(
         raise unexpected(token if offset < end else None, tokens[-1], hint=hint)
     first = written.headline[:1] if written.headline[:2].isupper() else written.headline[:1].lower()
     raise ProgrammingError(first + written.headline[1:], position=position_of_token(token))
+
+
+def _set_hints_aside(parsed: object) -> None:
+    """What hints say of a SELECT goes into its `meta`, where no text is made of it."""
+    for select in every(parsed, exp.Select) if isinstance(parsed, exp.Expr) else ():
+        hint = select.args.pop("hint", None)
+        if hint is not None:
+            select.meta[HINT] = hint.meta[HINT]
+            select.comments = [text for text in select.comments or () if not text.startswith("+")]
 
 
 def _says(tree: exp.Expr, text: str) -> bool:

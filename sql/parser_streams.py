@@ -10,7 +10,7 @@ from ..storage.errors import Position
 from .cursor import Cursor
 from .intervals import constant_us
 from .lexer import words
-from .parser_emit import query_and_emit
+from .parser_emit import query_and_emit, refuse_options
 from .positions import position_of
 from .statements import ColumnDefinition, CreateDerived, CreateStream, Watermark
 from .trees import every
@@ -56,6 +56,7 @@ def create_derived(
     options_at = cursor.offset() if options is None else cursor.offset(options + 2 - cursor.index)
     cursor.expect("AS")
     query, emit = query_and_emit(cursor)
+    refuse_options(emit)
     for parameter in every(query, exp.Placeholder, exp.Parameter):
         detail = "It lives on after the call that gave them."
         cursor.wrong(f"a {kind} cannot have parameters", detail=detail, position=position_of(parameter))

@@ -21,6 +21,7 @@ from .plan_joins import AsofJoin as AsofJoin
 from .plan_joins import Join as Join
 from .plan_joins import LookupJoin as LookupJoin
 from .relations import Column
+from .time_to_live import Said
 
 Motion = Literal["rises", "falls", "stays"]  # of a column's value when a row gives way to the next of its key
 
@@ -187,6 +188,7 @@ class Over:
     order: tuple[SortKey, ...]
     calls: tuple[OverCall, ...]
     columns: tuple[Column, ...]
+    said: Said | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class TopN:
     """The rows of `input` whose `ranking` in their partition is above `offset` and at most `limit`.
 
     `peers` leading keys of `order` make rows equal for a rank; with `shown` the rank is the last of `columns`. With
-    `ttl_us` a partition goes when it has been idle for so long.
+    `ttl_us` a partition goes when it has been idle for so long, as a hint `said` or the query does.
     """
 
     input: Plan
@@ -207,6 +209,7 @@ class TopN:
     shown: bool
     columns: tuple[Column, ...]
     ttl_us: int | None = None
+    said: Said | None = field(default=None, compare=False, repr=False)
 
 
 _Sets = Constant | UnionAll | SetOperation

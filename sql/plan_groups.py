@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..engine.aggregates import AggregateCall
 from ..engine.windows import Window
 from .relations import Column
+from .time_to_live import Said
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -44,7 +45,8 @@ class Expand:
 class Aggregate:
     """Per group, the aggregates of its rows so far, updated as rows come and go.
 
-    With `ttl_us` a group goes when it has been idle for so long; `silent`: it is forgotten, and not retracted.
+    With `ttl_us` a group goes when it has been idle for so long, as a hint `said` or the query does; `silent`: it is
+    forgotten, and not retracted.
     """
 
     input: Plan
@@ -53,6 +55,7 @@ class Aggregate:
     columns: tuple[Column, ...]
     ttl_us: int | None = None
     silent: bool = False
+    said: Said | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sqlglot import exp
 from ..engine.operators.asof_join import AsofRule
 from ..engine.time_bound import Kind, TimeBound
 from .relations import Column
+from .time_to_live import NOTHING_SAID, Sides
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -22,8 +23,8 @@ class Join:
     Outer kinds also have rows without a partner; semi and anti only rows of the left. No column name is on both sides.
     `bounds` say how far apart in time the rows of a pair are, the most useful first; final: rows without a partner come
     once, when none can come any more. `place` is the number of the join in the query's text. Without keys `order` has
-    pairs of columns of either side, of which `residual` lets the first not be above the second. With `ttl_us` a row is
-    forgotten so long after it came.
+    pairs of columns of either side, of which `residual` lets the first not be above the second. `ttls_us` say of each
+    side how long after it came a row is forgotten, as a hint `said` or the query does.
     """
 
     left: Plan
@@ -36,7 +37,8 @@ class Join:
     final: bool = False
     place: int | None = field(default=None, compare=False)
     order: tuple[tuple[str, str], ...] = ()
-    ttl_us: int | None = None
+    ttls_us: tuple[int | None, int | None] = (None, None)
+    said: Sides = field(default=NOTHING_SAID, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

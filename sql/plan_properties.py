@@ -40,8 +40,8 @@ def unbounded(plan: Plan) -> list[str]:
         match node:
             case p.Recompute() if any(p.append_only(below) for below in node.inputs):
                 notes.append(f"recompute ({node.reason}) keeps every row of its inputs")
-            case p.Join(bounds=(), ttl_us=None) if any(p.append_only(below) for below in p.inputs_of(node)):
-                notes.append("join keeps every row of its inputs")
+            case p.Join(bounds=()) if sides := _kept_sides(node):
+                notes.append(f"join keeps every row of its {sides}")
             case p.Join() if node.bounds and node.bounds[0].kept is not None:
                 notes.append(f"join keeps every row of its {node.bounds[0].kept} input")
             case p.AsofJoin() if node.rule.needed is None and any(p.append_only(side) for side in p.inputs_of(node)):
@@ -53,6 +53,15 @@ def unbounded(plan: Plan) -> list[str]:
             case _:
                 pass
     return list(dict.fromkeys(notes))
+
+
+def _kept_sides(plan: p.Join) -> str:
+    """Which inputs of a join, of which no row ever goes, are kept for ever; empty if none is."""
+    sides = zip(("left", "right"), p.inputs_of(plan), plan.ttls_us, strict=True)
+    kept = [(side, p.append_only(below)) for side, below, ttl_us in sides if ttl_us is None]
+    if not any(grows for _, grows in kept):
+        return ""
+    return "inputs" if len(kept) == 2 else f"{kept[0][0]} input"
 
 
 def monotonic(plan: Plan) -> dict[str, Motion]:
@@ -151,7 +160,7 @@ def _repeatable(node: Plan) -> bool:
         case p.TopN():
             return node.ttl_us is None
         case p.Join():
-            return not node.bounds and node.ttl_us is None
+            return not node.bounds and node.ttls_us == (None, None)
         case p.Aggregate() if node.ttl_us is not None:
             return False
         case p.Aggregate() | p.GroupingSets():
@@ -180,7 +189,7 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             return "nothing"
         case p.Late() | p.WindowAggregate() | p.Session() | p.TemporalFilter():
             return "some"
-        case p.Join() if node.bounds or node.ttl_us is not None:
+        case p.Join() if node.bounds or None not in node.ttls_us:
             return "some"
         case p.Aggregate() | p.TopN() if node.ttl_us is not None:
             return "some"

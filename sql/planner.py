@@ -29,6 +29,7 @@ from .subqueries_in_on import without_subqueries_in_on
 from .table_log import changelog
 from .temporal import refuse_clock
 from .ties import has_own_aggregate, has_own_window
+from .time_to_live import hint_of_source, hinted
 from .trees import copied
 from .twin import bind, bind_over, named_tables, twin
 from .types import Binder
@@ -127,6 +128,7 @@ class Planner:
                 raise Unplannable(reason)
         if select.args.get("distinct"):
             return self._distinct(select)
+        hints, said = hinted(select), hint_of_source(select)
         select = without_laterals(select, self._bound)
         select = without_unnest(select, self._bound)
         select = without_asof_forms(select, self._bound)
@@ -142,12 +144,14 @@ class Planner:
                 block,
                 lambda item: self._source(item, block),
                 self._binder,
+                hints,
                 final=self._final,
                 lateness=self._lateness,
             )
         else:
             below, alias = self._source(source.this, select)
             scope = Scope(below, alias, self._binder)
+        scope.said = said
         select = substitute_aliases(select, scope)
         if any(part.find(exp.Query) for name, part in _parts(select) if name != "from_"):
             raise Unplannable("subquery")
@@ -175,7 +179,8 @@ class Planner:
         inner.set("distinct", None)
         inner.set("order", None)
         below = self._query(inner)
-        return p.Aggregate(below, tuple(c.name for c in below.columns), (), below.columns)
+        names = tuple(c.name for c in below.columns)
+        return p.Aggregate(below, names, (), below.columns, said=hint_of_source(select))
 
     def _set_operation(self, query: exp.SetOperation) -> Plan:
         if query.args.get("with_"):

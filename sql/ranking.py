@@ -56,7 +56,8 @@ def plan_windows(select: exp.Select, scope: Scope) -> Plan:
     _refuse_unsortable(plan, windows.values())
     for group in _shared(list(windows.values())):
         columns = (*plan.columns, *(window.column for window in group))
-        plan = p.Over(plan, group[0].partition, group[0].order, tuple(window.call for window in group), columns)
+        calls = tuple(window.call for window in group)
+        plan = p.Over(plan, group[0].partition, group[0].order, calls, columns, scope.said)
     after = {f'"{column.name}"': column.name for column in plan.columns}
     after.update({text: window.call.name for text, window in windows.items()})
     finished = Scope(plan, "", scope.binder)
@@ -238,7 +239,8 @@ def _with_limit(plan: Plan, name: str, limit: int) -> Callable[..., Plan] | None
 
             def top(*, keep: bool) -> Plan:
                 columns = plan.columns if keep else plan.columns[:-1]
-                return p.TopN(plan.input, plan.partition, plan.order, ranking, 0, limit, call.peers, keep, columns)
+                place = (plan.input, plan.partition, plan.order)
+                return p.TopN(*place, ranking, 0, limit, call.peers, keep, columns, said=plan.said)
 
             return top
         case _:

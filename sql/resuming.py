@@ -42,7 +42,7 @@ class Resumed:
         if own is not None and self._shadow.shows_cuts:
             raise NotSupportedError(
                 "cannot subscribe to this query as of an epoch",
-                detail="Which rows came too late, or what they looked up, is known of views that run, not of a query.",
+                detail="Which rows were late or idle, or what they looked up, is known of views, not of queries.",
                 hint="CREATE MATERIALIZED VIEW, and subscribe to that.",
                 position=as_of.position,
             )

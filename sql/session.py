@@ -36,7 +36,7 @@ from .returning import Answer, Returning, ignore, told
 from .setting_statements import Reset, Set
 from .settings import Settings
 from .show import show
-from .state_ttl import with_default
+from .state_ttl import live_ttl, notes_on_hints, with_default
 from .statements import (
     Checkpoint,
     Comment,
@@ -60,8 +60,9 @@ from .statements import (
     Update,
     Verify,
 )
-from .subscribing import Live, subscribe
+from .subscribing import Live, refuse_kept, subscribe
 from .verify import verify
+from .view_plan import notes_on_ttl
 from .writing import copy, insert, require_stream, require_written
 from .writing_files import write_file
 
@@ -103,9 +104,7 @@ class Session:
         """What is created keeps what SET said of it."""
         if isinstance(statement, Explain):
             return replace(statement, statement=self._with_defaults(statement.statement))
-        if isinstance(statement, CreateView | CreateDerived):
-            return with_default(statement, self.settings.state_ttl)
-        return statement
+        return with_default(statement, self.settings.state_ttl)
 
     def _new_problems(self) -> list[str]:
         """What has gone wrong since the last statement, each told once for as long as it lasts."""
@@ -120,7 +119,8 @@ class Session:
         match statement:
             case Select(emit=None):
                 rows = select(self.database, statement.query, parameters, self._ends(), statement.as_of)
-                return Outcome(f"SELECT {rows.table.num_rows}", rows, rowcount=rows.table.num_rows)
+                notices = notes_on_hints(statement)
+                return Outcome(f"SELECT {rows.table.num_rows}", rows, rowcount=rows.table.num_rows, notices=notices)
             case Select():
                 assert statement.emit is not None
                 refuse_late_target(statement.emit)
@@ -128,7 +128,7 @@ class Session:
                 weights = statement.emit.mode == "CHANGELOG"
                 lateness_us = statement.emit.lateness_us
                 return self._subscribe(
-                    statement.query,
+                    statement,
                     Pace(statement.emit.every_us),
                     snapshot=True,
                     weights=weights,
@@ -139,7 +139,7 @@ class Session:
                 until_us = None if statement.until is None else moment(statement.until, statement.until_position)
                 pace = Pace(statement.every_us, statement.as_of, statement.until_epoch, until_us)
                 return self._subscribe(
-                    statement.query, pace, snapshot=statement.snapshot, weights=statement.changelog, final=False
+                    statement, pace, snapshot=statement.snapshot, weights=statement.changelog, final=False
                 )
             case Insert(emit=Emit()):
                 if parameters:
@@ -153,14 +153,15 @@ class Session:
                 answer = self._answer(statement, statement.name.split(".")[-1])
                 count, appended = insert(self.database, statement, parameters, self._ends(), answer)
                 self.wrote(statement.name, appended)
-                return Outcome(f"INSERT 0 {count}", told(answer), rowcount=count)
+                return Outcome(f"INSERT 0 {count}", told(answer), rowcount=count, notices=notes_on_hints(statement))
             case CopyTo(emit=Emit()):
                 with self.database.lock:
                     return Outcome("CREATE QUERY", notices=self.database.queries.copy(statement))
             case CopyTo():
                 rows = select(self.database, statement.query, None, self._ends())
                 write_file(rows, statement)
-                return Outcome(f"COPY {rows.table.num_rows}", rowcount=rows.table.num_rows)
+                notices = notes_on_hints(statement)
+                return Outcome(f"COPY {rows.table.num_rows}", rowcount=rows.table.num_rows, notices=notices)
             case Copy():
                 count, appended = copy(self.database, statement)
                 self.wrote(statement.name, appended)
@@ -204,7 +205,7 @@ class Session:
             case Drop():
                 return Outcome(f"DROP {statement.kind}", notices=drop(self.database, statement))
             case Explain():
-                return Outcome("EXPLAIN", explained(self.database, statement, self._ends()))
+                return Outcome("EXPLAIN", explained(self.database, statement, self._ends(), self.settings.state_ttl))
             case Verify():
                 return self._verify(statement)
             case Replay():
@@ -370,14 +371,27 @@ class Session:
         return Outcome("RESET" if isinstance(statement, Reset) else "SET")
 
     def _subscribe(
-        self, query: exp.Query, pace: Pace, *, snapshot: bool, weights: bool, final: bool, lateness_us: int = 0
+        self,
+        statement: Select | Subscribe,
+        pace: Pace,
+        *,
+        snapshot: bool,
+        weights: bool,
+        final: bool,
+        lateness_us: int = 0,
     ) -> Outcome:
+        query, notices = statement.query, list[str]()
+        ttl_us = live_ttl(statement, self.settings.state_ttl)
+        if not final:
+            refuse_kept(self.database, statement)
+
         def planned() -> Unnamed:
             self._refuse_recompute(query, final=final)
-            plan = self.database.plan(query, final=final, lateness_us=lateness_us)
+            plan = self.database.plan(query, final=final, lateness_us=lateness_us).expiring(ttl_us)
+            notices.extend(notes_on_ttl(plan))
             return Unnamed(query, plan, lateness_us)
 
         live = subscribe(
             self.database, query, planned, self._ends(), snapshot=snapshot, weights=weights, final=final, pace=pace
         )
-        return Outcome("SUBSCRIBE", live=live)
+        return Outcome("SUBSCRIBE", live=live, notices=notices)

@@ -6,7 +6,7 @@ from ..storage.errors import ProgrammingError
 from .database import Database
 from .memory_limit import read_memory_limit
 from .setting_statements import Reset, Set
-from .state_ttl import OPTION, read_ttl
+from .time_to_live import OPTION, read_ttl
 
 _SWITCHES = {"allow_recompute": True, "background_ddl": False, "allow_partial_history": False}
 _WORDS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}

@@ -52,7 +52,10 @@ class Watermark:
 
 @dataclass(frozen=True)
 class Emit:
-    """The EMIT clause, its aliases already resolved. Units: `lateness_us` and `every_us` microseconds."""
+    """The EMIT clause, its aliases already resolved. Units: `lateness_us` and `every_us` microseconds.
+
+    `options` of WITH, after it, are about the query that goes on.
+    """
 
     mode: EmitMode
     position: Position = field(compare=False)
@@ -60,6 +63,7 @@ class Emit:
     late_to: str | None = None
     late_position: Position | None = field(compare=False, default=None)
     every_us: int | None = None
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +257,7 @@ class Subscribe(Statement):
     until_epoch: int | None = None
     until: str | None = None
     until_position: Position | None = field(default=None, compare=False)
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,15 @@ from sqlglot import exp
 from ..engine.changelog import changelog
 from ..engine.delta import Delta
 from ..engine.subscription import Subscription
+from ..storage.errors import ProgrammingError
 from .database import Database
 from .evolving import Unnamed
 from .pacing import Pace, Paced
 from .plan_keys import key_of
+from .relations import Relation
 from .resuming import Resumed
+from .statements import Select, Subscribe
+from .time_to_live import OPTION
 
 _numbers = itertools.count()
 
@@ -83,10 +87,10 @@ def subscribe(
 
     `planned` plans it, unless it is the name of a table or a materialized view, which is kept already.
     """
-    name, own = bare_name(query), None
-    relation = None if name is None else database.relations.get(name)
+    own = None
     with database.lock:
-        if relation is not None and relation.kept and not final:
+        relation = None if final else _kept(database, query)
+        if relation is not None:
             view, columns, key = relation.name, relation.columns, database.properties(relation.name).key
             close = _nothing
         else:
@@ -114,6 +118,27 @@ def subscribe(
     schema = pa.schema([*first, *((c.name, c.arrow) for c in columns)])
     types = ("BIGINT", "BIGINT" if weights else "VARCHAR", *(c.type for c in columns))
     return Live(subscription, schema, types, key, weights, close, paced)
+
+
+def refuse_kept(database: Database, statement: Select | Subscribe) -> None:
+    """Raises: ProgrammingError for WITH (state_ttl = ...) of what is kept already, by a statement of its own."""
+    options = statement.options if isinstance(statement, Subscribe) else {}
+    if isinstance(statement, Select) and statement.emit is not None:
+        options = statement.emit.options
+    relation = _kept(database, statement.query)
+    if relation is not None and OPTION in options:
+        raise ProgrammingError(
+            f'cannot set {OPTION} of "{relation.name}" here',
+            detail=f"It is a {relation.kind.lower()}, whose state lives as long as its own statement says.",
+            position=statement.start,
+        )
+
+
+def _kept(database: Database, query: exp.Query) -> Relation | None:
+    """The relation whose rows are kept already, if the query just names it."""
+    name = bare_name(query)
+    relation = None if name is None else database.relations.get(name)
+    return relation if relation is not None and relation.kept else None
 
 
 def bare_name(query: exp.Query) -> str | None:

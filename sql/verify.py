@@ -17,12 +17,12 @@ from ..storage.schema import OFFSET_COLUMN
 from . import plan as p
 from .database import Database
 from .dialect import twin_sql
+from .expiring import expires
 from .join_twin import LATE_SUFFIX
 from .past import past
 from .plan_keys import key_of
 from .reading import logs_of, narrowed, relation_rows, relations_of
 from .relations import Column, Relation
-from .state_ttl import expires
 from .table_log import rows_of_log
 from .temporal import at_clock
 from .twin import twin

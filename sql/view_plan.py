@@ -12,6 +12,7 @@ from ..storage.errors import NotSupportedError, ProgrammingError
 from . import plan as p
 from .blocks import volatile_names
 from .dialect import WindowFunction, position_of
+from .expiring import expiring, told
 from .late_target import late_target
 from .parser_emit import refuse_every
 from .pivots import refuse_open_pivots
@@ -23,11 +24,12 @@ from .pushdown import push_filters
 from .relations import Column, Relation, Relations
 from .sets import unwrap_limits
 from .settled_aggregates import settle_aggregates
-from .state_ttl import expiring, told, ttl_of
+from .state_ttl import ttl_of
 from .statements import CreateView, Statement
 from .system import refuse_system
 from .temporal import without_clocks
 from .ties import settle_windows
+from .time_to_live import Said, hints_in
 from .trees import copied, every
 from .twin import (
     bind,
@@ -46,7 +48,7 @@ from .window_checks import check_windows
 class ViewPlan:
     """A planned continuous query: `query` with views expanded and ties settled, its columns and its plan.
 
-    Its late rows go to the stream `late_to` too.
+    Its late rows go to the stream `late_to` too. `hints` are those in the query.
     """
 
     query: exp.Query
@@ -55,9 +57,10 @@ class ViewPlan:
     final: bool
     late_to: str = ""
     ttl_us: int | None = None
+    hints: tuple[Said, ...] = ()
 
     def expiring(self, ttl_us: int | None, *, grows: bool = False) -> ViewPlan:
-        """The same, forgetting what has been idle for so long."""
+        """The same, forgetting what has been idle for so long, or as its hints say."""
         return replace(self, plan=expiring(self.plan, ttl_us, grows=grows), ttl_us=ttl_us)
 
 
@@ -116,6 +119,7 @@ class ViewPlanner:
         refuse_outside(query)
         refuse_open_pivots(query)
         expanded = unwrap_limits(inline_ctes(expand_views(query, self.relations, self.stateless)))
+        hints = hints_in(expanded)
         refuse_volatile(without_clocks(expanded), volatile_names())
         check_windows(expanded, self.relations, self.binder)
         columns = bind(twin(expanded), self.relations, self.binder, query)
@@ -148,13 +152,18 @@ class ViewPlanner:
                 for c, b in zip(columns, plan.columns, strict=True)
             )
             plan = p.Map(plan, items, None, columns)
-        return ViewPlan(expanded, columns, push_filters(plan), final)
+        return ViewPlan(expanded, columns, push_filters(plan), final, hints=hints)
 
 
 def notes_on(planned: ViewPlan) -> list[str]:
     """What to say to the person who creates it."""
     grows = [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
-    return [*grows, *told(planned.plan, planned.ttl_us)]
+    return [*grows, *notes_on_ttl(planned)]
+
+
+def notes_on_ttl(planned: ViewPlan) -> list[str]:
+    """The part of it that is about the time to live of its state."""
+    return told(planned.plan, planned.ttl_us, planned.hints)
 
 
 def _closes(node: p.Plan) -> bool:

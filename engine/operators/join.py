@@ -29,8 +29,8 @@ class Join(Operator):
     join. Partners that come and go retract what was said before. With `final` nothing is ever retracted: a row without
     a partner comes out when the watermark says that none will come. Keys are equal as in KeyIndex.
 
-    With `ttl_us` a row is forgotten so long after it came, by the clock of the epochs, and finds no partner any more;
-    what came out stays. Only inner joins do, of inputs that retract nothing.
+    With `ttls_us` a row of a side is forgotten so long after it came, by the clock of the epochs, and finds no partner
+    any more; what came out stays. Only inner joins do, of inputs that retract nothing.
 
     Shape: the outputs of the left input, then those of the right one; of the left alone for semi and anti.
     State: all rows of both inputs but those with NULL keys, as SlottedRows, and an index entry a key. With a residual
@@ -53,7 +53,7 @@ class Join(Operator):
         final: bool = False,
         timed: bool = False,
         order: Sequence[tuple[str, str]] = (),
-        ttl_us: int | None = None,
+        ttls_us: tuple[int | None, int | None] = (None, None),
     ) -> None:
         """`residual` filters rows of the columns `reads`, which come from both sides.
 
@@ -64,9 +64,9 @@ class Join(Operator):
         assert not order or not (left.keys or bound), "keys find fewer"
         assert bound is not None or not final, "without a bound a partner may always come"
         self.schema = schema
-        assert ttl_us is None or kind == "inner", "what is forgotten still counts as a partner"
-        self._expires = ttl_us is not None
-        self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
+        self._expires = ttls_us != (None, None)
+        assert not self._expires or kind == "inner", "what is forgotten still counts as a partner"
+        self.journalled, self.shows_cuts = not self._expires, self._expires  # it counts when rows came
         self._pairs = kind not in ("semi", "anti")
         self._residual = residual
         self._reads = reads
@@ -83,7 +83,7 @@ class Join(Operator):
                 time=None if bound is None else bound.left,
                 needed=None if bound is None else bound.left_needed,
                 in_order=in_order(left.schema, order),
-                ttl_us=ttl_us,
+                ttl_us=ttls_us[0],
             ),
             JoinSide(
                 right,
@@ -93,7 +93,7 @@ class Join(Operator):
                 time=None if bound is None else bound.right,
                 needed=None if bound is None else bound.right_needed,
                 in_order=in_order(right.schema, order),
-                ttl_us=ttl_us,
+                ttl_us=ttls_us[1],
             ),
         )
         kinds = [left.schema.field(name).type for name in left.keys]

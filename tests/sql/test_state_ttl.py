@@ -124,6 +124,79 @@ def test_rows_of_a_join_find_no_partner_after_their_time(con: headrace.Connectio
     assert rows(con, kept) == [(1,)]
 
 
+def test_a_hint_gives_each_side_of_a_join_a_time_of_its_own(con: headrace.Connection, clock: Clock) -> None:
+    con.execute(
+        "CREATE MATERIALIZED VIEW pairs WITH (state_ttl = '3 hours') AS"
+        " SELECT /*+ STATE_TTL('s' = '1h', 'x' = 'none') */ n, m FROM s JOIN r AS x ON s.k = x.k"
+    )
+    insert(con, "INSERT INTO s VALUES ('a', 1)")
+    insert(con, "INSERT INTO r VALUES ('a', 10)")
+    clock.hours = 1
+    insert(con, "INSERT INTO r VALUES ('a', 20)")
+    clock.hours = 99
+    insert(con, "INSERT INTO s VALUES ('a', 2)")
+    assert rows(con, "FROM pairs") == [(1, 10), (2, 10), (2, 20)]
+
+
+def test_a_hint_is_about_its_own_select(con: headrace.Connection, clock: Clock) -> None:
+    con.execute("CREATE VIEW seen AS SELECT /*+ STATE_TTL('s' = '1h') */ DISTINCT k FROM s")
+    con.execute(
+        "CREATE MATERIALIZED VIEW sums AS SELECT /*+ STATE_TTL('j' = '3h') */ k, count(*) AS n FROM"
+        " (SELECT /*+ STATE_TTL('s' = '1h', 'seen' = '2h') */ s.k FROM s JOIN seen ON s.k = seen.k) AS j GROUP BY k"
+    )
+    found = con.execute("SELECT operator, oldest FROM system.operators WHERE view = 'sums' AND oldest IS NOT NULL")
+    assert found.fetchall() == []
+    insert(con, "INSERT INTO s VALUES ('a', 1)")
+    assert rows(con, "FROM sums") == [("a", 1)]
+    clock.hours = 1
+    insert(con, "INSERT INTO s VALUES ('a', 2)")  # a row, and once more a different one, which finds only that row
+    assert rows(con, "FROM sums") == [("a", 3)]
+    clock.hours = 3.9
+    assert rows(con, "FROM sums") == [("a", 3)]
+    clock.hours = 4
+    assert rows(con, "FROM sums") == []
+
+
+@pytest.mark.parametrize("way", ["said", "set"])
+def test_what_goes_on_inserting_forgets_also_over_a_restart(tmp_path: Path, clock: Clock, way: str) -> None:
+    path, said = tmp_path / "db", " WITH (state_ttl = '1 hour')" if way == "said" else ""
+    with headrace.connect(path, clock=clock, checkpoint_interval_s=0) as con:
+        con.execute("CREATE STREAM s (k VARCHAR); CREATE STREAM once (k VARCHAR)")
+        con.execute("SET state_ttl = '1 hour'" if way == "set" else "RESET state_ttl")
+        con.execute(f"INSERT INTO once SELECT DISTINCT k FROM s EMIT CHANGES{said}")
+        insert(con, "INSERT INTO s VALUES ('a'), ('b')")
+        con.execute("CHECKPOINT")
+        clock.hours = 0.5
+        insert(con, "INSERT INTO s VALUES ('b'), ('c')")
+    clock.hours = 1
+    with headrace.connect(path, clock=clock, checkpoint_interval_s=0) as con:
+        con.flush()
+        insert(con, "INSERT INTO s VALUES ('a'), ('b'), ('c')")
+        con.flush()
+        assert rows(con, "FROM once") == [("a",), ("a",), ("b",), ("c",)]
+        stated = con.execute("SHOW CREATE insert_into_once_1").fetchall()[0][1]
+        assert stated == "INSERT INTO once SELECT DISTINCT k FROM s EMIT CHANGES WITH (state_ttl = '1 hour')"
+
+
+@pytest.mark.parametrize(
+    "live",
+    [
+        "SUBSCRIBE (SELECT k, count(*) AS n FROM s GROUP BY k) WITH (state_ttl = '1 hour')",
+        "SELECT k, count(*) AS n FROM s GROUP BY k EMIT CHANGES WITH (state_ttl = '1 hour')",
+        "SUBSCRIBE (SELECT /*+ STATE_TTL('s' = '1h') */ k, count(*) AS n FROM s GROUP BY k)",
+        "SET state_ttl = '1 hour'; SUBSCRIBE (SELECT k, count(*) AS n FROM s GROUP BY k)",
+    ],
+)
+def test_a_live_query_forgets(con: headrace.Connection, clock: Clock, live: str) -> None:
+    cursor = con.execute(live)
+    assert [note.split(":")[0] for note in cursor.notices] == ["aggregate by k forgets what was idle for 1 hour"]
+    insert(con, "INSERT INTO s VALUES ('a', 1)")
+    assert [row[1:] for row in cursor.fetchmany(1)] == [("+I", "a", 1)]
+    clock.hours = 1
+    con.flush()
+    assert [row[1:] for row in cursor.fetchmany(1)] == [("-D", "a", 1)]
+
+
 def test_a_derived_stream_has_a_row_of_distinct_again_after_its_time(con: headrace.Connection, clock: Clock) -> None:
     con.execute("CREATE STREAM once WITH (state_ttl = '1 hour', retention = '7 days') AS SELECT DISTINCT k FROM s")
     for clock.hours in (0.0, 0.5, 1.0, 2.0, 2.5):

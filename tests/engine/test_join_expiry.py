@@ -1,0 +1,158 @@
+"""Joins whose rows live for a time: as if each came, was paired once with who was there, and went, one by one."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import sqlglot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.engine import row_lists, slotted_rows
+from headrace.engine.join_side import JoinInput
+from headrace.engine.operator import Time
+from headrace.engine.operators.join import Join
+from headrace.engine.operators.map import Map
+from headrace.engine.time_bound import Kind
+from headrace.sql.expressions import compile_map
+from tests.laws import add, as_written, delta_of, nonzero, show
+
+LEFT = pa.schema([("k", pa.int64()), ("v", pa.int64())])
+RIGHT = pa.schema([("rk", pa.int64()), ("rv", pa.int64())])
+Row = tuple[Any, ...]
+Ttls = tuple[int | None, int | None]
+Epoch = tuple[int, list[tuple[int, list[Row]]]]  # how much later it is, and what comes to which port
+
+
+@functools.cache
+def residual() -> Map:
+    reads = pa.schema([*LEFT, *RIGHT])
+    condition = sqlglot.parse_one("v < rv", read="duckdb")
+    return compile_map([("k", sqlglot.exp.column("k"))], condition, reads, pa.schema([reads.field("k")]))
+
+
+def make(kind: Kind, ttls: Ttls, *, keyed: bool, compared: bool) -> Join:
+    paired = kind not in ("semi", "anti")
+    left_keys, right_keys, safe = (("k",), ("rk",), (False,)) if keyed else ((), (), ())
+    return Join(
+        kind,
+        JoinInput(LEFT, left_keys, safe, tuple(LEFT.names)),
+        JoinInput(RIGHT, right_keys, safe, tuple(RIGHT.names) if paired else ()),
+        pa.schema([*LEFT, *RIGHT]) if paired else LEFT,
+        residual() if compared else None,
+        pa.schema([*LEFT, *RIGHT]),
+        ttls_us=ttls,
+    )
+
+
+@dataclass
+class Kept:
+    """A row of a side: when it came, and whether it has ever had a partner."""
+
+    row: Row
+    came: int
+    partnered: bool = False
+
+
+@dataclass
+class Model:
+    """The same with lists, a row at a time."""
+
+    kind: Kind
+    ttls: Ttls
+    keyed: bool
+    compared: bool
+    sides: tuple[list[Kept], list[Kept]] = field(default_factory=lambda: ([], []))
+    output: Counter[Row] = field(default_factory=Counter)
+
+    def expire(self, clock: int) -> None:
+        for side, ttl in zip(self.sides, self.ttls, strict=True):
+            side[:] = [kept for kept in side if ttl is None or kept.came + ttl > clock]
+
+    def come(self, port: int, rows: list[Row], clock: int) -> None:
+        new = [Kept(row, clock) for row in rows]
+        for kept in new:
+            for other in self.sides[1 - port]:
+                left, right = (kept, other) if port == 0 else (other, kept)
+                if self._pair(left.row, right.row):
+                    if self.kind not in ("semi", "anti"):
+                        self.output[left.row + right.row] += 1
+                    for port_of, each in ((0, left), (1, right)):
+                        if not each.partnered and each is not kept:
+                            self._turn(port_of, each.row)
+                        each.partnered = True
+            if self._alone(port) and not kept.partnered:
+                self.output[self._beside_nulls(port, kept.row)] += 1
+            if self.kind == "semi" and port == 0 and kept.partnered:
+                self.output[kept.row] += 1
+        self.sides[port].extend(new)
+
+    def _pair(self, left: Row, right: Row) -> bool:
+        if self.keyed and (left[0] is None or left[0] != right[0]):
+            return False
+        return not self.compared or (left[1] is not None and right[1] is not None and left[1] < right[1])
+
+    def _turn(self, port: int, row: Row) -> None:
+        """It has its first partner, after a while."""
+        if self._alone(port):
+            self.output[self._beside_nulls(port, row)] -= 1
+        elif self.kind == "semi" and port == 0:
+            self.output[row] += 1
+
+    def _alone(self, port: int) -> bool:
+        return self.kind in (("left", "full", "anti"), ("right", "full"))[port]
+
+    def _beside_nulls(self, port: int, row: Row) -> Row:
+        if self.kind == "anti":
+            return row
+        return (*row, None, None) if port == 0 else (None, None, *row)
+
+
+ROW = st.tuples(st.sampled_from([None, 1, 2]), st.sampled_from([None, 1, 2, 3]))
+EPOCHS = st.lists(
+    st.tuples(st.integers(0, 3), st.lists(st.tuples(st.integers(0, 1), st.lists(ROW, max_size=4)), max_size=2)),
+    max_size=8,
+)
+TTLS = st.sampled_from([(2, 2), (1, 4), (3, None), (None, 2)])
+
+
+@pytest.mark.parametrize("compared", [False, True])
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("kind", ["inner"])
+@settings(max_examples=25)
+@given(epochs=EPOCHS, ttls=TTLS, gone_min=st.sampled_from([0, 256]))
+def test_laws(kind: Kind, keyed: bool, compared: bool, epochs: list[Epoch], ttls: Ttls, gone_min: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slotted_rows, "_GONE_MIN", gone_min)
+        patch.setattr(row_lists, "_WASTED_MIN", gone_min)
+        check(kind, ttls, epochs, keyed=keyed, compared=compared)
+
+
+def check(kind: Kind, ttls: Ttls, epochs: list[Epoch], *, keyed: bool, compared: bool) -> None:
+    """As the model has it, also when it is restored after each epoch: nothing is taken back that is not there."""
+    model = Model(kind, ttls, keyed, compared)
+    operators = [make(kind, ttls, keyed=keyed, compared=compared) for _ in range(2)]
+    sums: list[Counter[Row]] = [Counter(), Counter()]
+    clock = 0
+    for number, (later, changes) in enumerate(epochs, 1):
+        clock += later
+        time = Time(epoch=number, clock=clock)
+        model.expire(clock)
+        for port, rows in changes:
+            model.come(port, rows, clock)
+        for operator, output in zip(operators, sums, strict=True):
+            assert operator.expire(time) is None
+            for port, rows in changes:
+                add(output, operator.process(delta_of((LEFT, RIGHT)[port], rows), port))
+            assert operator.advance(time) is None
+            assert all(count >= 0 for count in output.values()), "it retracts what is not there"
+            assert nonzero(output) == nonzero(model.output), show(nonzero(output), nonzero(model.output))
+        snapshot = operators[1].snapshot()
+        operators[1] = make(kind, ttls, keyed=keyed, compared=compared)
+        operators[1].restore({name: as_written(table) for name, table in snapshot.items()})
+        assert operators[0].wake == operators[1].wake
