@@ -1,4 +1,4 @@
-"""State larger than memory: a GROUP BY of 50M keys and a join of 20M x 20M rows, in a process that may take 1 GiB.
+"""State larger than memory: groups by 50M keys, joins of 20M x 20M rows, and others, in a process of 1 GiB.
 
     python benchmarks/spilling.py [--quick] [--limit 1GB] [--cap-mib 1024] [--checkpoints]
 
@@ -62,9 +62,41 @@ def joined(con: headrace.Connection, size: int) -> None:
     assert found == [(size, total, total)], found
 
 
+def deviations(con: headrace.Connection, size: int) -> None:
+    """The deviation of two numbers for each of half as many groups: exact sums, of three and six limbs."""
+    con.execute("CREATE STREAM s (k BIGINT, v DOUBLE)")
+    con.execute("CREATE MATERIALIZED VIEW spreads AS SELECT k, stddev_pop(v) AS d FROM s GROUP BY k")
+    for turn in range(2):
+        for start in range(0, size // 2, _ROWS):
+            end = min(start + _ROWS, size // 2)
+            numbers = np.arange(start, end) / 7
+            con.append("s", pa.table({"k": keys(start, end, size // 2), "v": numbers + turn}))
+    ((groups, least, most),) = con.execute("SELECT count(*), min(d), max(d) FROM spreads").fetchall()
+    assert (groups, round(least, 3), round(most, 3)) == (size // 2, 0.5, 0.5), (groups, least, most)
+
+
+def nested(con: headrace.Connection, size: int) -> None:
+    """`size` rows with a list of four numbers each, joined with a tenth of them."""
+    con.execute("CREATE STREAM l (k BIGINT, v BIGINT[])")
+    con.execute("CREATE STREAM r (k BIGINT, w BIGINT)")
+    con.execute("CREATE MATERIALIZED VIEW pairs AS SELECT count(*) AS n, sum(v[4]) AS v FROM l JOIN r ON l.k = r.k")
+    for start in range(0, size, _ROWS):
+        end = min(start + _ROWS, size)
+        places = np.arange(0, 4 * (end - start) + 1, 4)
+        lists = pa.ListArray.from_arrays(places, np.repeat(np.arange(start, end), 4))
+        con.append("l", pa.table({"k": keys(start, end, size), "v": lists}))
+    for start in range(0, size // 10, _ROWS):
+        end = min(start + _ROWS, size // 10)
+        con.append("r", pa.table({"k": keys(start, end, size), "w": np.arange(start, end)}))
+    found = con.execute("SELECT * FROM pairs").fetchall()
+    assert found == [(size // 10, size // 10 * (size // 10 - 1) // 2)], found
+
+
 CASES: dict[str, tuple[Callable[[headrace.Connection, int], None], int, int]] = {
     "GROUP BY, keys": (grouped, 50_000_000, 2_000_000),
     "join, rows a side": (joined, 20_000_000, 1_000_000),
+    "stddev, rows of half as many groups": (deviations, 20_000_000, 1_000_000),
+    "join, rows with a list": (nested, 10_000_000, 500_000),
 }
 
 
@@ -102,6 +134,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a twentieth of the rows")
     parser.add_argument("--limit", default="1GB")
     parser.add_argument("--cap-mib", type=int, default=1024)
+    parser.add_argument("--case", default="", help="only those whose name has this in it")
     parser.add_argument("--checkpoints", action="store_true", help="as often as usual; else none")
     parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -111,7 +144,7 @@ def main() -> None:
         return
     print("| case | size | memory_limit | seconds | used, most | own, most | state |\n|---|---|---|---|---|---|---|")
     for name, (_, large, small) in CASES.items():
-        for limit in ("", args.limit):
+        for limit in ("", args.limit) if args.case in name else ():
             size = small if args.quick else large
             with tempfile.TemporaryDirectory(dir=".") as folder:
                 child = [sys.executable, __file__, "--run", name, str(size), limit, f"{folder}/db"]

@@ -19,6 +19,7 @@ from .bag_functions import BagFunction
 from .float_sums import FloatSum
 from .inputs import Choice, Input
 from .moments import STATISTICS, Moments, Statistic
+from .row_store import RowStore
 from .slot_array import SlotArray, Slots, where
 from .sort_keys import SortKey, sortable
 from .sums import Accumulator, IntegerSum
@@ -75,6 +76,11 @@ class Aggregate(ABC):
     @abstractmethod
     def to_array(self, words: Words) -> pa.Array:
         """What `read` gave, as an output column."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use beside what the input keeps. Units: bytes."""
+        return 0
 
 
 class Count(Aggregate):
@@ -188,9 +194,8 @@ class OfBagPooled(OfBag):
 
     def __init__(self, call: AggregateCall, input: Input, compute: BagFunction) -> None:
         super().__init__(call, input, compute)
-        self._pool: list[pa.Array] = []
+        self._pool = RowStore(pa.schema([("value", call.type)]))
         self._pooled: list[Slots] = []
-        self._size = 0
         self._places = SlotArray(np.int64, start=-1)  # by slot: where in the pool its value is
         self._versions = SlotArray(np.int64)  # by slot: the version of its rows that the value is of
         self._turn = -1
@@ -207,15 +212,14 @@ class OfBagPooled(OfBag):
             known = where(self._places.values[stale] >= 0)
             changed = np.ones(len(stale), np.bool_)
             if len(known) and pa.types.is_string(values.type):
-                before = self._take(self._places.values[stale[known]])
+                before = self._pool.take(self._places.values[stale[known]]).column(0)
                 same = pc.equal(values.take(pa.array(known)), before).fill_null(False)
                 changed[known[same.to_numpy(zero_copy_only=False)]] = False
             self._versions.values[stale] = versions[stale]
             moved = stale[changed]
-            self._places.values[moved] = self._size + where(changed)
-            self._pool.append(values)
+            places = self._pool.append(pa.RecordBatch.from_arrays([values], schema=self._pool.schema))
+            self._places.values[moved] = places[changed]
             self._pooled.append(moved)
-            self._size += len(values)
         return [self._places.values[slots]]
 
     def _forget(self) -> None:
@@ -225,14 +229,14 @@ class OfBagPooled(OfBag):
         self._turn = self._bag.turn
         for slots in self._pooled:
             self._places.values[slots] = -1
-        self._pool, self._pooled, self._size = [], [], 0
-
-    def _take(self, places: npt.NDArray[np.int64]) -> pa.Array:
-        pool = self._pool[0] if len(self._pool) == 1 else pa.concat_arrays(self._pool)
-        return pool.take(pa.array(places))
+        self._pool, self._pooled = RowStore(self._pool.schema), []
 
     def to_array(self, words: Words) -> pa.Array:
-        return self._take(words[0]) if self._pool else pa.array([], self.call.type)
+        return self._pool.take(words[0]).column(0)
+
+    @property
+    def bytes(self) -> int:
+        return self._pool.bytes + self._places.bytes + self._versions.bytes
 
 
 def _of_bag(compute: BagFunction) -> Make:

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..storage.memory import current
-from .delta import Delta, concat
+from .delta import Delta
+from .delta_store import DeltaStore
 from .key_index import KeyIndex
 from .operator import Snapshot
 from .row_store import join
-from .slot_array import where
+from .slot_array import SlotArray, where
 
 _BATCHES_MAX = 64  # small batches are joined, so that reading does not become a matter of their number
 _GONE_MIN = 4096  # so few rows that went may wait, however few are there
@@ -32,8 +33,7 @@ class Arrangement:
         self.schema = schema
         self._batches: list[pa.RecordBatch] = []  # as they came
         self._came = 0  # rows in them
-        self._gone: list[Delta] = []  # rows to take out of them, with how often each went
-        self._went = 0  # rows in these
+        self._gone = DeltaStore()  # rows to take out of them, with how often each went
         self._rows: pa.Table | None = None  # what `rows` said last, while it is true
 
     def insert(self, delta: Delta) -> None:
@@ -48,9 +48,8 @@ class Arrangement:
         if len(came):
             self._append(_repeated(delta.batch.take(pa.array(came)), delta.weights[came]))
         if len(went):
-            self._gone.append(Delta(delta.batch.take(pa.array(went)), -delta.weights[went]))
-            self._went += len(went)
-            if self._went > max(_GONE_MIN, self._came // 2):
+            self._gone.add(Delta(delta.batch.take(pa.array(went)), -delta.weights[went]))
+            if self._gone.rows > max(_GONE_MIN, self._came // 2):
                 self._settle()
 
     def _append(self, batch: pa.RecordBatch) -> None:
@@ -62,14 +61,15 @@ class Arrangement:
         """Lie where there is room now."""
         self._rows = None
         self._batches = [current().moved_batch(batch) for batch in self._batches]
+        self._gone.move()
 
     def _settle(self) -> None:
         """Take the rows that went out of those that came."""
-        if not self._gone:
+        if not self._gone.rows:
             return
-        gone = Withdrawal(concat(self._gone))
+        gone = Withdrawal(self.schema, self._gone)
         batches, self._batches, self._came = self._batches, [], 0
-        self._gone, self._went = [], 0
+        self._gone.clear()
         for batch in batches:
             left = gone.taken_from(batch)
             if left.num_rows:
@@ -100,31 +100,41 @@ class Arrangement:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the arrangement that `snapshot` was taken of."""
-        self._gone, self._went, self._rows = [], 0, None
+        self._gone.clear()
+        self._rows = None
         self._batches = [batch for batch in snapshot["rows"].to_batches() if batch.num_rows]
         self._came = snapshot["rows"].num_rows
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        gone = sum(int(delta.batch.nbytes) + 8 * delta.rows for delta in self._gone)
-        return gone + sum(int(batch.nbytes) for batch in self._batches)
+        return self._gone.bytes + sum(int(batch.nbytes) for batch in self._batches)
 
 
 class Withdrawal:
-    """Rows to take out of batches, each as often as it is said to have gone."""
+    """Rows to take out of batches, each as often as it is said to have gone.
 
-    def __init__(self, gone: Delta) -> None:
-        self._index = KeyIndex(gone.batch.schema)
-        slots, _ = self._index.lookup_or_insert(gone.batch)
-        self._counts = np.zeros(self._index.slots, np.int64)
-        np.add.at(self._counts, slots, gone.weight_array())
-        self._narrow, self._place = self._narrowest(gone.batch)
+    State: each different row once, with its count.
+    """
+
+    def __init__(self, schema: pa.Schema, gone: Iterable[Delta]) -> None:
+        self._index = KeyIndex(schema)
+        self._counts = SlotArray(np.int64)  # how often each is still to be taken out
+        self._left = 0  # their sum
+        self._narrow: KeyIndex | None = None  # of the values of the column at `place`
+        self._place = -1
+        for delta in gone:
+            slots, _ = self._index.lookup_or_insert(delta.batch)
+            self._counts.reserve(self._index.slots)
+            weights = delta.weight_array()
+            np.add.at(self._counts.values, slots, weights)
+            self._left += int(weights.sum())
+            self._narrow_by(delta.batch)
 
     @property
     def pending(self) -> bool:
         """Whether some of it was in no batch so far."""
-        return bool(self._counts.any())
+        return self._left > 0
 
     def taken_from(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """What is left of `batch`."""
@@ -146,22 +156,25 @@ class Withdrawal:
         starts = where(first)
         lengths = np.diff(starts, append=len(slots))
         turns = np.arange(len(slots)) - np.repeat(starts, lengths)  # the how-manieth row of its kind
-        wanted = self._counts[slots[starts]]
-        self._counts[slots[starts]] -= np.minimum(wanted, lengths)
+        wanted = self._counts.values[slots[starts]]
+        taken = np.minimum(wanted, lengths)
+        self._counts.values[slots[starts]] -= taken
+        self._left -= int(taken.sum())
         found = found[turns < np.repeat(wanted, lengths)]
         left = np.ones(batch.num_rows, np.bool_)
         left[found if rows is None else rows[found]] = False
         return batch.filter(pa.array(left))
 
-    def _narrowest(self, batch: pa.RecordBatch) -> tuple[KeyIndex | None, int]:
-        """The values of the column that says most about a row, so that few others need a look at all of them."""
+    def _narrow_by(self, batch: pa.RecordBatch) -> None:
+        """Note the values of the column that says most about a row, so that few others need a look at all of them."""
         if batch.num_columns < 2:
-            return None, 0
-        sample = batch.slice(0, _SAMPLE)
-        place = max(range(batch.num_columns), key=lambda place: _different(sample, place))
-        narrow = KeyIndex(pa.schema([batch.schema.field(place)]))
-        narrow.lookup_or_insert(pa.RecordBatch.from_arrays([batch.column(place)], schema=narrow.schema))
-        return narrow, place
+            return
+        if self._narrow is None:
+            sample = batch.slice(0, _SAMPLE)
+            self._place = max(range(batch.num_columns), key=lambda place: _different(sample, place))
+            self._narrow = KeyIndex(pa.schema([batch.schema.field(self._place)]))
+        column = batch.column(self._place)
+        self._narrow.lookup_or_insert(pa.RecordBatch.from_arrays([column], schema=self._narrow.schema))
 
 
 def _different(batch: pa.RecordBatch, place: int) -> int:

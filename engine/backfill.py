@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time as machine
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,7 +11,8 @@ import pyarrow as pa
 from ..storage import limits
 from ..storage.errors import Error, OperationalError
 from .dataflow import Dataflow, Done, Node, Passing, Source
-from .delta import PIECE_ROWS, Delta, concat
+from .delta import PIECE_ROWS, Delta
+from .delta_store import DeltaStore
 from .group import Group
 from .operator import Operator, ResultHolder
 from .view import UnreadError, View
@@ -43,7 +43,9 @@ class Feed:
         self.dataflow = Dataflow(node)
         self.total = int(rows.num_rows)
         self.error: Exception | None = None
-        self._left = deque(Delta(batch) for batch in rows.to_batches(max_chunksize=PIECE_ROWS) if batch.num_rows)
+        self._left = DeltaStore()
+        for batch in rows.to_batches(max_chunksize=PIECE_ROWS):
+            self._left.add(Delta(batch))
 
     def fail(self, error: Exception) -> None:
         """Nothing right comes any more."""
@@ -58,20 +60,16 @@ class Feed:
             return
         if change is not None and change.rows:
             self.total += change.rows
-            self._left.append(Delta(change.batch, change.weights))
+            self._left.add(Delta(change.batch, change.weights))
 
     def take(self, rows: int) -> Delta | None:
         """The next changes, about as many rows; None when there are none."""
-        taken: list[Delta] = []
-        while self._left and rows > 0:
-            rows -= self._left[0].rows
-            taken.append(self._left.popleft())
-        return concat(taken) if taken else None
+        return self._left.take(rows)
 
     @property
     def left(self) -> int:
         """Rows that were not taken yet."""
-        return sum(delta.rows for delta in list(self._left))
+        return self._left.rows
 
 
 @dataclass(eq=False)

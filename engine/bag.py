@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ..storage.memory import current
 from .delta import Weights
+from .hashed_cells import LARGE_PIECE, pieces
 from .key_index import KeyIndex
 from .ranks import ranks
 from .slot_array import SlotArray, Slots, distinct, where
@@ -176,13 +178,19 @@ class Bag(SlotState):
 
     def _order_places(self) -> None:
         """Bring the places that came since the last time into runs."""
-        new = np.arange(self._in_runs, self._index.slots)
+        memory = current()
+        for new in pieces(range(self._in_runs, self._index.slots)):
+            while self._runs and len(self._runs[-1]) < 2 * len(new):
+                if not memory.joins(self._runs[-1].nbytes + new.nbytes):
+                    break
+                new = np.concatenate([self._runs.pop(), new])
+            self._runs.append(memory.held(new[np.argsort(self.owners.values[new], kind="stable")]))
+            memory.watch(self)
         self._in_runs = self._index.slots
-        if not len(new):
-            return
-        while self._runs and len(self._runs[-1]) < 2 * len(new):
-            new = np.concatenate([self._runs.pop(), new])
-        self._runs.append(new[np.argsort(self.owners.values[new], kind="stable")])
+
+    def move(self) -> None:
+        """Lie where there is room now."""
+        self._runs = [current().moved(run) for run in self._runs]
 
     def alive(self) -> Slots:
         """All places of rows that are there, in ascending order."""
@@ -201,28 +209,34 @@ class Bag(SlotState):
 
     def _rebuild(self, places: Slots) -> None:
         """Forget all but the rows at `places`, which get the places from 0 on."""
-        slots, counts, values = self.owners.values[places], self.counts.values[places], self.values(places)
-        self._load(slots, values, counts)
+        slots, counts = self.owners.values[places], self.counts.values[places]
+        self._load(slots, counts, ([pa.array(self.owners.values[p]), *self.values(p)] for p in pieces(places)))
 
-    def _load(self, slots: Slots, values: Sequence[pa.Array], counts: Counts) -> None:
+    def _load(self, slots: Slots, counts: Counts, pieces: Iterable[Sequence[pa.Array]]) -> None:
+        """Hold the rows of all `pieces`, each its slot and values as columns, so often."""
         self.generation += 1
-        self._index = KeyIndex(self._index.schema)
-        self._index.load(pa.RecordBatch.from_arrays([pa.array(slots), *values], schema=self._index.schema))
+        index = KeyIndex(self._index.schema)
+        index.fill(pa.RecordBatch.from_arrays(columns, schema=index.schema) for columns in pieces)
+        self._index = index
         self.owners.load(slots)
         self.counts.load(counts)
         self._runs, self._in_runs = [], 0
 
     def snapshot(self, size: int) -> dict[str, pa.Table]:
         places = self.alive()
-        columns = {"slot": self.owners.values[places], "count": self.counts.values[places]}
-        values = {f"value{i}": column for i, column in enumerate(self.values(places))}
-        return {"bag": pa.table({**columns, **values})}
+        names = ["slot", "count", *(f"value{place}" for place in range(len(self._index.schema) - 1))]
+        batches = []
+        for piece in [places] if not len(places) else pieces(places):
+            columns = [pa.array(self.owners.values[piece]), pa.array(self.counts.values[piece]), *self.values(piece)]
+            batches.append(current().batch(pa.RecordBatch.from_arrays(columns, names=names)))
+        return {"bag": pa.Table.from_batches(batches)}
 
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
         table = snapshot["bag"]
-        columns = [_one_array(column) for column in table.columns]
-        self.versions.reserve(int(columns[0].to_numpy().max(initial=-1)) + 1)
-        self._load(columns[0].to_numpy(), columns[2:], columns[1].to_numpy())
+        slots, counts = table["slot"].to_numpy(), table["count"].to_numpy()
+        self.versions.reserve(int(slots.max(initial=-1)) + 1)
+        batches = table.to_batches(max_chunksize=LARGE_PIECE)
+        self._load(slots, counts, ([batch.column(0), *batch.columns[2:]] for batch in batches))
 
     @property
     def bytes(self) -> int:
@@ -235,7 +249,3 @@ def _ranges(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> np
     offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     found: npt.NDArray[np.int64] = np.repeat(starts, lengths) + offsets
     return found
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

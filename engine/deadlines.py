@@ -32,6 +32,7 @@ class Deadlines:
             order = np.argsort(numbers, kind="stable")
             numbers, slots = numbers[order], slots[order]
         self._runs.append((memory.held(numbers), memory.held(slots)))
+        memory.watch(self)
 
     def cut(self, last: int) -> Slots:
         """Take out the slots whose numbers are `last` or less: by number, and of one number in ascending order."""
@@ -52,6 +53,11 @@ class Deadlines:
     def first(self) -> int | None:
         """The least number; None if nothing is there."""
         return min((int(numbers[0]) for numbers, _ in self._runs), default=None)
+
+    def move(self) -> None:
+        """Lie where there is room now."""
+        memory = current()
+        self._runs = [(memory.moved(numbers), memory.moved(slots)) for numbers, slots in self._runs]
 
     def clear(self) -> None:
         """Take out all."""

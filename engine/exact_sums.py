@@ -7,13 +7,15 @@ way. Whole numbers that are small enough, as most are, wait in one integer of 64
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..storage.memory import current
 from .delta import Weights
-from .slot_array import Slots
+from .slot_array import SlotArray, Slots, where
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -27,6 +29,7 @@ _WHOLE_MAX = float(1 << 53)
 _WAITING_MAX = float(1 << 62)  # of 64 bits: what whole numbers may add up to before they are put into limbs
 _PENDING_MAX = 1 << 28  # so many numbers may be added before limbs of 64 bits must be carried
 _SLOTS_MIN = 64
+_PIECE = 1 << 18  # slots gone through at once
 
 
 class Doubles:
@@ -59,27 +62,31 @@ class ExactSums:
     """
 
     def __init__(self, slots: int = _SLOTS_MIN) -> None:
-        self._limbs: Matrix = np.zeros((slots, 0), np.int64)
+        self._slots = 0
+        self._room = 0  # limbs a slot
+        self._cells = SlotArray(np.int64)  # the limbs of slot 0, the lowest first, then those of slot 1, ...
         self._low = 0  # the first limb counts multiples of 2 ** (32 * _low)
         self._pending = 0  # how many numbers were added since the limbs were carried
-        self._waiting: Integers = np.zeros(slots, np.int64)  # to be added to the limbs
+        self._waiting = SlotArray(np.int64)  # to be added to the limbs
         self._waiting_sum = 0.0  # no slot's is more than this, or less than minus this
+        self.reserve(slots)
 
     def reserve(self, size: int) -> None:
         """Make room for slots below `size`."""
-        room = len(self._limbs)
-        if size > room:
-            grown = np.zeros((max(size, 2 * room), self._limbs.shape[1]), np.int64)
-            grown[:room] = self._limbs
-            self._limbs = grown
-            waiting = np.zeros(len(grown), np.int64)
-            waiting[:room] = self._waiting
-            self._waiting = waiting
+        if size > self._slots:
+            self._slots = size
+            self._cells.reserve(size * self._room)
+            self._waiting.reserve(size)
+
+    @property
+    def _limbs(self) -> Matrix:
+        """The limbs of each slot. A view: what is written there counts."""
+        return self._cells.values[: self._slots * self._room].reshape(self._slots, self._room)
 
     def add(self, slots: Slots, values: Doubles, weights: Weights | None) -> None:
         """Add `values[i]` to `slots[i]`, `weights[i]` times."""
         if values.whole and self._waits(values.largest, len(slots), weights):
-            np.add.at(self._waiting, slots, values.mantissas if weights is None else values.mantissas * weights)
+            np.add.at(self._waiting.values, slots, values.mantissas if weights is None else values.mantissas * weights)
             return
         self._add(slots, values.mantissas, values.powers, weights)
 
@@ -87,7 +94,7 @@ class ExactSums:
         """Add `left[i] * right[i]` to `slots[i]`, `weights[i]` times."""
         if left.whole and right.whole and self._waits(left.largest * right.largest, len(slots), weights):
             products = left.mantissas * right.mantissas
-            np.add.at(self._waiting, slots, products if weights is None else products * weights)
+            np.add.at(self._waiting.values, slots, products if weights is None else products * weights)
             return
         powers = left.powers + right.powers
         left_high, left_low = left.mantissas >> _HALF_BITS, left.mantissas & _HALF
@@ -109,9 +116,9 @@ class ExactSums:
         if not digits.shape[1]:
             return
         first = self._make_room(low, low + digits.shape[1], len(slots))
-        cells = slots * self._limbs.shape[1] + first
+        cells = slots * self._room + first
         for limb in range(digits.shape[1]):
-            np.add.at(self._limbs.reshape(-1), cells + limb, digits[:, limb])
+            np.add.at(self._cells.values, cells + limb, digits[:, limb])
 
     def _waits(self, largest: float, rows: int, weights: Weights | None) -> bool:
         """Whether so many numbers, none above `largest`, can wait; afterwards there is room for them."""
@@ -122,13 +129,13 @@ class ExactSums:
         if added > _WAITING_MAX:
             return False
         if self._waiting_sum + added > _WAITING_MAX:
-            slots = np.flatnonzero(self._waiting)
-            integers = self._waiting[slots]
-            self._waiting[slots], self._waiting_sum = 0, 0.0
-            for start in range(0, len(slots), _PENDING_MAX // 4):
-                some = slice(start, start + _PENDING_MAX // 4)
-                self._add(slots[some], integers[some] & _LIMB, np.zeros(1, np.int64), None)
-                self._add(slots[some], integers[some] >> _LIMB_BITS, np.full(1, _LIMB_BITS), None)
+            for start in range(0, self._slots, _PIECE):
+                waiting = self._waiting.values[start : start + _PIECE]
+                places = where(waiting)
+                integers, waiting[places] = waiting[places], 0
+                self._add(start + places, integers & _LIMB, np.zeros(1, np.int64), None)
+                self._add(start + places, integers >> _LIMB_BITS, np.full(1, _LIMB_BITS), None)
+            self._waiting_sum = 0.0
         self._waiting_sum += added
         return True
 
@@ -141,9 +148,8 @@ class ExactSums:
         first = self._make_room(int(limbs.min()), int(limbs.max()) + 3, heaviest * len(slots))
         below, above = (integers & _LIMB) << shifts, (integers >> _LIMB_BITS) << shifts
         digits = [below & _LIMB, (below >> _LIMB_BITS) + (above & _LIMB), above >> _LIMB_BITS]
-        room = self._limbs.shape[1]
-        cells = slots * room + (first + (limbs - int(limbs.min())))
-        flat = self._limbs.reshape(-1)
+        cells = slots * self._room + (first + (limbs - int(limbs.min())))
+        flat = self._cells.values
         for place, digit in enumerate(digits):
             if place < 2 or digit.any():
                 np.add.at(flat, cells + place, digit if weights is None else digit * weights)
@@ -152,25 +158,38 @@ class ExactSums:
         """Have the limbs `[start, end)` and room in them for `added` numbers; the place of limb `start`."""
         assert added < _PENDING_MAX, "so many rows, or weights this large, have no place in one delta"
         if self._pending + added > _PENDING_MAX:
-            self._limbs = _carry(self._limbs)
+            limbs = self._limbs
+            for some in self._pieces():
+                limbs[some] = _carry(limbs[some])
             self._pending = 0
         self._pending += added
-        room = self._limbs.shape[1]
+        room = self._room
         if not room:
             self._low = start
         low, high = min(self._low, start), max(self._low + room, end)
         if high - low > room:
-            grown = np.zeros((len(self._limbs), high - low), np.int64)
-            grown[:, self._low - low : self._low - low + room] = self._limbs
-            self._limbs, self._low = grown, low
+            limbs, first = self._limbs, self._low - low
+            self._begin(self._slots, high - low)
+            self._limbs[:, first : first + room] = limbs
+            self._low = low
         return start - self._low
+
+    def _begin(self, slots: int, room: int) -> None:
+        """Have other limbs, all of them zero."""
+        self._slots, self._room, self._cells = slots, room, SlotArray(np.int64)
+        self._cells.reserve(slots * room)
+
+    def _pieces(self) -> Iterator[slice]:
+        """All slots, so many at once that what is made of them takes little memory."""
+        for start in range(0, self._slots, _PIECE):
+            yield slice(start, min(start + _PIECE, self._slots))
 
     def _carried(self, slots: Slots) -> tuple[Matrix, int]:
         """The limbs of `slots`, all but the last between 0 and 2^32, the last with the sign; and which the first is."""
-        room = self._limbs.shape[1]
+        room = self._room
         if not self._waiting_sum:
             return (_carry(np.pad(self._limbs[slots], ((0, 0), (0, 1)))) if room else self._limbs[slots]), self._low
-        waiting = self._waiting[slots]
+        waiting = self._waiting.values[slots]
         low, high = (min(self._low, 0), max(self._low + room, 2)) if room else (0, 2)
         limbs = np.zeros((len(slots), high - low + 1), np.int64)
         limbs[:, self._low - low : self._low - low + room] = self._limbs[slots]
@@ -215,34 +234,44 @@ class ExactSums:
 
     def keep(self, slots: Slots) -> None:
         """Slot `slots[i]` becomes slot i; all others are gone."""
-        kept = self._limbs[slots]
-        self._limbs = np.zeros((max(_SLOTS_MIN, len(slots)), kept.shape[1]), np.int64)
-        self._limbs[: len(slots)] = kept
-        waiting = np.zeros(len(self._limbs), np.int64)
-        waiting[: len(slots)] = self._waiting[slots]
-        self._waiting = waiting
+        limbs = self._limbs
+        self._begin(max(_SLOTS_MIN, len(slots)), self._room)
+        kept = self._limbs
+        for start in range(0, len(slots), _PIECE):
+            some = slots[start : start + _PIECE]
+            kept[start : start + len(some)] = limbs[some]
+        self._waiting.keep(slots)
+        self._waiting.reserve(self._slots)
 
     def columns(self, size: int) -> dict[str, npt.NDArray[Any]]:
         """The limbs of the slots below `size`, by the power of 2^32 that each counts."""
-        limbs, low = self._carried(np.arange(size))
-        while limbs.shape[1] > 1 and np.abs(limbs[:, -1]).max(initial=0) < _PENDING_MAX:  # has a place below
-            limbs[:, -2] += limbs[:, -1] << _LIMB_BITS
-            limbs = limbs[:, :-1]
-        return {str(low + limb): limbs[:, limb].copy() for limb in range(limbs.shape[1])}
+        low, columns = self._low, list[Integers]()
+        for start in range(0, size, _PIECE):
+            limbs, low = self._carried(np.arange(start, min(start + _PIECE, size)))
+            columns = columns or [current().array(size, np.int64) for _ in range(limbs.shape[1])]
+            for column, digits in zip(columns, limbs.T, strict=True):
+                column[start : start + len(digits)] = digits
+        while len(columns) > 1 and max(int(columns[-1].max()), -int(columns[-1].min())) < _PENDING_MAX:
+            for start in range(0, size, _PIECE):  # it has a place below
+                columns[-2][start : start + _PIECE] += columns[-1][start : start + _PIECE] << _LIMB_BITS
+            columns.pop()
+        return {str(low + place): column for place, column in enumerate(columns)}
 
     def load(self, columns: dict[str, npt.NDArray[Any]], size: int) -> None:
         """Become the sums of `size` slots that `columns` was taken of."""
-        self._limbs = np.zeros((max(_SLOTS_MIN, size), len(columns)), np.int64)
+        self._begin(max(_SLOTS_MIN, size), len(columns))
         self._low = min(map(int, columns), default=0)
+        limbs = self._limbs
         for power, values in columns.items():
-            self._limbs[:size, int(power) - self._low] = values
+            limbs[:size, int(power) - self._low] = values
         self._pending = _PENDING_MAX
-        self._waiting, self._waiting_sum = np.zeros(len(self._limbs), np.int64), 0.0
+        self._waiting, self._waiting_sum = SlotArray(np.int64), 0.0
+        self._waiting.reserve(self._slots)
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return int(self._limbs.nbytes + self._waiting.nbytes)
+        return self._cells.bytes + self._waiting.bytes
 
 
 def _carry(limbs: Matrix) -> Matrix:

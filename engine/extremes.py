@@ -17,6 +17,7 @@ from .bag import Bag
 from .delta import Weights
 from .folds import fixed_extreme
 from .ranks import ranks
+from .row_store import RowStore
 from .slot_array import Mask, SlotArray, Slots, distinct, where
 from .sums import Accumulator, slots_table, table_columns
 from .words import Words
@@ -43,12 +44,12 @@ class PooledExtreme(Accumulator):
 
     def __init__(self, side: Side, kind: pa.DataType) -> None:
         self._side: Side = side
-        self._pool: pa.Array = pa.array([], kind)
+        self._pool = RowStore(pa.schema([("value", kind)]))
         self._places = SlotArray(np.int64, start=-1)
 
     def reserve(self, size: int) -> None:
         self._places.reserve(size)
-        if len(self._pool) > 2 * size + _POOL_MIN:
+        if self._pool.size > 2 * size + _POOL_MIN:
             self._compact(size)
 
     def update(
@@ -57,16 +58,16 @@ class PooledExtreme(Accumulator):
         values = columns[0]
         touched = distinct(slots, len(counts))
         known = touched[self._places.values[touched] >= 0]
-        stored = self._pool.take(pa.array(self._places.values[known]))
+        stored = self._pool.take(self._places.values[known]).column(0)
         candidates = pa.concat_arrays([stored, values])
         best = _best_rows(self._side, np.concatenate([known, slots]), candidates, len(counts))
         best = best[best >= len(known)] - len(known)  # a stored value stands where none is better
-        self._places.values[slots[best]] = np.arange(len(self._pool), len(self._pool) + len(best))
-        self._pool = pa.concat_arrays([self._pool, values.take(pa.array(best))])
+        came = pa.RecordBatch.from_arrays([values.take(pa.array(best))], names=["value"])
+        self._places.values[slots[best]] = self._pool.append(came)
 
     def _compact(self, size: int) -> None:
         held = where(self._places.values[:size] >= 0)
-        self._pool = self._pool.take(pa.array(self._places.values[held]))
+        self._pool.keep(self._places.values[held])
         self._places.values[held] = np.arange(len(held))
 
     def read(self, slots: Slots) -> Words:
@@ -74,8 +75,7 @@ class PooledExtreme(Accumulator):
         return [self._places.values[slots]]
 
     def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
-        places = words[0] if nulls is None else np.where(nulls, 0, words[0])
-        return self._pool.take(pa.array(places, pa.int64(), mask=nulls))
+        return self._pool.values(words[0], nulls)
 
     def keep(self, slots: Slots) -> None:
         self._places.keep(slots)
@@ -83,15 +83,16 @@ class PooledExtreme(Accumulator):
 
     def snapshot(self, size: int) -> dict[str, pa.Table]:
         self._compact(size)
-        return {"extreme": slots_table([self._places], size), "pool": pa.table({"value": self._pool})}
+        return {"extreme": slots_table([self._places], size), "pool": self._pool.rows()}
 
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
         self._places.load(table_columns(snapshot["extreme"])[0])
-        self._pool = _one_array(snapshot["pool"]["value"])
+        for batch in snapshot["pool"].to_batches():
+            self._pool.append(batch)
 
     @property
     def bytes(self) -> int:
-        return self._places.bytes + int(self._pool.nbytes)
+        return self._places.bytes + self._pool.bytes
 
 
 class BagExtreme(Accumulator):
@@ -182,7 +183,3 @@ def _best_rows(side: Side, slots: Slots, values: pa.Array, size: int) -> npt.NDA
     first = np.full(size, -1)
     first[slots[rows]] = rows  # of all that write for a slot the last stays: the first row
     return first[where(first >= 0)]
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .delta import Weights
+from .hashed_cells import pieces
 from .row_store import RowStore
 from .slot_array import Mask, SlotArray, Slots, distinct, where
 from .sort_keys import LAST, OrderWords, SortKey, exact_word, first_words, order_words, sortable, sorted_rows
@@ -144,11 +145,7 @@ class Firsts(Accumulator):
         return [self._told.values[slots]]
 
     def to_array(self, words: Words, nulls: Mask | None) -> pa.Array:
-        if nulls is None:
-            return self._store.take(words[0]).column(0)
-        values = self._store.take(words[0][~nulls]).column(0)
-        places = np.cumsum(~nulls) - 1
-        return values.take(pa.array(np.maximum(places, 0), mask=nulls))
+        return self._store.values(words[0], nulls)
 
     def keep(self, slots: Slots) -> None:
         for array in (self._firsts, self._told, self._words):
@@ -166,9 +163,7 @@ class Firsts(Accumulator):
 
     def snapshot(self, size: int) -> dict[str, pa.Table]:
         self._compact(size)
-        rows = self._store.take(np.arange(self._store.size))
-        places = slots_table([self._firsts, self._told], size)
-        return {"firsts": places, "rows": pa.Table.from_batches([rows])}
+        return {"firsts": slots_table([self._firsts, self._told], size), "rows": self._store.rows()}
 
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
         firsts, told = table_columns(snapshot["firsts"])
@@ -176,11 +171,10 @@ class Firsts(Accumulator):
         self._told.load(told)
         self._words = SlotArray(np.uint64, start=LAST)
         self._words.reserve(len(firsts))
-        batches = snapshot["rows"].combine_chunks().to_batches()
-        if batches:
-            self._store.append(batches[0])
-            held = where(firsts >= 0)
-            self._words.values[held] = self._words_of(0, batches[0].take(pa.array(firsts[held])).columns)
+        for batch in snapshot["rows"].to_batches():
+            self._store.append(batch)
+        for slots in pieces(where(firsts >= 0)):
+            self._words.values[slots] = self._words_of(0, self._store.take(firsts[slots]).columns)
 
     @property
     def bytes(self) -> int:

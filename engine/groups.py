@@ -264,7 +264,8 @@ class Groups:
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
         own = self.index.bytes + self._rows.bytes + self._distinct.bytes
-        return own + sum(input.bytes for input in self._inputs)
+        aggregates = sum(aggregate.bytes for aggregate in self._aggregates)
+        return own + aggregates + sum(input.bytes for input in self._inputs)
 
 
 def _change(touched: Slots, before: Reading, after: Reading, *, always: bool) -> Change | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ..storage import limits
-from ..storage.memory import current
+from ..storage.memory import Loan, current
 from .delta import Delta, concat
 from .operator import Operator, Time
 
@@ -61,6 +61,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._left = 0  # bytes; 0: it keeps nothing, and is of no use before the next `start`
+        self._loan: Loan | None = None  # of so many, where memory is limited
         self._deltas: dict[int, list[Delta]] = {}
         self._time: Time | None = None
         self.entries = 0  # cut since the start
@@ -75,13 +76,16 @@ class Journal:
         self.stop()
         if state_bytes >= limits.JOURNAL_STATE_BYTES and entries < limits.JOURNAL_ENTRIES:
             self._left = max(0, int(state_bytes * limits.JOURNAL_SHARE) - entered_bytes)
-            if (memory := current().limit) is not None:
-                self._left = min(self._left, memory // 16)
+            memory = current()
+            if memory.limit is not None:
+                self._left = min(self._left, memory.limit // 16)
+                self._loan = memory.lend(self._left)
+                self._left = 0 if self._loan is None else self._left
             self.entries = entries
 
     def stop(self) -> None:
         """It is not worth it any more."""
-        self._left, self._deltas, self._time, self.entries = 0, {}, None, 0
+        self._left, self._loan, self._deltas, self._time, self.entries = 0, None, {}, None, 0
 
     def take(self, port: int, delta: Delta) -> None:
         """A change goes in."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..storage.hashing import Hashes, hash_columns, padded_words
+from .row_store import RowStore
 from .slot_array import Mask, SlotArray, Slots, where
 from .words import fixed_words, words_array
 
@@ -279,11 +280,10 @@ class TextColumn(KeyColumn):
 
 
 class NestedColumn(KeyColumn):
-    """Keys of any other type (lists, structs, maps): Arrow chunks of growing size, compared by their text."""
+    """Keys of any other type (lists, structs, maps): rows of a RowStore, compared by their text."""
 
     def __init__(self, kind: pa.DataType, *, compared: bool = True) -> None:
-        self._kind = kind
-        self._chunks: list[pa.Array] = []
+        self._values = RowStore(pa.schema([("0", kind)]))
         self._texts = TextColumn(pa.large_string()) if compared else None
         self._batch: pa.Array = pa.nulls(0)
 
@@ -301,20 +301,16 @@ class NestedColumn(KeyColumn):
     def append(self, size: int, rows: Rows) -> None:
         if self._texts is not None:
             self._texts.append(size, rows)
-        self._chunks.append(self._batch.take(pa.array(rows)))
-        while len(self._chunks) > 1 and len(self._chunks[-2]) < 2 * len(self._chunks[-1]):
-            last = self._chunks.pop()
-            self._chunks[-1] = pa.concat_arrays([self._chunks[-1], last])
+        self._values.append(pa.RecordBatch.from_arrays([self._batch.take(pa.array(rows))], names=["0"]))
 
     def take(self, slots: Slots) -> pa.Array:
-        taken = pa.chunked_array(self._chunks, self._kind).take(pa.array(slots))
-        return pa.concat_arrays(taken.chunks) if taken.num_chunks else pa.array([], self._kind)
+        return self._values.take(slots).column(0)
 
     def keep(self, slots: Slots) -> None:
-        self._chunks = [self.take(slots)]
+        self._values.keep(slots)
         if self._texts is not None:
             self._texts.keep(slots)
 
     @property
     def bytes(self) -> int:
-        return sum(int(chunk.nbytes) for chunk in self._chunks) + (self._texts.bytes if self._texts else 0)
+        return self._values.bytes + (self._texts.bytes if self._texts else 0)

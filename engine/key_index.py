@@ -145,13 +145,14 @@ class KeyIndex:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the index that `snapshot` was taken of, its keys numbered from 0 on."""
-        self._load(snapshot["keys"].to_batches(max_chunksize=LARGE_PIECE))
+        self.fill(snapshot["keys"].to_batches(max_chunksize=LARGE_PIECE))
 
     def load(self, batch: pa.RecordBatch) -> None:
         """Fill an empty index with the keys of `batch`, all different: row i gets slot i."""
-        self._load(batch.slice(start, LARGE_PIECE) for start in range(0, batch.num_rows, LARGE_PIECE))
+        self.fill(batch.slice(start, LARGE_PIECE) for start in range(0, batch.num_rows, LARGE_PIECE))
 
-    def _load(self, batches: Iterable[pa.RecordBatch]) -> None:
+    def fill(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """The same with the keys of several batches, of which none has very many."""
         assert not self.slots, "only an empty index can be filled"
         for batch in batches:
             lookup = Lookup(self._columns, batch)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from .delta import Delta, Weights
-from .hashed_cells import pieces
+from .hashed_cells import LARGE_PIECE, pieces
 from .key_index import KeyIndex
 from .operator import Snapshot
 from .row_lists import RowIds
-from .slot_array import Mask, Slots, distinct
+from .slot_array import Mask, Slots, distinct, where
 from .slotted_rows import Inserted, SlottedRows
 
 
@@ -109,6 +109,19 @@ class KeyedRows:
     def rows(self) -> RowIds:
         """The ids of all rows that are there, in ascending order."""
         return self._rows.rows()
+
+    def pieces(self) -> Iterator[Slots]:
+        """The slots of all keys that have rows, so many at once that these are few, or of one key alone."""
+        self._rows.reserve(self.slots_end)
+        counts = self._rows.counts(np.arange(self.slots_end))
+        slots = where(counts > 0)
+        ends = np.cumsum(counts[slots])
+        start = 0
+        while start < len(slots):
+            most = LARGE_PIECE + (int(ends[start - 1]) if start else 0)
+            end = max(start + 1, int(np.searchsorted(ends, most, side="right")))
+            yield slots[start:end]
+            start = end
 
     def remove(self, rows: RowIds) -> None:
         """Forget these rows, which are there and named once each."""

@@ -51,6 +51,17 @@ class RowStore:
         back[np.concatenate(order)] = np.arange(len(numbers))
         return pa.concat_batches(parts).take(pa.array(back))
 
+    def values(self, numbers: Numbers, nulls: npt.NDArray[np.bool_] | None) -> pa.Array:
+        """The first column of the rows of these numbers, and NULL at `nulls`, where the numbers may be anything."""
+        if nulls is None:
+            return self.take(numbers).column(0)
+        places = np.cumsum(~nulls) - 1
+        return self.take(numbers[~nulls]).column(0).take(pa.array(np.maximum(places, 0), mask=nulls))
+
+    def rows(self) -> pa.Table:
+        """All rows. Does not change later."""
+        return pa.Table.from_batches(self._batches, schema=self.schema)
+
     def keep(self, numbers: Numbers) -> None:
         """Row `numbers[i]` becomes row i; all others are gone."""
         kept: list[pa.RecordBatch] = []

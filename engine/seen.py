@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from .hashed_cells import pieces
 from .key_index import KeyIndex
 from .slot_array import Slots, where
 
@@ -32,29 +33,33 @@ class Seen:
 
     def keep(self, slots: Slots) -> None:
         """Slot `slots[i]` becomes slot i; all others are gone."""
-        rows = self._rows()
-        owners = rows.column(0).to_numpy()
+        owners = self._owners()
         renumbered = np.full(int(max(owners.max(initial=0), slots.max(initial=0))) + 1, -1, np.int64)
         renumbered[slots] = np.arange(len(slots))
         kept = where(renumbered[owners] >= 0)
-        columns = [column.take(pa.array(kept)) for column in rows.columns[1:]]
-        self._load(pa.RecordBatch.from_arrays([pa.array(renumbered[owners[kept]]), *columns], schema=rows.schema))
+        schema, old = self._index.schema, self._index
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            for piece in pieces(kept):
+                columns = [pa.array(renumbered[owners[piece]]), *old.key_columns(piece)[1:]]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+        self._index = KeyIndex(schema)
+        self._index.fill(rows())
 
     def snapshot(self, size: int) -> dict[str, pa.Table]:
         """All rows."""
-        return {"rows": pa.Table.from_batches([self._rows()])}
+        return {"rows": self._index.snapshot()["keys"]}
 
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
         """Become what `snapshot` was taken of."""
-        for batch in snapshot["rows"].combine_chunks().to_batches():
-            self._load(batch)
-
-    def _rows(self) -> pa.RecordBatch:
-        return self._index.keys(np.arange(self._index.slots))
-
-    def _load(self, rows: pa.RecordBatch) -> None:
         self._index = KeyIndex(self._index.schema)
-        self._index.load(rows)
+        self._index.restore({"keys": snapshot["rows"]})
+
+    def _owners(self) -> Slots:
+        """The slot of each row."""
+        parts = (self._index.key_columns(p, [0])[0].to_numpy() for p in pieces(range(self._index.slots)))
+        return np.concatenate([np.zeros(0, np.int64), *parts])
 
     @property
     def bytes(self) -> int:

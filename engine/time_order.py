@@ -45,6 +45,7 @@ class TimeOrder:
             places, numbers = np.concatenate([last_places, places]), np.concatenate([last_numbers, numbers])
         order = np.argsort(places, kind="stable")
         self._runs.append((memory.held(places[order]), memory.held(numbers[order])))
+        memory.watch(self)
 
     def last(self, slots: Slots, times: Times, there: npt.NDArray[Any]) -> RowIds:
         """Per slot and time the number that is there at that time or else latest before it; -1 for none."""
@@ -66,6 +67,11 @@ class TimeOrder:
             start, end = np.searchsorted(places, first), np.searchsorted(places, last)
             found.append(numbers[expanded(start, np.maximum(end - start, 0))])
         return np.concatenate(found)
+
+    def move(self) -> None:
+        """Lie where there is room now."""
+        memory = current()
+        self._runs = [(memory.moved(places), memory.moved(numbers)) for places, numbers in self._runs]
 
     def clear(self) -> None:
         """Take out all."""

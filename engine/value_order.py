@@ -69,6 +69,7 @@ class ValueOrder:
         reaches = reaches[order]
         run = (values[order], reaches, np.maximum.accumulate(reaches), numbers[order])
         self._runs.append(tuple(memory.held(part) for part in run))  # type: ignore[arg-type]
+        memory.watch(self)
 
     def counts(self, least: Values, most: Values, reach: Values) -> npt.NDArray[np.int64]:
         """How many numbers `find` gives for each place."""
@@ -87,6 +88,11 @@ class ValueOrder:
             queries.append(np.repeat(np.arange(len(least)), end - start))
             found.append(numbers[expanded(start, end - start)])
         return np.concatenate(queries), np.concatenate(found)
+
+    def move(self) -> None:
+        """Lie where there is room now."""
+        memory = current()
+        self._runs = [tuple(memory.moved(part) for part in run) for run in self._runs]  # type: ignore[misc]
 
     def clear(self) -> None:
         """Take out all."""

@@ -19,7 +19,7 @@ import pyarrow.ipc as ipc
 
 from .errors import OperationalError
 from .files import File, make_folder, remove_file, remove_folder
-from .limits import JOINED_BYTES_MAX, SPILLED_BYTES_MIN, SPILLED_FILES
+from .limits import JOINED_BYTES_MAX, JOINED_BYTES_MAX_UNLIMITED, SPILLED_BYTES_MIN, SPILLED_FILES
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +34,10 @@ class Holder(Protocol):
 
     def move(self) -> None:
         """Ask for each of them again: it may lie elsewhere now."""
+
+
+class Loan:
+    """Room for what waits to be written; it is given back when nobody holds it any more."""
 
 
 class _Mapping(mmap.mmap):
@@ -62,6 +66,7 @@ class Memory:
         self.limit = limit
         self.resident = 0  # bytes of large arrays in memory
         self.spilled = 0  # and of those in files
+        self._lent = 0  # bytes beside these, a quarter of the limit at most
         if folder is not None:
             remove_folder(folder)  # an earlier process may have been killed between two calls
 
@@ -141,6 +146,15 @@ class Memory:
             return batch
         return self.batch(batch)
 
+    def lend(self, bytes: int) -> Loan | None:
+        """Room beside all arrays for as many bytes; None where there is none."""
+        if self.limit is not None and self._lent + bytes > self.limit // 4:
+            return None
+        loan = Loan()
+        self._borrow(bytes)
+        weakref.finalize(loan, self._borrow, -bytes).atexit = False
+        return loan
+
     def stream(self, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> pa.Buffer:
         """An Arrow stream of these batches."""
         measured = pa.MockOutputStream()
@@ -152,7 +166,7 @@ class Memory:
 
     def joins(self, bytes: int) -> bool:
         """Whether runs that together have so many bytes may become one: while they do, both are in memory."""
-        return self.limit is None or bytes <= JOINED_BYTES_MAX
+        return bytes <= (JOINED_BYTES_MAX_UNLIMITED if self.limit is None else JOINED_BYTES_MAX)
 
     def watch(self, holder: Holder) -> None:
         """Let `holder` move what it holds when there is less room."""
@@ -196,6 +210,10 @@ class Memory:
             else:
                 self.resident += bytes
 
+    def _borrow(self, bytes: int) -> None:
+        with self._lock:
+            self._lent += bytes
+
     def _file(self, bytes: int) -> File:
         """A new file of so many zeros, without a name."""
         assert self._folder is not None
@@ -226,7 +244,10 @@ def lies_in_file(batch: pa.RecordBatch) -> bool:
 
 def is_mapped(values: Array) -> bool:
     """Whether these values lie in a file."""
-    return isinstance(values.base, _Mapping)
+    base = values.base
+    while isinstance(base, np.ndarray):  # they are some of others
+        base = base.base
+    return isinstance(base, _Mapping)
 
 
 def _write(sink: pa.NativeFile, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:

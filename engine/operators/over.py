@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from ...storage.memory import current
 from ..arrangement import consolidate
 from ..delta import Delta
 from ..keyed_rows import KeyedRows
 from ..operator import ResultHolder, Snapshot, Time
 from ..over_frames import Sorted
 from ..over_functions import OverCall, compute
-from ..slot_array import Slots, distinct
+from ..slot_array import Slots
 from ..sort_keys import SortKey, changes, order_words, sorted_rows
 
 
@@ -54,8 +55,8 @@ class Over(ResultHolder):
         return None
 
     def rows(self) -> pa.Table:
-        every = distinct(self._rows.slots_of(self._rows.rows()), self._rows.slots_end)
-        return pa.Table.from_batches([self._computed(every)])
+        computed = [current().batch(self._computed(slots)) for slots in self._rows.pieces()]
+        return pa.Table.from_batches(computed, schema=self.schema)
 
     def snapshot(self) -> Snapshot:
         return self._rows.snapshot()

@@ -51,7 +51,7 @@ class Recompute(ResultHolder):
             for place, input_schema in enumerate(input_schemas)
         ]
         self._pending: list[list[Delta]] = [[] for _ in names]
-        self._result = schema.empty_table()
+        self._result = Arrangement(schema)
         self._started = False
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
@@ -64,7 +64,7 @@ class Recompute(ResultHolder):
             return None
         keyed = bool(self._partition)
         touched = self._touched() if keyed and changed else None
-        old = self._run(touched) if touched is not None else self._result
+        old = self._run(touched) if touched is not None else self._result.rows()
         for arrangement, deltas in zip(self._inputs, self._pending, strict=True):
             if deltas:
                 arrangement.insert(concat([Delta(d.batch, d.weights) for d in deltas]))
@@ -74,11 +74,11 @@ class Recompute(ResultHolder):
             return None
         new = self._run(touched)
         if not keyed:
-            self._result = new
+            self._result = self._held(new)
         return self._difference(old, new)
 
     def rows(self) -> pa.Table:
-        return self._run(None) if self._partition else self._result
+        return self._run(None) if self._partition else self._result.rows()
 
     def snapshot(self) -> Snapshot:
         tables = {
@@ -86,13 +86,13 @@ class Recompute(ResultHolder):
             for i, arrangement in enumerate(self._inputs)
             for name, table in arrangement.snapshot().items()
         }
-        return {**tables, "result": self._result, "started": pa.table({"started": [self._started]})}
+        return {**tables, "result": self._result.rows(), "started": pa.table({"started": [self._started]})}
 
     def restore(self, snapshot: Snapshot) -> None:
         for i, arrangement in enumerate(self._inputs):
             prefix = f"input{i}/"
             arrangement.restore({n.removeprefix(prefix): t for n, t in snapshot.items() if n.startswith(prefix)})
-        self._result = snapshot["result"]
+        self._result = self._held(snapshot["result"])
         self._started = snapshot["started"].column(0)[0].as_py()
 
     @property
@@ -102,7 +102,14 @@ class Recompute(ResultHolder):
     @property
     def bytes(self) -> int:
         """Memory of its inputs and, without `partition`, its result. Units: bytes."""
-        return sum(arrangement.bytes for arrangement in self._inputs) + int(self._result.nbytes)
+        return sum(arrangement.bytes for arrangement in self._inputs) + self._result.bytes
+
+    def _held(self, result: pa.Table) -> Arrangement:
+        """The result, where there is room for it."""
+        held = Arrangement(self.schema)
+        for batch in result.to_batches():
+            held.insert(Delta(batch))
+        return held
 
     def _touched(self) -> pa.Table:
         """The partition values, each once, that any pending row has."""

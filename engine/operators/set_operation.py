@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ...storage.memory import current
 from ..delta import Delta
+from ..hashed_cells import pieces
 from ..key_index import KeyIndex
 from ..operator import ResultHolder, Snapshot, Time
 from ..slot_array import Distinct, SlotArray, Slots, where
@@ -55,12 +57,14 @@ class SetOperation(ResultHolder):
         return None
 
     def rows(self) -> pa.Table:
-        slots = np.arange(self._index.slots)
-        return pa.Table.from_batches([self._index.keys(np.repeat(slots, self._result(slots)))])
+        batches = []
+        for slots in pieces(range(self._index.slots)):
+            batches.append(current().batch(self._index.keys(np.repeat(slots, self._result(slots)))))
+        return pa.Table.from_batches(batches, self.schema)
 
     def snapshot(self) -> Snapshot:
         self._compact()
-        left, right = (pa.array(counts.values[: self._index.slots].copy()) for counts in self._counts)
+        left, right = (current().copied(counts.values[: self._index.slots]) for counts in self._counts)
         return {**self._index.snapshot(), "counts": pa.table({"left": left, "right": right})}
 
     def restore(self, snapshot: Snapshot) -> None:

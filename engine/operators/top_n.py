@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ...storage.memory import current
 from ..delta import Delta
 from ..idle import Idle
 from ..keyed_rows import KeyedRows
@@ -120,9 +121,9 @@ class TopN(ResultHolder):
         return gone
 
     def rows(self) -> pa.Table:
-        every = distinct(self._rows.slots_of(self._rows.rows()), self._rows.slots_end)
         self._bounds.reserve(self._rows.slots_end)  # there are none yet for rows that were restored or renumbered
-        return pa.Table.from_batches([self._output(self._top(every))])
+        fronts = [current().batch(self._output(self._top(slots))) for slots in self._rows.pieces()]
+        return pa.Table.from_batches(fronts, schema=self.schema)
 
     def snapshot(self) -> Snapshot:
         self._bounds = SlotArray(np.uint64, LAST)

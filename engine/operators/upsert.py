@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from ...storage.last_rows import WEIGHT_COLUMN
+from ...storage.memory import current
 from ..delta import Delta
+from ..hashed_cells import LARGE_PIECE, pieces
 from ..key_index import KeyIndex
 from ..operator import ResultHolder, Snapshot
 from ..row_store import Numbers, RowStore
@@ -63,16 +65,18 @@ class Upsert(ResultHolder):
         return found, self._stored.take(self._numbers.values[slots[found]])
 
     def rows(self) -> pa.Table:
-        return pa.Table.from_batches([self._stored.take(self._present())], schema=self.schema)
+        rows = [current().batch(self._stored.take(numbers)) for numbers in pieces(self._present())]
+        return pa.Table.from_batches(rows, schema=self.schema)
 
     def snapshot(self) -> Snapshot:
         return {"rows": self.rows()}
 
     def restore(self, snapshot: Snapshot) -> None:
-        batches = snapshot["rows"].combine_chunks().to_batches()
-        if batches:
-            self._index.load(batches[0].select(self._key))
-            self._numbers.load(self._stored.append(batches[0]))
+        batches = snapshot["rows"].to_batches(max_chunksize=LARGE_PIECE)
+        self._index.fill(batch.select(self._key) for batch in batches)
+        for batch in batches:
+            self._stored.append(batch)
+        self._numbers.load(np.arange(self._stored.size))
 
     @property
     def kept(self) -> int | None:

@@ -10,16 +10,15 @@ import pyarrow as pa
 
 from ...storage.memory import current
 from ..aggregates import AggregateCall
+from ..arrangement import Arrangement
 from ..deadlines import Deadlines
 from ..delta import Delta
 from ..groups import Change, Groups, Partials, Rows
 from ..operator import NO_WATERMARK, ResultHolder, Snapshot, Time
-from ..row_store import join
 from ..slot_array import Slots, where
 from ..unseen import Unseen
 from ..windows import WINDOW_TIME_US, Given, Numbers, Times, Window
 
-_BATCHES_MAX = 64  # of closed panes: small ones are joined
 _SLICED_ROWS_MIN = 1024  # fewer rows are put into each of their panes one by one
 
 
@@ -77,7 +76,7 @@ class WindowAggregate(ResultHolder):
         self._order = [names.index(name) for name in output_schema.names]
         self._watermark = NO_WATERMARK  # less the lateness
         self._open = Deadlines()  # slots by the number of their pane
-        self._closed: list[pa.RecordBatch] = []
+        self._closed = Arrangement(output_schema)
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         if not delta.rows:
@@ -107,12 +106,12 @@ class WindowAggregate(ResultHolder):
         if self._final or self._keeps_result:
             output = self._output(self._groups.result(slots))
             if self._keeps_result:
-                join(self._closed, output.batch, beyond=_BATCHES_MAX)
+                self._closed.insert(output)
         self._groups.remove(slots)
         return output if self._final and self.emits else None
 
     def rows(self) -> pa.Table:
-        batches = list(self._closed)
+        batches = self._closed.rows().to_batches()
         if not self._final:
             self._catch_up()
             for slots in self._groups.pieces():
@@ -123,13 +122,13 @@ class WindowAggregate(ResultHolder):
     def snapshot(self) -> Snapshot:
         self._catch_up()
         self._compact()
-        closed = pa.Table.from_batches(self._closed, schema=self.schema)
+        closed = self._closed.rows()
         return {**self._groups.snapshot(), "closed": closed, "time": pa.table({"watermark": [self._watermark]})}
 
     def restore(self, snapshot: Snapshot) -> None:
         self._groups.restore(snapshot)
         self._note(np.arange(self._groups.slots))
-        self._closed = snapshot["closed"].to_batches()
+        self._closed.restore({"rows": snapshot["closed"]})
         self._watermark = snapshot["time"]["watermark"][0].as_py()
 
     @property
@@ -144,8 +143,7 @@ class WindowAggregate(ResultHolder):
     @property
     def bytes(self) -> int:
         """Memory in use, closed panes included. Units: bytes."""
-        closed = sum(int(batch.nbytes) for batch in self._closed)
-        return self._groups.bytes + self._unseen.bytes + self._open.bytes + closed
+        return self._groups.bytes + self._unseen.bytes + self._open.bytes + self._closed.bytes
 
     def _new_groups(self) -> Groups:
         return Groups(self._key_schema, self._calls, self._input_schema, append_only=self._append_only, merges=True)
