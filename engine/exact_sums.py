@@ -30,6 +30,7 @@ _WAITING_MAX = float(1 << 62)  # of 64 bits: what whole numbers may add up to be
 _PENDING_MAX = 1 << 28  # so many numbers may be added before limbs of 64 bits must be carried
 _SLOTS_MIN = 64
 _PIECE = 1 << 18  # slots gone through at once
+_READ = 1 << 15  # slots whose digits are multiplied at once
 
 
 class Doubles:
@@ -203,6 +204,9 @@ class ExactSums:
 
     def less_product(self, slots: Slots, factors: Floats, others: ExactSums) -> Floats:
         """The sums of `slots` less `factors[i]` times the sums of `others`: exact but for one rounding at the end."""
+        if len(slots) > _READ:
+            places = [slice(start, start + _READ) for start in range(0, len(slots), _READ)]
+            return np.concatenate([self.less_product(slots[some], factors[some], others) for some in places])
         result = ExactSums(len(slots))
         rows = np.arange(len(slots))
         result.absorb(rows, self, slots)
