@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -93,6 +93,7 @@ class Recorder:
         self._changes: Mapping[int, int] = {}
         self._written: Mapping[int, Mapping[str, Mapping[str, Any]]] = {}  # by part, where its tables are
         self.resumed: frozenset[str] = frozenset()  # the views that went on from one that was found
+        self.wanted: set[tuple[str, str]] = set()  # views, with their keys, that should be in one soon
 
     def capture(self, group: Group, moment: Moment) -> Capture:
         """The group's views, between two epochs; those that have stopped are left out."""
@@ -147,6 +148,11 @@ class Recorder:
     def saved(self, capture: Capture, checkpoint: Checkpoint) -> None:
         """What was captured is on disk."""
         self._changes, self._written, self._unsaved = capture.changes, _by_part(checkpoint.tables), []
+        self.wanted -= {(name, view["key"]) for name, view in capture.content["views"].items()}
+
+    def want(self, views: Iterable[View]) -> None:
+        """They have gone through history: where it shows how, no log gives again what they have, and nobody waits."""
+        self.wanted |= {(view.name, view.key) for view in views if view.key is not None and view.shows_cuts}
 
     def took_over(self, found: Found) -> None:
         """What was found, and taken over, need not be written again while it stays what it is."""

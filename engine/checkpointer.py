@@ -84,6 +84,11 @@ class Checkpointer:
             self._epochs.checkpointed(time.time_ns() // 1000)
             return self._took(checkpoint, epoch, begun, pause_s, reason)
 
+    def keep(self) -> None:
+        """A checkpoint now if a view has what a log alone would not give again; not if none come by themselves."""
+        if self._interval_s > 0 and self._engine.recorder.wanted:
+            self._try("new view")
+
     def close(self) -> None:
         """Stop, and take a last one where to open the database again would take long without."""
         self._end.set()
@@ -109,6 +114,8 @@ class Checkpointer:
             many = rows - self._rows >= limits.CHECKPOINT_ROWS or epoch - self._epoch >= limits.CHECKPOINT_EPOCHS
             if now >= self._due_s and (waited or many):
                 self._try("interval")
+            elif now - self._at_s >= min(1.0, self._interval_s):
+                self.keep()
 
     def _try(self, reason: str) -> None:
         try:

@@ -52,17 +52,15 @@ class Engine:
         self._written = written  # end offsets of what `after_epoch` writes, by stream
         self._main = Group(options)
         self._backfills: list[Backfill] = []  # whose turn it is first
-        self._others, self._took_s = False, 0.0  # whether the last turn was an epoch of the others, and its seconds
-        self._others_at = 0.0  # when they had the last one
+        self._others, self._took_s, self._others_at = False, 0.0, 0.0  # the last turn was theirs; its seconds; when
         self._views: dict[str, View] = {}
         self._turns = Turns(self.memory)
-        self._lock = self._turns.lock
+        self._lock, self._closed = self._turns.lock, False
         self._progress, self._wake = threading.Condition(self._lock), threading.Event()
         self.replacements = Replacements(
             self._views, self._main, self._backfills, lambda: Group(options), self._turns, self._wake, self._progress,
             self._check, self._between
         )  # fmt: skip
-        self._closed = False
         self._failure: BaseException | None = None
         self._unread: UnreadError | None = None  # why there is no progress at the moment
         self._unlisten: dict[str, Callable[[], None]] = {}  # by stream
@@ -358,6 +356,7 @@ class Engine:
             self._backfills.remove(backfill)
             backfill.join(self._main, self.epoch, clock)
             self._epochs.join(backfill.views)
+            self.recorder.want(backfill.views if backfill.progress.done else ())
         self._after_epoch()
         for view in backfill.views if done else ():
             self._main.write_output(view, clock)
@@ -368,6 +367,7 @@ class Engine:
         epoch, clock, before, self._main.changed = self._epochs.after(self.epoch), self.now(), set(self._main.views), {}
         act(epoch, clock)
         self._epochs.join(view for view in self._main.views if view not in before)
+        self.recorder.want(view for view in self._main.views if view not in before)
         self._over(epoch, clock, 0)
 
     def _outputs(self) -> list[Output]:

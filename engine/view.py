@@ -10,6 +10,7 @@ from ..storage.memory import NO_MEMORY, no_memory
 from ..storage.readable import ReadableTopic
 from .dataflow import Dataflow, Result
 from .delta import Delta
+from .operators.late import Late
 from .output import Output
 from .subscription import Subscription
 from .watermark import Advance, StreamTime
@@ -66,6 +67,12 @@ class View:
     def all_streams(self) -> frozenset[str]:
         """Every stream the result depends on, through other views too."""
         return self.dataflow.streams.union(*(view.all_streams for view in self.inputs))
+
+    @property
+    def shows_cuts(self) -> bool:
+        """Whether its rows depend on how history was cut into epochs, or on when; what was late is on disk."""
+        operators = [node.operator for node in self.dataflow.nodes]
+        return any(one is not None and one.shows_cuts and not isinstance(one, Late) for one in operators)
 
     @property
     def present(self) -> Result:

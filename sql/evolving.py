@@ -140,6 +140,7 @@ class Evolving:
                 hint="Say it again with a query that handles such rows." if _of_view(error) else error.hint,
                 sqlstate=error.sqlstate,
             ) from error
+        database.checkpointer.keep()
 
     # -- what becomes another one ---------------------------------------------------------------------------------
 

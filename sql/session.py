@@ -297,6 +297,7 @@ class Session:
         if not self._waits:
             return [f'"{name}" is built in the background: SHOW QUERIES says how far it is']
         engine.wait({}, names)
+        self.database.checkpointer.keep()
         return []
 
     def _replaceable(self, name: str) -> bool:

@@ -54,6 +54,40 @@ def test_what_was_looked_up_stays_what_it_was(tmp_path: Path) -> None:
                 assert con.status().epoch > epoch
 
 
+def test_what_history_looked_up_when_a_view_was_made_or_replaced_stays_what_it_was(tmp_path: Path) -> None:
+    """That is in no epoch and in no log: a checkpoint has it before the statement returns."""
+    query = "FROM orders AS o JOIN rates FOR SYSTEM_TIME AS OF PROCTIME() AS r ON o.k = r.k"
+
+    def rate(con: headrace.Connection, rate: int) -> None:
+        con.execute(f"INSERT OR REPLACE INTO rates VALUES (1, {rate})")
+        con.flush()
+
+    with headrace.connect(tmp_path / "db") as con:
+        con.execute("CREATE STREAM orders (n BIGINT, k BIGINT); CREATE TABLE rates (k BIGINT PRIMARY KEY, rate BIGINT)")
+        con.execute("CREATE MATERIALIZED VIEW plain AS SELECT count(*) AS n FROM orders")
+        con.execute("INSERT INTO orders SELECT n, 1 FROM range(10) AS t (n)")
+        rate(con, 1)
+        con.execute(f"CREATE MATERIALIZED VIEW made AS SELECT o.n, r.rate {query}")
+        con.execute(f"CREATE MATERIALIZED VIEW replaced AS SELECT o.n, r.rate {query}")
+        con.execute("SET background_ddl = on")
+        con.execute(f"CREATE MATERIALIZED VIEW later AS SELECT o.n, r.rate {query}")
+        con.execute("SET background_ddl = off")
+        con.execute("SELECT * FROM later")
+        assert len(con.execute("SELECT * FROM system.checkpoints WHERE reason = 'new view'").fetchall()) >= 2
+        rate(con, 2)
+        con.execute(f"CREATE OR REPLACE MATERIALIZED VIEW replaced AS SELECT o.n, r.rate * 10 AS rate {query}")
+        rate(con, 3)
+        con.execute("INSERT INTO orders VALUES (10, 1)")
+        rate(con, 4)
+        made = con.execute("SELECT rate, count(*) FROM made GROUP BY rate ORDER BY rate").fetchall()
+        replaced = con.execute("SELECT rate, count(*) FROM replaced GROUP BY rate ORDER BY rate").fetchall()
+        assert (made, replaced) == ([(1, 10), (3, 1)], [(20, 10), (30, 1)])
+        killed = crashed(tmp_path / "db", tmp_path / "killed")
+    with headrace.connect(killed) as con:
+        for name, known in (("made", made), ("later", made), ("replaced", replaced)):
+            assert con.execute(f"SELECT rate, count(*) FROM {name} GROUP BY rate ORDER BY rate").fetchall() == known
+
+
 def test_no_epoch_has_the_number_of_another(tmp_path: Path) -> None:
     with headrace.connect(tmp_path / "db") as con:
         con.execute(GRAPH)
