@@ -61,6 +61,24 @@ def refuse_now(relations: Iterable[Relation], cut: Cut) -> None:
             )
 
 
+def gone(database: Database, streams: Iterable[str], cut: Cut) -> list[str]:
+    """What is to be said of streams that have not got all rows any more that they ever had by the cut."""
+    notes = []
+    for name in streams:
+        topic, read = database.log.topic(name), cut.streams.get(name)
+        if read is None or read.created != topic.created:
+            continue
+        logs = list(zip(topic.partitions, read.ends, strict=True))
+        deleted = sum(min(log.start_offset, end) for log, end in logs)
+        if deleted:
+            why = "they were deleted, then or since, by retention or DELETE; a longer retention keeps more of the past"
+            notes.append(f'{deleted} rows that "{name}" had got by epoch {cut.epoch} are missing: {why}')
+        elif not all(log.whole(0, end) for log, end in logs):
+            why = "they were compacted away, then or since; without compaction all versions stay"
+            notes.append(f'rows that "{name}" had got by epoch {cut.epoch} are missing: {why}')
+    return notes
+
+
 def past(database: Database, cut: Cut, views: Sequence[str], streams: Sequence[str]) -> Reading:
     """What these views and tables, and streams, were after the cut.
 
@@ -104,7 +122,8 @@ def shadow_before(database: Database, cut: Cut, name: str, position: Position) -
     for stream in streams:
         _check_log(stream, shadow, before)
     cuts = database.epochs.path(shadow.epoch, before.epoch)
-    exact = shadow.epoch == before.epoch or (bool(cuts) and (shadow.epoch > 0 or _began_with_nothing(database, plans)))
+    begins = shadow.epoch > 0 or _began_with_nothing(database, plans, shadow)
+    exact = shadow.epoch == before.epoch or (bool(cuts) and begins)
     if exact:
         for each in cuts:
             shadow.step(each)
@@ -115,12 +134,15 @@ def shadow_before(database: Database, cut: Cut, name: str, position: Position) -
     return shadow, plans[-1], cut
 
 
-def _began_with_nothing(database: Database, plans: list[Plan]) -> bool:
-    """Whether no row had been read of any stream when these views began to run."""
+def _began_with_nothing(database: Database, plans: list[Plan], shadow: Shadow) -> bool:
+    """Whether no row had been read of their streams when these views began to run."""
     for plan in plans:
         joined = database.epochs.joined(plan.name, plan.key or "")
         cut = None if not joined else database.epochs.at(epoch=joined)
-        if joined is None or (joined and (cut is None or any(any(read.ends) for read in cut.streams.values()))):
+        if joined is None or (joined and cut is None):
+            return False
+        streams = shadow.view(plan.name).all_streams
+        if cut is not None and any(any(read.ends) for name, read in cut.streams.items() if name in streams):
             return False
     return True
 
@@ -141,8 +163,10 @@ def _at(database: Database, cut: Cut, names: set[str], plans: list[Plan], also: 
         if stream.name in names:
             _check_log(stream, shadow, cut)
     cuts = database.epochs.path(shadow.epoch, cut.epoch) if shadow.needs_each else []
-    if shadow.needs_each and shadow.epoch < cut.epoch and not cuts:
-        raise _depends(plans, cut)
+    if shadow.needs_each and shadow.epoch < cut.epoch:
+        known = [plan for plan in plans if plan.key is not None]
+        if not cuts or not (shadow.epoch or _began_with_nothing(database, known, shadow)):
+            raise _depends(plans, cut)
     if cuts:
         for each in cuts:
             shadow.step(each)
@@ -155,7 +179,8 @@ def _depends(plans: list[Plan], cut: Cut) -> NotSupportedError:
     views = ", ".join(f'"{plan.name}"' for plan in plans)
     return NotSupportedError(
         f"cannot tell what {views} had by epoch {cut.epoch}",
-        detail="What is looked up, or kept for a time, depends on the epochs, and the journal has not all up to then.",
+        detail="What is looked up, or kept for a time, depends on the epochs, and the journal has not all of "
+        "them, or the view went through a history of its own when it was made.",
         hint="Read an epoch after the older checkpoint: SELECT * FROM system.checkpoints.",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -18,7 +18,7 @@ from ..storage.errors import OperationalError
 from .as_of import AsOf
 from .database import Database
 from .dialect import twin_sql
-from .past import cut_of, past, refuse_now
+from .past import cut_of, gone, past, refuse_now
 from .recompute import used_columns
 from .relations import Column, Relation
 from .system import system_rows
@@ -38,6 +38,7 @@ class Rows:
     table: pa.Table
     types: tuple[str, ...]
     key: tuple[str, ...] | None = None
+    notices: tuple[str, ...] = ()
 
 
 def select(
@@ -52,9 +53,10 @@ def select(
     try:
         cut = None if as_of is None else cut_of(database, as_of)
         expanded = prepare(database, connection, query, ends, cut)
-        if cut is not None:
-            expanded = at_clock(expanded, cut.clock)
-        return run(connection, twin_sql(twin(expanded)), parameters, query)
+        if cut is None:
+            return run(connection, twin_sql(twin(expanded)), parameters, query)
+        rows = run(connection, twin_sql(twin(at_clock(expanded, cut.clock))), parameters, query)
+        return replace(rows, notices=tuple(gone(database, logs_of(relations_of(database, expanded)), cut)))
     finally:
         connection.close()
 

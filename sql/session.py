@@ -119,7 +119,7 @@ class Session:
         match statement:
             case Select(emit=None):
                 rows = select(self.database, statement.query, parameters, self._ends(), statement.as_of)
-                notices = notes_on_hints(statement)
+                notices = [*notes_on_hints(statement), *rows.notices]
                 return Outcome(f"SELECT {rows.table.num_rows}", rows, rowcount=rows.table.num_rows, notices=notices)
             case Select():
                 assert statement.emit is not None

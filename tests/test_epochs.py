@@ -82,7 +82,13 @@ def test_what_history_looked_up_when_a_view_was_made_or_replaced_stays_what_it_w
         made = con.execute("SELECT rate, count(*) FROM made GROUP BY rate ORDER BY rate").fetchall()
         replaced = con.execute("SELECT rate, count(*) FROM replaced GROUP BY rate ORDER BY rate").fetchall()
         assert (made, replaced) == ([(1, 10), (3, 1)], [(20, 10), (30, 1)])
-        killed = crashed(tmp_path / "db", tmp_path / "killed")
+        killed, epoch = crashed(tmp_path / "db", tmp_path / "killed"), con.status().epoch
+        assert con.execute(f"SELECT count(*) FROM made WHERE rate = 3 AS OF EPOCH {epoch}").fetchall() == [(1,)]
+        for more in (5, 6):
+            rate(con, more)
+            con.execute("CHECKPOINT")
+        with pytest.raises(headrace.NotSupportedError, match=f"cannot tell what .* had by epoch {epoch}"):
+            con.execute(f"SELECT * FROM made AS OF EPOCH {epoch}")  # no checkpoint has it, and it had a history
     with headrace.connect(killed) as con:
         for name, known in (("made", made), ("later", made), ("replaced", replaced)):
             assert con.execute(f"SELECT rate, count(*) FROM {name} GROUP BY rate ORDER BY rate").fetchall() == known

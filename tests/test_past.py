@@ -181,3 +181,8 @@ def test_why_the_past_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(headrace.OperationalError, match=f'cannot read "s" as of epoch {epochs[0]}') as raised:
             rows(con, "v", f"AS OF EPOCH {epochs[0]}")
         assert "were deleted since" in str(raised.value.detail)
+        left = con.execute(f"SELECT count(*) FROM s AS OF EPOCH {epochs[2]}")
+        assert left.fetchall() == [(2,)]
+        (notice,) = left.notices
+        assert notice.startswith(f'1 rows that "s" had got by epoch {epochs[2]} are missing: they were deleted')
+        assert con.execute(f"SELECT count(*) FROM t AS OF EPOCH {epochs[2]}").notices == []
