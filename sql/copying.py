@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .database import Database
 
 _OWN = ("partition_by", "file_size_bytes", "rollover_interval")
-_COPIES = "copies"  # the folder of how far each has come
+COPIES = "copies"  # the folder of how far each has come
 
 
 def topic_of(query_id: int) -> str:
@@ -123,7 +123,23 @@ class Copies:
             self._unable[name.lower()] = error
 
     def _journal(self, query_id: int) -> Path:
-        return self._database.folder.path / _COPIES / f"{query_id}.json"
+        return self._database.folder.path / COPIES / f"{query_id}.json"
+
+    def failures(self) -> dict[str, Error]:
+        """The queries whose files cannot be made at the moment, and why."""
+        found = {name: self.failure(name) for name in (*self._sinks, *self._unable)}
+        return {name: failure for name, failure in found.items() if failure is not None}
+
+    def finish(self, name: str) -> list[str]:
+        """Make files of the rows there are, before the query is dropped; a notice if that fails."""
+        sink = self._sinks.get(name.lower())
+        if sink is not None:
+            sink.finish()
+        failure = self.failure(name)
+        if failure is None:
+            return []
+        waiting = "rows" if sink is None else f"{sink.waiting} rows"
+        return [f'{waiting} that "{name}" had still to write are in no file: {failure.headline}']
 
     def failure(self, name: str) -> Error | None:
         """Why the files of a query cannot be made at the moment."""
@@ -133,6 +149,7 @@ class Copies:
     def drop(self, name: str, query_id: int) -> None:
         """Make files of the rows there are, then forget the query's; it puts out nothing any more."""
         sink = self._sinks.pop(name.lower(), None)
+        self._unable.pop(name.lower(), None)
         if sink is not None:
             sink.stop()
         topic, journal = topic_of(query_id), self._journal(query_id)

@@ -32,8 +32,9 @@ def drop(database: Database, statement: Drop) -> list[str]:
                 position=statement.start,
                 sqlstate="2BP01",
             )
+        notices = [notice for name in order for notice in database.queries.finish(name)]
         database.drop(order)
-        return [f'also dropped "{name}"' for name in order[:-1]]
+        return [*notices, *(f'also dropped "{name}"' for name in order[:-1])]
 
 
 def _with_dependents(database: Database, relation: Relation) -> list[str]:

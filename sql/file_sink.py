@@ -79,6 +79,8 @@ class FileSink:
         self._wake = threading.Event()
         self._stopping = False
         self.failure: Error | None = None  # of the last attempt; it is tried again
+        self._answer = threading.Condition()
+        self._asked = self._answered = 0  # how often somebody has asked for files of all rows, and has got them
         known = load_document(journal) if exists(journal) else {}
         self._position = int(known.get("position", 0))
         self._end: int | None = known.get("end")  # of files that are being made
@@ -87,6 +89,19 @@ class FileSink:
         self._unlisten = topic.listen(self._wake.set)
         self._thread = threading.Thread(target=self._run, name="headrace-files", daemon=True)
         self._thread.start()
+
+    def finish(self) -> None:
+        """Make files of all rows there are now, or come to know why that fails."""
+        with self._answer:
+            self._asked += 1
+            asked = self._asked
+            self._wake.set()
+            self._answer.wait_for(lambda: self._answered >= asked)
+
+    @property
+    def waiting(self) -> int:
+        """How many rows are in no file yet."""
+        return self._topic.partitions[0].end_offset - self._position
 
     def stop(self) -> None:
         """Make files of all rows there are, and end."""
@@ -98,17 +113,20 @@ class FileSink:
     def _run(self) -> None:
         while True:
             self._wake.clear()
-            last = self._stopping
+            last, asked = self._stopping, self._asked
             try:
-                wait_s = self._advance(last=last)
+                wait_s = self._advance(last=last or asked > self._answered)
                 self.failure = None
             except Error as error:
                 self.failure, wait_s = error, limits.FILES_RETRY_S
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
                 headline = f'could not write to "{self._target.folder}"'
-                self.failure = OperationalError(headline, detail=f"The reason: {reason}.", hint="It is tried again.")
+                self.failure = OperationalError(headline, detail=f"The reason: {reason}.")
                 wait_s = limits.FILES_RETRY_S
+            with self._answer:
+                self._answered = asked
+                self._answer.notify_all()
             if last:
                 return
             self._wake.wait(wait_s)

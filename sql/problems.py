@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ..storage import limits
 from ..storage.errors import Error
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def failures(database: Database) -> Iterator[Problem]:
     if failure is not None:
         hint = "They are kept in memory, and it is tried again after each epoch."
         yield Problem("late rows could not be written down", _said(failure), hint)
+    for name, error in database.queries.failures().items():
+        hint = f"The rows wait, and it is tried again every {limits.FILES_RETRY_S:g} seconds; make the folder writable."
+        yield Problem(f'no files can be made of "{name}"', _said(error), error.hint or hint)
     for name, error in database.evolving.failures.items():
         yield Problem(f'the new version of "{name}" was given up', error.detail or _said(error), error.hint)
 

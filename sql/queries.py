@@ -103,6 +103,14 @@ class Queries:
         """Why the files of a query that runs cannot be made at the moment."""
         return self._copies.failure(name)
 
+    def failures(self) -> dict[str, Error]:
+        """The queries that run and whose files cannot be made at the moment, and why."""
+        return self._copies.failures()
+
+    def finish(self, name: str) -> list[str]:
+        """The query of that name is about to be dropped: what it has put out goes to files; notices."""
+        return self._copies.finish(name)
+
     def close(self) -> None:
         """Let those that make files finish them; the engine has stopped."""
         self._copies.close()

@@ -25,6 +25,7 @@ from headrace.storage.errors import Error
 from headrace.storage.files import faults
 from headrace.storage.folder import Folder
 from headrace.storage.topic import TopicOptions
+from tests.test_epochs import crashed
 
 READ = {
     "parquet": "read_parquet('{}/**/*.parquet', hive_partitioning = true)",
@@ -118,9 +119,52 @@ def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path: Path, monkeypa
         status, reason = con.execute(state).fetchone() or ("", "")
         assert status == "running"
         assert str(out) in reason
+        ((what, why, hint),) = con.execute("SELECT what, reason, hint FROM system.problems").fetchall()
+        assert (what, str(out) in why, "rows wait" in hint) == ('no files can be made of "copy_to_out_1"', True, True)
         out.unlink()
         until(lambda: con.execute(state).fetchone() == ("running", None))
         until(lambda: rows_in(out) == [(1,)])
+
+
+def test_dropping_a_query_that_cannot_write_says_what_is_in_no_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with headrace.connect(tmp_path / "db") as con:
+        con.execute(BIDS)
+        con.execute(f"COPY bids TO '{out}' EMIT CHANGES")
+        out.rmdir()
+        out.write_text("in the way")
+        con.execute("INSERT INTO bids SELECT i, 'a', NULL FROM range(10) AS r(i)")
+        con.flush()
+        (notice,) = con.execute("DROP QUERY copy_to_out_1").notices
+        assert notice.startswith('10 rows that "copy_to_out_1" had still to write are in no file'), notice
+        assert con.execute("SELECT * FROM system.problems").fetchall() == []
+
+
+def test_a_process_that_dies_within_drop_leaves_nothing_and_the_files_are_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    died = False
+
+    def dies(operation: str, path: Path) -> None:
+        nonlocal died
+        died = died or (operation == "remove" and "copies" in path.parts)
+        if died:
+            raise OSError(5, "the process is dead")
+
+    con = headrace.connect(tmp_path / "db")
+    con.execute(BIDS)
+    con.execute(f"COPY bids TO '{out}' EMIT CHANGES")
+    con.execute("INSERT INTO bids SELECT i, 'a', NULL FROM range(10) AS r(i)")
+    con.flush()
+    with faults(dies), pytest.raises(headrace.OperationalError):
+        con.execute("DROP QUERY copy_to_out_1")
+    left = crashed(tmp_path / "db", tmp_path / "left")
+    con.close()
+    assert list((left / "copies").iterdir())
+    assert [n for (n,) in rows_in(out)] == list(range(10))
+    with headrace.connect(left) as con:
+        assert con.execute("SHOW QUERIES").fetchall() == []
+        assert not list((left / "copies").iterdir())
+    assert sorted(path.name for path in (left / "topics").iterdir()) == ["bids", "system.progress"]
 
 
 def sink_of(folder: Folder, out: Path) -> FileSink:
