@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,11 @@ class Delta:
             None if self.closed is None else self.closed[indices],
         )
 
+    def keep(self, rows: npt.NDArray[np.bool_]) -> Delta:
+        """The rows where `rows` is true, with their origin."""
+        kept = self.take(np.flatnonzero(rows))
+        return kept if self.origin is None else replace(kept, origin=_kept(self.origin, rows))
+
 
 def concat(deltas: Sequence[Delta]) -> Delta:
     """All rows of `deltas`, one after the other; none is merged. Needs at least one delta, all of one schema."""
@@ -84,3 +89,22 @@ def concat(deltas: Sequence[Delta]) -> Delta:
     for delta in deltas:
         origin = None if origin is None or delta.origin is None else origin + delta.origin
     return Delta(pa.concat_batches([delta.batch for delta in deltas]), weights, closed, origin)
+
+
+def places(delta: Delta) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Partition and offset of every row of a delta that comes straight from the log."""
+    assert delta.origin is not None, "rows can only be told apart where they enter"
+    partitions = np.concatenate([np.full(part.rows, part.partition, dtype=np.int64) for part in delta.origin])
+    offsets = np.concatenate([np.arange(part.offset, part.offset + part.rows, dtype=np.int64) for part in delta.origin])
+    return partitions, offsets
+
+
+def _kept(origin: tuple[Slice, ...], rows: npt.NDArray[np.bool_]) -> tuple[Slice, ...]:
+    """Where the rows come from that are kept: a slice for each run of them."""
+    slices, start = [], 0
+    for part in origin:
+        mine = np.concatenate(([False], rows[start : start + part.rows], [False]))
+        edges = np.flatnonzero(mine[1:] != mine[:-1]).reshape(-1, 2).tolist()
+        slices += [Slice(part.partition, part.offset + first, end - first) for first, end in edges]
+        start += part.rows
+    return tuple(slices)

@@ -101,7 +101,10 @@ class View:
         if isinstance(error, MemoryError):
             error = no_memory("go on", error)
         detail = error.headline if isinstance(error, Error) else f"{type(error).__name__}: {error}"
-        hint = "ALTER it, AS a query that handles such rows, or RESUME once the cause is gone; other views go on."
+        hint = (
+            "ALTER it, AS a query that handles such rows or WITH (on_error = 'skip'); "
+            "or RESUME once the cause is gone. Other views go on."
+        )
         if isinstance(error, CorruptionError):
             hint = error.hint or hint
         if isinstance(error, Error) and error.sqlstate in (DISK_FULL, NO_MEMORY):

@@ -36,8 +36,7 @@ from .declaration import declared, declared_relation, log_schema, refuse_cleanin
 from .declaring import Declarations
 from .evolving import Evolving, Unnamed
 from .fingerprint import fingerprint
-from .late_rows import LateLog
-from .lower import Surroundings, lower
+from .lower import lower
 from .memory_limit import MemoryLimit
 from .orphans import drop_orphans
 from .plan_inputs import streams_of
@@ -45,6 +44,7 @@ from .plan_properties import stateless
 from .planner import ViewProperties, properties_of
 from .queries import Queries
 from .relations import Relation, Relations, schema_of
+from .reports import Reports
 from .statements import CreateStream, CreateView
 from .system import system_relations
 from .table_log import changelog
@@ -93,15 +93,16 @@ class Database:
         durable = durability != "none" and not self.log.temporary
         self.epochs = Epochs(EpochLog(self.log.path / "journal", durable=durable, read_only=read_only))
         try:
-            self.late: LateLog = LateLog(self.log, self._owned)
+            self.reports: Reports = Reports(self.log, self._owned)
             for system in system_relations(self.binder):
                 self.relations.add(system)
             self.checkpoints = Checkpoints(self.log.path / "checkpoints", durable=durable)
             self.memory = MemoryLimit(self.log, self.read_only)
             past = Retracing(self.epochs, Found.newest(self.checkpoints), self.log.topics)
-            self.engine = Engine(options, self.late.flush, self.late.ends, self.memory.state, past)
+            self.engine = Engine(options, self.reports.flush, self.reports.ends, self.memory.state, past)
             interval_s = 0.0 if self.read_only or self.log.temporary else checkpoint_interval_s
-            self.checkpointer = Checkpointer(self.engine, self.checkpoints, self.epochs, self.late.settle, interval_s)
+            settle = self.reports.settle
+            self.checkpointer = Checkpointer(self.engine, self.checkpoints, self.epochs, settle, interval_s)
             if self._owned is not None:
                 drop_orphans(self._owned)
             self.memory.limit(memory_limit, self.engine)
@@ -326,12 +327,8 @@ class Database:
 
         `plans` are those of the views that it may read, or the present ones.
         """
-        around = Surroundings(
-            self.streams_of if plans is None else lambda view: streams_of(view, plans),
-            self.late.known(view_id),
-            self.late.reporter(name, view_id, planned.late_to),
-        )
-        return lower(planned.plan, around, keeps=keeps)
+        over = self.streams_of if plans is None else lambda view: streams_of(view, plans)
+        return lower(planned.plan, self.reports.around(name, view_id, planned, over), keeps=keeps)
 
     def streams_of(self, name: str) -> frozenset[str]:
         """All streams that a materialized view depends on, through other views too."""
@@ -377,7 +374,7 @@ class Database:
             self._through.discard(name)
         if relation.logged:
             self.engine.drop_stream(relation.name)
-            self.late.ends.pop(relation.name, None)
+            self.reports.ends.pop(relation.name, None)
             del self.followed[relation.name]
             if self._owned is not None:
                 self._owned.drop_topic(relation.name)

@@ -16,6 +16,7 @@ from .plan import Plan
 from .plan_inputs import over_logs
 from .plan_keys import key_of
 from .relations import Column, Relation
+from .skipping import emit_skips, skips_of
 from .state_ttl import emitted_ttl, ttl_of
 from .statements import CopyTo, CreateDerived, Emit, Insert
 from .view_plan import ViewPlan, ViewPlanner, refuse_duplicates
@@ -39,10 +40,12 @@ def derive(planner: ViewPlanner, statement: CreateDerived, plans: Mapping[str, P
     """The stream or table that the statement makes, and the query that writes it."""
     refuse_every(statement.emit)
     final = None if statement.emit is None else statement.emit.mode == "FINAL"
+    skips = skips_of(statement.options, statement.start)
     if statement.kind == "STREAM":
-        planned = _append_only(planner, statement.query, statement.emit, f'stream "{statement.name}"', plans)
+        what = f'stream "{statement.name}"'
+        planned = _append_only(planner, statement.query, statement.emit, what, plans, skips=skips)
     else:
-        planned = _plan(planner, statement.query, bool(final), plans)
+        planned = _plan(planner, statement.query, bool(final), plans, skips=skips)
     refuse_duplicates(planned.columns, statement)
     planned = planned.expiring(ttl_of(statement.options, statement.start), grows=statement.kind == "STREAM")
     planned = replace(planned, late_to=late_target(planned.plan, statement.emit, planner.relations))
@@ -67,7 +70,8 @@ def insert_derived(
 ) -> Derived:
     """The query called `name` that goes on inserting into the stream `target`."""
     refuse_every(statement.emit)
-    planned = _append_only(planner, statement.query, statement.emit, f'stream "{target.name}"', plans)
+    what, skips = f'stream "{target.name}"', emit_skips(statement.emit)
+    planned = _append_only(planner, statement.query, statement.emit, what, plans, skips=skips)
     planned = planned.expiring(emitted_ttl(statement.emit), grows=True)
     names = target_columns(target, statement.columns, statement.position)
     if len(names) != len(planned.columns):
@@ -84,7 +88,8 @@ def insert_derived(
 def copy_derived(planner: ViewPlanner, statement: CopyTo, name: str, topic: str, plans: Mapping[str, Plan]) -> Derived:
     """The query called `name` whose rows go to `topic`, and from there to files."""
     refuse_every(statement.emit)
-    planned = _append_only(planner, statement.query, statement.emit, f'files in "{statement.path}"', plans)
+    what, skips = f'files in "{statement.path}"', emit_skips(statement.emit)
+    planned = _append_only(planner, statement.query, statement.emit, what, plans, skips=skips)
     planned = planned.expiring(emitted_ttl(statement.emit), grows=True)
     refuse_duplicates(planned.columns, statement)
     relation = Relation(name, "QUERY", planned.columns, statement.text, statement.query, target=topic)
@@ -122,23 +127,31 @@ def _value(target: Relation, column: Column, given: Column | None) -> exp.Expr:
     return value if given.arrow == column.arrow else exp.cast(value, column.type, dialect="duckdb")
 
 
-def _plan(planner: ViewPlanner, query: exp.Query, final: bool, plans: Mapping[str, Plan]) -> ViewPlan:
+def _plan(
+    planner: ViewPlanner, query: exp.Query, final: bool, plans: Mapping[str, Plan], *, skips: bool = False
+) -> ViewPlan:
     """The plan over logs: what a query has written must follow from them alone, also when it begins anew."""
-    planned = planner.plan(query, final=final)
+    planned = planner.plan(query, final=final, skips=skips)
     return replace(planned, plan=over_logs(planned.plan, plans))
 
 
 def _append_only(
-    planner: ViewPlanner, query: exp.Query, emit: Emit | None, target: str, plans: Mapping[str, Plan]
+    planner: ViewPlanner,
+    query: exp.Query,
+    emit: Emit | None,
+    target: str,
+    plans: Mapping[str, Plan],
+    *,
+    skips: bool = False,
 ) -> ViewPlan:
     """The plan of a query whose rows never change; of a window each once it is closed, unless EMIT says otherwise."""
     if emit is None or emit.mode != "FINAL":
-        planned = _plan(planner, query, False, plans)
+        planned = _plan(planner, query, False, plans, skips=skips)
         if p.append_only(planned.plan):
             return planned
     if emit is None or emit.mode == "FINAL":
         try:
-            planned = _plan(planner, query, True, plans)
+            planned = _plan(planner, query, True, plans, skips=skips)
         except Error:
             if emit is not None:
                 raise

@@ -136,7 +136,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
         case p.Map():
             items = ", ".join(_item(name, twin_sql(item)) for name, item in plan.items)
             where = f" where {twin_sql(plan.where)}" if plan.where is not None else ""
-            return f"map {items}{where} [{lower_map(plan).describe()}]", "none"
+            skips = "; rows on which it fails go to system.failed_rows" if isinstance(plan, p.SkippingMap) else ""
+            return f"map {items}{where} [{lower_map(plan).describe()}{skips}]", "none"
         case p.TemporalFilter():
             return f"temporal_filter: {_stretch(plan)}", _coming_and_going(plan)
         case p.AssignWindow():

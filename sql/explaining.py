@@ -18,13 +18,13 @@ from .twin import expand_views, twin
 from .why import why_no_output
 
 
-def explained(database: Database, statement: Explain, ends: Mapping[str, list[int]], ttl: str | None) -> Rows:
-    """The lines that EXPLAIN answers with; of what runs, once it covers `ends`. `ttl` is what SET state_ttl said."""
-    lines = pa.array(_lines(database, statement, ends, ttl), pa.string())
+def explained(database: Database, statement: Explain, ends: Mapping[str, list[int]], said: Mapping[str, str]) -> Rows:
+    """The lines that EXPLAIN answers with; of what runs, once it covers `ends`. `said` is what SET did."""
+    lines = pa.array(_lines(database, statement, ends, said), pa.string())
     return Rows(pa.table({"plan": lines}), ("VARCHAR",))
 
 
-def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]], ttl: str | None) -> list[str]:
+def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]], said: Mapping[str, str]) -> list[str]:
     inner = statement.statement
     if not isinstance(inner, CreateView | CreateDerived | Select | Subscribe):
         raise NotSupportedError("EXPLAIN takes a query, a name or CREATE ... AS", position=inner.start)
@@ -46,7 +46,9 @@ def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]
     if relation is not None and relation.query is not None:
         query = relation.query
     if statement.mode == "TWIN":
-        expanded = expand_views(query, database.relations)
+        running = derived.planned if derived is not None else database.plans.get("" if name is None else name.lower())
+        skips = running is not None and running.skips
+        expanded = running.query if running is not None and skips else expand_views(query, database.relations)
         return twin(expanded).sql(dialect="duckdb", pretty=True).splitlines()
     kept = None if relation is None else database.plans.get(relation.name.lower())
     if statement.mode in ("ANALYZE", "WHY NO OUTPUT"):
@@ -64,7 +66,7 @@ def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]
             return why_no_output(database, relation, running.plan, name)
         return explain_analyze(running.plan, database.engine.state(name))
     if kept is None:
-        kept = database.plan(query, final=final, lateness_us=lateness_us).expiring(live_ttl(inner, ttl))
+        kept = database.plan(query, final=final, lateness_us=lateness_us).expiring(live_ttl(inner, said))
         relation = None
     plan = kept.plan
     state = None if relation is None else database.engine.state(relation.name)

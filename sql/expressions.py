@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,14 +14,24 @@ from ..engine.expression import DECLINED, Kernel, Program, Projection, Step, as_
 from ..engine.kernels import cast
 from ..engine.number_kernels import HUGE
 from ..engine.operators.map import Map
+from ..engine.screening import FailedRows, Screen
 from ..storage import limits
 from .casts import conversion
 from .functions import AS_IS, COMMON, ELEMENT, FUNCTIONS, RESULT
 from .kinds import Argument, matches
 from .relations import Column
+from .skipping import Screening
 from .terms import Call, ColumnTerm, Constant, NoKernel, Term, sql_text, term_of
 from .trees import every
 from .types import connect, quote, scan_sql, translate, typed_empty
+
+
+@dataclass(frozen=True)
+class Skips:
+    """Which rows a map fails on, and who gets them."""
+
+    screening: Screening
+    report: Callable[[FailedRows], None]
 
 
 def compile_map(
@@ -31,25 +41,32 @@ def compile_map(
     output_schema: pa.Schema,
     *,
     input_types: Sequence[str] | None = None,
+    skips: Skips | None = None,
 ) -> Map:
     """The operator that gives, for each row where `where` is true, the named `items`.
 
     Columns in the expressions are unqualified and named exactly as in `input_schema`; the results get the types of
     `output_schema`. `input_types` are the DuckDB types of the columns where Arrow's do not say (HUGEINT, UUID, ...).
+    `skips` says which rows may be computed, and gets the others; without it they are an error.
     """
     types = input_types or _sql_types(input_schema)
     columns = tuple(Column(field.name, type, field.type) for field, type in zip(input_schema, types, strict=True))
     values = [item for _, item in items]
     projection = _projection(values, where, columns, input_schema, output_schema)
+    screen = None
+    if skips is not None:
+        told = pa.schema([("sound", pa.bool_())])
+        sound = _projection([skips.screening.sound], skips.screening.asked, columns, input_schema, told)
+        screen = Screen(sound, projection, skips.report)
     try:
         terms = [term_of(value) for value in values]
-        condition = None if where is None else _boolean(term_of(where))
-        bound = _bind([*terms, *([] if condition is None else [condition])], columns)
+        passes = None if where is None else _boolean(term_of(where))
+        bound = _bind([*terms, *([] if passes is None else [passes])], columns)
         program = _Compiler(columns, bound).program(terms, output_schema.types)
-        mask = None if condition is None else _Compiler(columns, bound).program([condition], [pa.bool_()])
+        mask = None if passes is None else _Compiler(columns, bound).program([passes], [pa.bool_()])
     except NoKernel as reason:
-        return Map(items=None, where=None, projection=projection, reason=str(reason))
-    return Map(items=program, where=mask, projection=projection)
+        return Map(items=None, where=None, projection=projection, reason=str(reason), screen=screen)
+    return Map(items=program, where=mask, projection=projection, screen=screen)
 
 
 def _boolean(term: Term) -> Call:

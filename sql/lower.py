@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 import pyarrow as pa
@@ -32,18 +33,21 @@ from ..engine.operators.unnest import Unnest
 from ..engine.operators.upsert import Upsert
 from ..engine.operators.weighted import Weighted
 from ..engine.operators.window_aggregate import WindowAggregate
+from ..engine.screening import FailedRows
 from . import plan as p
-from .expressions import compile_map
+from .expressions import Skips, compile_map
 from .plan import Plan
 from .plan_properties import forgets, repeatable
 from .relations import schema_of
 from .sets import constant_rows
+from .skipping import screening
 from .time_bounds import says_no_more
 from .trees import every
 from .types import connect, scan_sql
 
 KnownLate = Mapping[str, list[tuple[int, int, int]]]  # per stream (partition, offset, closed), found before a restart
 ReportLate = Callable[[str, LateRows], None]  # stream, rows
+ReportFailed = Callable[[str, FailedRows], None]  # relation, rows
 
 
 class Identity:
@@ -67,6 +71,7 @@ class Surroundings:
     streams_of: Callable[[str], frozenset[str]]  # those that a materialized view or a table depends on
     known_late: KnownLate
     report_late: ReportLate
+    report_failed: ReportFailed
 
 
 def lower(plan: Plan, around: Surroundings, *, keeps: bool = True) -> Dataflow:
@@ -74,11 +79,15 @@ def lower(plan: Plan, around: Surroundings, *, keeps: bool = True) -> Dataflow:
     return Dataflow(_lower(plan, around, {}, root=keeps))
 
 
-def lower_map(plan: p.Map) -> Map:
-    """The operator of a map."""
+def lower_map(plan: p.Map, report: ReportFailed | None = None) -> Map:
+    """The operator of a map; if it skips rows, `report` gets them."""
     below = plan.input.columns
     types = [column.type for column in below]
-    return compile_map(plan.items, plan.where, schema_of(below), schema_of(plan.columns), input_types=types)
+    skips = None
+    if isinstance(plan, p.SkippingMap) and report is not None:
+        skips = Skips(screening(plan), partial(report, plan.source))
+    schemas = schema_of(below), schema_of(plan.columns)
+    return compile_map(plan.items, plan.where, *schemas, input_types=types, skips=skips)
 
 
 def _join_inputs(plan: p.Join | p.AsofJoin | p.LookupJoin) -> tuple[JoinInput, JoinInput]:
@@ -153,7 +162,7 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
             )
             operator.know(around.known_late.get(stream, ()))
         case p.Map():
-            operator = lower_map(plan)
+            operator = lower_map(plan, around.report_failed)
         case p.TemporalFilter():
             operator = TemporalFilter(plan.starts, plan.ends, schema, event_time=plan.event_time)
         case p.AssignWindow():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..storage.files import list_folder, remove_file
 from ..storage.folder import Folder
 from .copying import COPIES, topic_of
+from .failed_rows import FailedLog
 from .late_rows import LateLog
 from .outputs import PROGRESS
 
@@ -14,7 +15,8 @@ def drop_orphans(folder: Folder) -> None:
     entries = folder.catalog.entries.values()
     streams = {entry.name for entry in entries if entry.kind in ("STREAM", "TABLE")}
     queries = [int(entry.properties["id"]) for entry in entries if entry.kind == "QUERY"]
-    for name in set(folder.topics) - {*streams, *map(topic_of, queries), LateLog.NAME, PROGRESS}:
+    ours = {*map(topic_of, queries), LateLog.NAME, FailedLog.NAME, PROGRESS}
+    for name in set(folder.topics) - streams - ours:
         folder.drop_topic(name)
     journals = {f"{query}.json" for query in queries}
     for name in set(list_folder(folder.path / COPIES)) - journals:

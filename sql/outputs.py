@@ -126,6 +126,14 @@ def _changes(table: Relation, change: Delta) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*arrays, pa.array(signs)], names=[*change.batch.schema.names, WEIGHT_COLUMN])
 
 
+_WRITES = " (query)"
+
+
 def engine_name(name: str) -> str:
     """What the engine calls the query that writes: a table of that name is there by itself."""
-    return f"{name} (query)"
+    return f"{name}{_WRITES}"
+
+
+def shown_name(name: str) -> str:
+    """What people call what the engine calls so."""
+    return name.removesuffix(_WRITES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from .alterations import (
@@ -52,15 +53,18 @@ def alter(cursor: Cursor, place: dict[str, Any]) -> AlterStream | RenameView | C
 
 
 def _alter_view(cursor: Cursor, kind: str, place: dict[str, Any]) -> RenameView | CreateView | Resume:
-    """[IF EXISTS] name RENAME TO name; name [(columns)] AS query; or name RESUME: the rest of ALTER VIEW."""
+    """[IF EXISTS] name RENAME TO name; name [(columns)] [WITH (...)] AS query; or name RESUME."""
     start, materialized = cursor.index, kind == "MATERIALIZED VIEW"
     if_exists, position = cursor.accept("IF EXISTS"), cursor.position
     name = cursor.relation("the view's name")
-    if materialized and not if_exists and (cursor.word == "AS" or cursor.at_mark("(")):
+    if materialized and not if_exists and (cursor.word in ("AS", "WITH") or cursor.at_mark("(")):
         text = cursor.source.text[cursor.tokens[start].start : cursor.tokens[-1].end + 1]
         cursor.index = start
-        place = {**place, "text": f"CREATE MATERIALIZED VIEW {text}"}
-        return create_view(cursor, materialized=True, or_replace=True, place=place, altered=True)
+        create, before = "CREATE MATERIALIZED VIEW ", cursor.offset()
+        view = create_view(
+            cursor, materialized=True, or_replace=True, place={**place, "text": create + text}, altered=True
+        )
+        return replace(view, options_at=view.options_at - before + len(create))
     if materialized and cursor.accept("RESUME"):
         return Resume(kind=kind, name=name, position=position, **place)
     if not cursor.accept("RENAME"):

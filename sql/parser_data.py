@@ -19,6 +19,7 @@ from .parser_emit import (
 )
 from .parser_tables import find_conflict, on_conflict, or_action
 from .positions import position_of, position_of_token
+from .query_options import QUERY_OPTIONS
 from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Option, Subscribe
 from .time_to_live import OPTION
 from .trees import every
@@ -70,16 +71,16 @@ def create_view(
 
 
 def _view_options(cursor: Cursor, *, materialized: bool) -> tuple[dict[str, Option], int]:
-    """WITH (state_ttl = '1 hour'), which only a view that keeps something has, and where it could stand."""
+    """WITH (state_ttl = '1 hour'), of what a view that is kept can have, and where it could stand."""
     position, at = cursor.position, cursor.offset()
     if not cursor.accept("WITH"):
         return {}, at
     at = cursor.offset(1)
     options = cursor.options(bare=False)
     for name in options:
-        if name != OPTION or not materialized:
+        if name not in QUERY_OPTIONS or not materialized:
             kind = "materialized view" if materialized else "view"
-            hint = f"There is {OPTION}." if materialized else f"What a materialized view keeps can have a {OPTION}."
+            hint = f"{'There is' if materialized else 'A materialized view can have'} {' and '.join(QUERY_OPTIONS)}."
             cursor.wrong(f'a {kind} has no option "{name}"', hint=hint, position=position)
     return options, at
 

@@ -12,8 +12,8 @@ from .intervals import constant_us
 from .lexer import words
 from .parser_queries import QueryParser
 from .positions import position_of_token
+from .query_options import QUERY_OPTIONS
 from .statements import Emit, EmitMode, Option
-from .time_to_live import OPTION
 
 QUERY_WORDS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE")
 _MODES: dict[str, EmitMode] = {
@@ -132,14 +132,15 @@ def emit_clause(cursor: Cursor) -> Emit:
 
 
 def _options(cursor: Cursor) -> dict[str, Option]:
-    """WITH (state_ttl = '1 hour') at the end, of a query that goes on."""
+    """WITH (state_ttl = '1 hour', on_error = 'skip') at the end, of a query that goes on."""
     options: dict[str, Option] = {}
     position = cursor.position
     if cursor.accept("WITH"):
         options = cursor.options(bare=False)
         for name in options:
-            if name != OPTION:
-                cursor.wrong(f'what goes on has no option "{name}"', hint=f"There is {OPTION}.", position=position)
+            if name not in QUERY_OPTIONS:
+                hint = f"There is {' and '.join(QUERY_OPTIONS)}."
+                cursor.wrong(f'what goes on has no option "{name}"', hint=hint, position=position)
     if cursor.token is not None:
         cursor.unexpected("EMIT comes last.")
     return options

@@ -223,8 +223,12 @@ def _plans(database: Database, views: Iterable[str]) -> tuple[list[Plan], set[st
 
 
 def _lower(database: Database, planned: ViewPlan, view_id: int) -> Dataflow:
-    known = database.late.known(view_id) if view_id else {}
-    return lower(planned.plan, Surroundings(database.streams_of, known, lambda stream, rows: None))
+    known = database.reports.late.known(view_id) if view_id else {}
+    return lower(planned.plan, Surroundings(database.streams_of, known, _nobody, _nobody))
+
+
+def _nobody(relation: str, rows: object) -> None:
+    """Who is told of rows that were reported when that was the present."""
 
 
 def _stream(database: Database, name: str) -> Stream:

@@ -15,6 +15,7 @@ ENDING = "ending"  # of a join: the bound by which rows without a partner come w
 TEMPORAL = "temporal"  # of an ASOF join: that it was FOR SYSTEM_TIME AS OF a time, so that watermarks bound it
 LOOKUP = "lookup"  # of a join: where it says FOR SYSTEM_TIME AS OF the present, which is never revised
 TIES = "ties"  # of an ASOF join: columns that choose among versions of one time, and what tells versions apart
+FAILS = "fails"  # of a table: what is true of the rows on which the query does not fail
 SETTLED = "settled"  # of an ASOF join that is final: the left row's time, and how long after it its version is settled
 
 

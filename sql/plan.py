@@ -52,6 +52,7 @@ class ViewScan:
     closing: tuple[tuple[str, int], ...] = ()
     motions: tuple[tuple[str, Motion], ...] = ()  # how columns move, as `monotonic` says
     table: bool = False
+    place: int | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,13 @@ class Map:
     items: tuple[tuple[str, exp.Expr], ...]
     where: exp.Expr | None
     columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class SkippingMap(Map):
+    """A map that goes on without those rows of the relation `source` on which it fails."""
+
+    source: str
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,8 @@ def _grouped(plan: p.Aggregate | p.GroupingSets | p.WindowAggregate, keys: tuple
 
 
 def stateless(plan: Plan) -> bool:
-    """Whether `plan` is a stream seen through maps only."""
-    while isinstance(plan, p.Map):
+    """Whether `plan` is a stream seen through maps only, which anybody may read it through instead."""
+    while isinstance(plan, p.Map) and not isinstance(plan, p.SkippingMap):
         plan = plan.input
     return isinstance(plan, p.Scan)
 
@@ -153,6 +153,8 @@ def repeatable(plan: Plan) -> bool:
 
 def _repeatable(node: Plan) -> bool:
     match node:
+        case p.SkippingMap():  # each tells of its own rows
+            return False
         case p.Scan() | p.ViewScan() | p.Map() | p.AssignWindow() | p.Expand() | p.Constant() | p.UnionAll():
             return True
         case p.SetOperation() | p.Over():

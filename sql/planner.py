@@ -250,13 +250,15 @@ class Planner:
         columns = tuple(c for c in relation.columns if used is None or c.name.lower() in used)
         if relation.kind == "VERSIONS":
             return changelog(relation, relation.target)
+        place = table.meta.get(PLACE)
         if relation.kept:
             known = self._views[relation.name.lower()]
-            return p.ViewScan(relation.name, relation.columns, **vars(known), table=relation.kind == "TABLE")
+            is_table = relation.kind == "TABLE"
+            return p.ViewScan(relation.name, relation.columns, **vars(known), table=is_table, place=place)
         if not columns:  # count(*) needs the rows, if none of their values: read the narrowest column
             columns = (min(relation.columns, key=lambda c: c.arrow.bit_width if _fixed(c) else 1 << 20),)
         event_time = relation.event_time if any(c.name == relation.event_time for c in columns) else None
-        return p.Scan(relation.name, columns, event_time, table.meta.get(PLACE))
+        return p.Scan(relation.name, columns, event_time, place)
 
     def _window(self, window: WindowFunction, select: exp.Select) -> Plan:
         used = used_columns(select)

@@ -43,13 +43,17 @@ def failures(database: Database) -> Iterator[Problem]:
             "Queries go on. After a restart the rows since are cut into epochs anew; open it again once that is mended."
         )
         yield Problem("epochs are not recorded any more", _said(failure), hint)
-    failure = database.late.failure
-    if failure is not None:
-        hint = "They are kept in memory, and it is tried again after each epoch."
-        yield Problem("late rows could not be written down", _said(failure), hint)
     for name, error in database.queries.failures().items():
         hint = f"The rows wait, and it is tried again every {limits.FILES_RETRY_S:g} seconds; make the folder writable."
         yield Problem(f'no files can be made of "{name}"', _said(error), error.hint or hint)
+    for kind, failure in (("late", database.reports.late.failure), ("failed", database.reports.failed.failure)):
+        if failure is not None:
+            hint = "They are kept in memory, and it is tried again after each epoch."
+            yield Problem(f"{kind} rows could not be written down", _said(failure), hint)
+    for view in database.reports.failed.views:
+        if database.relations.get(view) is not None:
+            hint = "Each is there with what it fails with; a query with TRY_CAST and the like would have them."
+            yield Problem(f'"{view}" goes on without rows on which it fails', "system.failed_rows has them", hint)
     for name, error in database.evolving.failures.items():
         yield Problem(f'the new version of "{name}" was given up', error.detail or _said(error), error.hint)
 

@@ -175,10 +175,10 @@ def _renamed(condition: exp.Expr, items: _Renamed) -> exp.Expr | None:
     """The condition over what the items are made of; None if it reads one that is computed."""
     if not all(isinstance(items.get(column.name), exp.Column) for column in every(condition, exp.Column)):
         return None
-    return _substituted(condition, items)
+    return substituted(condition, items)
 
 
-def _substituted(value: exp.Expr, items: _Renamed) -> exp.Expr:
+def substituted(value: exp.Expr, items: _Renamed) -> exp.Expr:
     return copied(value).transform(lambda node: copied(items[node.name]) if isinstance(node, exp.Column) else node)
 
 
@@ -188,8 +188,8 @@ def _fused(plan: p.Map) -> Plan:
     if isinstance(below, p.Map) and (below.where is None or plan.where is None):
         inner = dict(below.items)
         if all(isinstance(item, exp.Column) for item in inner.values()):
-            where = below.where if plan.where is None else _substituted(plan.where, inner)
-            items = tuple((name, _substituted(item, inner)) for name, item in plan.items)
+            where = below.where if plan.where is None else substituted(plan.where, inner)
+            items = tuple((name, substituted(item, inner)) for name, item in plan.items)
             return _fused(p.Map(below.input, items, where, plan.columns))
     same = [(c.name, c.arrow) for c in plan.columns] == [(c.name, c.arrow) for c in below.columns]
     if same and plan.where is None and all(isinstance(i, exp.Column) and i.name == name for name, i in plan.items):

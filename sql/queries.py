@@ -17,8 +17,8 @@ from .derived import Derived, copy_derived, derive, insert_derived, refuse_cycle
 from .late_target import refuse_late_target
 from .outputs import TopicOutput, engine_name, written_progress
 from .plan import Plan
+from .query_options import of_topic
 from .relations import Relation, Relations
-from .state_ttl import without_ttl
 from .statements import CopyTo, CreateDerived, Insert
 from .twin import named_tables, table_name
 from .view_plan import ViewPlan, notes_on
@@ -48,7 +48,7 @@ class Queries:
             raise ProgrammingError(f'"{replaced.name}" cannot read itself', position=statement.start)
         derived = self.derive(statement)
         relation = derived.relation
-        kept = without_ttl(statement.options)
+        kept = of_topic(statement.options)
         options = topic_options(kept, database.default_options(relation, None), statement.start)
         if relation.kind == "TABLE":
             refuse_cleaning(statement.options, statement.start)
@@ -144,7 +144,7 @@ class Queries:
         else:
             derived = self.derive(statement)
             base = database.default_options(derived.relation, None)
-            options = topic_options(without_ttl(statement.options), base, None)
+            options = topic_options(of_topic(statement.options), base, None)
             relation = replace(derived.relation, partitions=int(properties["partitions"]))
             database.open_stream(relation, options, relation.partitions, list(properties["key"]))
         self._start(derived, int(properties["id"]))
@@ -176,7 +176,7 @@ class Queries:
         if database.read_only:
             return  # whoever owns the folder runs it
         done = written_progress(database.log).get(query_id)
-        output = TopicOutput(database.folder, derived.writes, query_id, done, database.late.settle)
+        output = TopicOutput(database.folder, derived.writes, query_id, done, database.reports.settle)
         dataflow = database.lower(engine_name(name), derived.planned, query_id, keeps=False)
         database.start(engine_name(name), query_id, derived.planned, dataflow, output)
 

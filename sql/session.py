@@ -27,6 +27,7 @@ from .outputs import engine_name
 from .pacing import Pace
 from .past import cut_of
 from .problems import failures
+from .query_options import with_defaults
 from .reading import Parameters, Rows, select
 from .relations import Relation
 from .renaming import rename_view
@@ -36,7 +37,8 @@ from .returning import Answer, Returning, ignore, told
 from .setting_statements import Reset, Set
 from .settings import Settings
 from .show import show
-from .state_ttl import live_ttl, notes_on_hints, with_default
+from .skipping import refuse_on_error
+from .state_ttl import live_ttl, notes_on_hints
 from .statements import (
     Checkpoint,
     Comment,
@@ -96,15 +98,9 @@ class Session:
         self.database.refresh()
         if self.database.read_only:
             self.flush_target()  # what the owner has written by now is what its readers expect
-        outcome = self._run(self._with_defaults(statement), parameters)
+        outcome = self._run(with_defaults(statement, self.settings.of_queries), parameters)
         notices, self._notices = [*self._notices, *self._new_problems()], []
         return replace(outcome, notices=[*notices, *outcome.notices]) if notices else outcome
-
-    def _with_defaults(self, statement: Statement) -> Statement:
-        """What is created keeps what SET said of it."""
-        if isinstance(statement, Explain):
-            return replace(statement, statement=self._with_defaults(statement.statement))
-        return with_default(statement, self.settings.state_ttl)
 
     def _new_problems(self) -> list[str]:
         """What has gone wrong since the last statement, each told once for as long as it lasts."""
@@ -124,6 +120,7 @@ class Session:
             case Select():
                 assert statement.emit is not None
                 refuse_late_target(statement.emit)
+                refuse_on_error(statement.emit)
                 final = statement.emit.mode == "FINAL"
                 weights = statement.emit.mode == "CHANGELOG"
                 lateness_us = statement.emit.lateness_us
@@ -205,7 +202,10 @@ class Session:
             case Drop():
                 return Outcome(f"DROP {statement.kind}", notices=drop(self.database, statement))
             case Explain():
-                return Outcome("EXPLAIN", explained(self.database, statement, self._ends(), self.settings.state_ttl))
+                return Outcome(
+                    "EXPLAIN",
+                    explained(self.database, statement, self._ends(), self.settings.of_queries),
+                )
             case Verify():
                 return self._verify(statement)
             case Replay():
@@ -382,7 +382,7 @@ class Session:
         lateness_us: int = 0,
     ) -> Outcome:
         query, notices = statement.query, list[str]()
-        ttl_us = live_ttl(statement, self.settings.state_ttl)
+        ttl_us = live_ttl(statement, self.settings.of_queries)
         if not final:
             refuse_kept(self.database, statement)
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from ..storage.errors import ProgrammingError
+from collections.abc import Callable, Mapping
+
+from ..storage.errors import Position, ProgrammingError
 from .database import Database
 from .memory_limit import read_memory_limit
 from .setting_statements import Reset, Set
-from .time_to_live import OPTION, read_ttl
+from .skipping import OPTION as ON_ERROR
+from .skipping import read_on_error
+from .time_to_live import OPTION as STATE_TTL
+from .time_to_live import read_ttl
 
 _SWITCHES = {"allow_recompute": True, "background_ddl": False, "allow_partial_history": False}
 _WORDS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+_USUAL: Mapping[str, Callable[[object, Position], object]] = {STATE_TTL: read_ttl, ON_ERROR: read_on_error}
 
 
 class Settings:
@@ -18,7 +24,7 @@ class Settings:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._switches = dict(_SWITCHES)
-        self.state_ttl: str | None = None  # of what is created, unless it says otherwise
+        self.of_queries: dict[str, str] = {}  # options of what is created, unless it says otherwise
 
     def __getitem__(self, name: str) -> bool:
         return self._switches[name]
@@ -31,13 +37,16 @@ class Settings:
         elif name == "memory_limit":
             limit = read_memory_limit(statement.value, statement.start) if isinstance(statement, Set) else None
             self._database.memory.limit(limit, self._database.engine)
-        elif name == "state_ttl":
-            said = statement.value if isinstance(statement, Set) else "none"
-            self.state_ttl = None if read_ttl(said, statement.start) is None else str(said)
+        elif name in _USUAL:
+            value = statement.value if isinstance(statement, Set) else None
+            if value is not None and _USUAL[name](value, statement.start):
+                self.of_queries[name] = str(value)
+            else:
+                self.of_queries.pop(name, None)
         else:
             raise ProgrammingError(
                 f'there is no setting "{name}"',
-                hint=f"There is {', '.join([*_SWITCHES, 'memory_limit', OPTION])}.",
+                hint=f"There is {', '.join([*_SWITCHES, 'memory_limit', *_USUAL])}.",
                 position=statement.start,
             )
 

@@ -25,7 +25,8 @@ from ..storage.figures import (
 from .comments import comments
 from .dialect import position_of
 from .explain import operator_names
-from .late_rows import SCHEMA, LateLog
+from .failed_rows import FailedLog
+from .late_rows import LateLog
 from .problems import PROBLEMS, problem_rows
 from .relations import Relation, Relations
 from .running_queries import QUERIES, query_rows
@@ -169,7 +170,8 @@ def _table(schema: pa.Schema, rows: Sequence[tuple[object, ...]]) -> pa.Table:
 SYSTEM: Mapping[str, System] = {
     "system.relations": System(RELATIONS, _relations),
     "system.relation_columns": System(COLUMNS, _columns),
-    LateLog.NAME: System(SCHEMA, lambda database: database.late.rows()),
+    LateLog.NAME: System(LateLog.SCHEMA, lambda database: database.reports.late.rows()),
+    FailedLog.NAME: System(FailedLog.SCHEMA, lambda database: database.reports.failed.rows()),
     "system.topics": System(TOPICS, lambda database: topic_figures(topics_of(database.log))),
     "system.partitions": System(PARTITIONS, lambda database: partition_figures(topics_of(database.log))),
     "system.segments": System(SEGMENTS, lambda database: segment_figures(topics_of(database.log))),

@@ -16,6 +16,7 @@ from .dialect import WindowFunction, position_of, twin_sql
 from .join_twin import LATE_SUFFIX, end_joins, leave_out_late
 from .relations import VERSIONS_SUFFIX, Column, Relation, Relations
 from .rewrites.ksql_windows import EVENT_TIME
+from .skipping_twin import leave_out_failing
 from .trees import copied, every
 from .types import Binder, quote, typed_empty
 from .versioned import VERSIONS, join_versions
@@ -205,6 +206,7 @@ def twin(query: exp.Query, *, late: Collection[str] = (), closed: Mapping[str, i
     watermarks per relation (lower case): only windows that have closed by then come out, as EMIT FINAL has it.
     """
     query = copied(query)
+    leave_out_failing(query)
     leave_out_late(query, late)
     # Innermost first, so that a window over a subquery with a window finds that one already rewritten.
     for table in reversed([t for t in every(query, exp.Table) if isinstance(t.this, WindowFunction)]):

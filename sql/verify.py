@@ -88,7 +88,7 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]], cut: Cu
     kept = [relation.name for relation in (view, *used) if relation.kept]
     streams = logs_of((view, *used))
     reading = _read(database, kept, streams, ends, cut)
-    known = database.late.known(database.view_ids[name.lower()] if derived is None else derived.query_id)
+    known = database.reports.late.known(database.view_ids[name.lower()] if derived is None else derived.query_id)
     connection = connect(threads=None)
     try:
         late: set[str] = set()

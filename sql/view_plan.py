@@ -24,6 +24,7 @@ from .pushdown import push_filters
 from .relations import Column, Relation, Relations
 from .sets import unwrap_limits
 from .settled_aggregates import settle_aggregates
+from .skipping import skipping, skips_of, unskipped
 from .state_ttl import ttl_of
 from .statements import CreateView, Statement
 from .system import refuse_system
@@ -58,6 +59,7 @@ class ViewPlan:
     late_to: str = ""
     ttl_us: int | None = None
     hints: tuple[Said, ...] = ()
+    skips: bool = False
 
     def expiring(self, ttl_us: int | None, *, grows: bool = False) -> ViewPlan:
         """The same, forgetting what has been idle for so long, or as its hints say."""
@@ -80,7 +82,12 @@ class ViewPlanner:
             final = statement.emit is not None and statement.emit.mode == "FINAL"
             lateness_us = 0 if statement.emit is None else statement.emit.lateness_us
             planned = self.plan(
-                statement.query, final=final, lateness_us=lateness_us, names=statement.columns, emit=statement
+                statement.query,
+                final=final,
+                lateness_us=lateness_us,
+                names=statement.columns,
+                emit=statement,
+                skips=skips_of(statement.options, statement.start),
             )
             planned = replace(planned, late_to=late_target(planned.plan, statement.emit, self.relations))
             planned = planned.expiring(ttl_of(statement.options, statement.start))
@@ -113,8 +120,12 @@ class ViewPlanner:
         lateness_us: int = 0,
         names: tuple[str, ...] = (),
         emit: CreateView | None = None,
+        skips: bool = False,
     ) -> ViewPlan:
-        """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
+        """The plan of a continuous query; a ProgrammingError with its place if it is not one.
+
+        With `skips` it does without the rows on which it fails.
+        """
         refuse_system(query, self.relations)
         refuse_outside(query)
         refuse_open_pivots(query)
@@ -152,13 +163,16 @@ class ViewPlanner:
                 for c, b in zip(columns, plan.columns, strict=True)
             )
             plan = p.Map(plan, items, None, columns)
-        return ViewPlan(expanded, columns, push_filters(plan), final, hints=hints)
+        plan = push_filters(plan)
+        if skips:
+            plan = skipping(expanded, plan, self.binder)
+        return ViewPlan(expanded, columns, plan, final, hints=hints, skips=skips)
 
 
 def notes_on(planned: ViewPlan) -> list[str]:
     """What to say to the person who creates it."""
     grows = [f"state grows without bound: {note}" for note in unbounded(planned.plan)]
-    return [*grows, *notes_on_ttl(planned)]
+    return [*grows, *notes_on_ttl(planned), *unskipped(planned.plan, asked=planned.skips)]
 
 
 def notes_on_ttl(planned: ViewPlan) -> list[str]:

@@ -37,9 +37,12 @@ def why_no_output(database: Database, view: Relation, plan: Plan, running: str) 
         for node in nodes
         if (reason := _reason(node, states[node], [states[part] for part in p.inputs_of(node)])) is not None
     ]
-    late = sum(name == running for name in database.late.rows().column("view").to_pylist())
+    late = sum(name == running for name in database.reports.late.rows().column("view").to_pylist())
     if late:
         reasons.append(f"{_rows(late)} came too late; system.late_rows has them")
+    failed = database.reports.failed.count(view.name)
+    if failed:
+        reasons.append(f"it failed on {_rows(failed)}, which it does without; system.failed_rows has them")
     return [f'"{view.name}" has no rows', *(reasons or ["all that came out was retracted again"])]
 
 

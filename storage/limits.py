@@ -94,5 +94,6 @@ FUTURE_GUARD_S = 86_400.0  # a row further ahead of the clock does not move the 
 BOUND_QUERIES_MAX = 4096  # names and types remembered by query text while planning
 KEPT_SCRIPTS = 256  # SQL texts whose statements are remembered, for who runs them again
 KEPT_SCRIPT_CHARS = 10_000  # and how long they may be
+FAILURES_EXPLAINED = 32  # rows on which an expression fails: of a batch, as many get a reason of their own
 CONSTANT_ROWS_MAX = 10_000_000  # rows of a continuous query that come from no stream, such as those of range()
 RECOMPUTE_ROWS_MAX = 50_000_000  # rows a recompute operator keeps before it says no

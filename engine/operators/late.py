@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..delta import Delta
+from ..delta import Delta, places
 from ..operator import END_OF_TIME, NO_WATERMARK, Operator, Snapshot, Time
 from ..windows import Moments, Rule
 
@@ -91,11 +91,11 @@ class Late(Operator):
         moments = isinstance(self._window, Moments)
         fresh = np.flatnonzero(marked & ~known)
         if len(fresh):
-            partitions, offsets = _places(delta)
+            partitions, offsets = places(delta)
             counted = self._window.counted(values[fresh], self.watermark) & (closed[fresh] < END_OF_TIME)
             self._report(LateRows(partitions[fresh], offsets[fresh], closed[fresh], counted, moments))
         if moments:
-            return delta.take(np.flatnonzero(values >= closed))
+            return delta.keep(values >= closed)
         return Delta(delta.batch, delta.weights, closed, delta.origin)
 
     def advance(self, time: Time) -> Delta | None:
@@ -144,11 +144,3 @@ def _microseconds(times: pa.Array) -> tuple[npt.NDArray[np.int64], int | None]:
         return values, int(values.min())
     low = pc.min(times).cast(pa.int64()).as_py() if times.null_count < len(times) else None
     return pc.fill_null(times.cast(pa.int64()), 0).to_numpy(zero_copy_only=False), low
-
-
-def _places(delta: Delta) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Partition and offset of every row of a delta that comes straight from the log."""
-    assert delta.origin is not None, "late rows can only be told apart where they enter"
-    partitions = np.concatenate([np.full(part.rows, part.partition, dtype=np.int64) for part in delta.origin])
-    offsets = np.concatenate([np.arange(part.offset, part.offset + part.rows, dtype=np.int64) for part in delta.origin])
-    return partitions, offsets

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from ..delta import Delta
 from ..expression import DECLINED, Program, Projection, as_array
 from ..operator import Operator
+from ..screening import Screen
 
 
 class Map(Operator):
@@ -17,7 +18,7 @@ class Map(Operator):
 
     With a program, Arrow kernels compute: `where` over the batch (None: all rows pass), then `items` over the rows that
     passed. A batch that a kernel declines (an overflow, a cast that fails) and a Map without a program go to DuckDB,
-    whose answer or error is the one that counts.
+    whose answer or error is the one that counts. With a screen, rows on which that fails are left out, and reported.
     State: none.
     """
 
@@ -28,12 +29,14 @@ class Map(Operator):
         where: Program | None,
         projection: Projection,
         reason: str | None = None,
+        screen: Screen | None = None,
     ) -> None:
         self.schema = projection.output
         self._items = items
         self._where = where
         self._projection = projection
         self._reason = reason
+        self._screen = screen
         self._chosen: list[int] | None = None  # where all it does is to choose columns
         if items is not None and where is None and all(result < len(items.columns) for result in items.results):
             self._chosen = [items.columns[result] for result in items.results]
@@ -54,6 +57,16 @@ class Map(Operator):
             columns = [delta.batch.column(i) for i in self._chosen]
             chosen = pa.RecordBatch.from_arrays(columns, schema=self.schema)
             return Delta(chosen, delta.weights, delta.closed)
+        try:
+            return self._computed(delta)
+        except Exception as error:
+            if self._screen is None:
+                raise
+            passing = self._screen.passing(delta, error)
+        return self._computed(passing) if passing.rows else None
+
+    def _computed(self, delta: Delta) -> Delta | None:
+        """What is made of a delta with rows. Raises: what DuckDB says if it cannot be."""
         if self._items is not None:
             try:
                 return self._by_kernels(delta, self._items)

@@ -1,0 +1,74 @@
+"""Screening: which rows of a batch an expression fails on, so that the others can go on without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..storage import limits
+from ..storage.errors import Error, OperationalError
+from .delta import Delta, places
+from .expression import Projection
+
+
+@dataclass(frozen=True)
+class FailedRows:
+    """Rows on which an expression failed. Shape: one value per row in each array and in `reasons`.
+
+    `partitions` and `offsets` say where they are in the log; None where they come from no log, but from a view or a
+    table: then `batch` has what the query reads of them.
+    """
+
+    partitions: npt.NDArray[np.int64] | None
+    offsets: npt.NDArray[np.int64] | None
+    batch: pa.RecordBatch
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Lets pass the rows of a delta on which nothing fails, and reports the others.
+
+    `sound` gives, of the rows that are asked about, whether no expression fails on them, and `whole` what is computed
+    of those. Whether a row passes depends on it alone: when it is retracted it is stopped again, and so never missed.
+    State: none.
+    """
+
+    sound: Projection
+    whole: Projection
+    report: Callable[[FailedRows], None]
+
+    def passing(self, delta: Delta, error: Exception) -> Delta:
+        """What is left of the delta. Raises: `error`, which it failed with, if that is no fault of a row."""
+        if not isinstance(error, Error) or isinstance(error, OperationalError):
+            raise error
+        told, rows = self.sound.run(delta.batch)
+        sound = told.column(0).to_numpy(zero_copy_only=False)
+        if len(rows) == delta.rows and sound.all():
+            raise error
+        if not sound.all():
+            self._tell(delta, np.sort(rows[~sound]))
+        return delta.take(np.sort(rows[sound]))
+
+    def _tell(self, delta: Delta, failed: npt.NDArray[np.int64]) -> None:
+        partitions, offsets = (None, None) if delta.origin is None else places(delta)
+        if partitions is not None and offsets is not None:
+            partitions, offsets = partitions[failed], offsets[failed]
+        elif delta.weights is not None:
+            failed = failed[delta.weights[failed] > 0]  # what goes has been told of when it came
+        batch = delta.batch.take(pa.array(failed))
+        reasons = [self._reason(batch.slice(place, 1)) for place in range(min(len(failed), limits.FAILURES_EXPLAINED))]
+        reasons += ["an expression fails on it"] * (len(failed) - len(reasons))
+        self.report(FailedRows(partitions, offsets, batch, reasons))
+
+    def _reason(self, row: pa.RecordBatch) -> str:
+        """What the computation says to a row on its own."""
+        try:
+            self.whole.run(row)
+        except Error as error:
+            return error.headline
+        return "an expression fails on it"

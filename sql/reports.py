@@ -1,0 +1,51 @@
+"""What the operators of a query report of rows that they do without, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..storage.errors import Error
+from ..storage.folder import Folder
+from ..storage.readable import ReadableFolder
+from .failed_rows import FailedLog
+from .fingerprint import fingerprint
+from .late_rows import LateLog
+from .lower import Surroundings
+from .outputs import shown_name
+from .view_plan import ViewPlan
+
+
+class Reports:
+    """The topics of reported rows of a database."""
+
+    def __init__(self, log: ReadableFolder, folder: Folder | None) -> None:
+        self.late: LateLog = LateLog(log, folder)
+        self.failed: FailedLog = FailedLog(log, folder)
+
+    @property
+    def ends(self) -> dict[str, list[int]]:
+        """Of the streams that late rows were sent to: how far each partition goes."""
+        return self.late.ends
+
+    @property
+    def failure(self) -> Error | None:
+        """Why the last reports could not be written down."""
+        return self.late.failure or self.failed.failure
+
+    def flush(self) -> None:
+        """Append what an epoch has reported."""
+        self.late.flush()
+        self.failed.flush()
+
+    def settle(self) -> None:
+        """Returns when all reports so far are durable. Raises: OperationalError if they cannot be."""
+        self.late.settle()
+        self.failed.settle()
+
+    def around(
+        self, name: str, view_id: int, planned: ViewPlan, streams_of: Callable[[str], frozenset[str]]
+    ) -> Surroundings:
+        """What the operators of a query are told, and to whom they report."""
+        late = self.late.reporter(name, view_id, planned.late_to)
+        failed = self.failed.reporter(shown_name(name), fingerprint(view_id, planned.plan))
+        return Surroundings(streams_of, self.late.known(view_id), late, failed)
