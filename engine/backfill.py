@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as machine
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from .delta import PIECE_ROWS, Delta
 from .delta_store import DeltaStore
 from .group import Group
 from .operator import Operator, ResultHolder
+from .operators.lookup_join import LookupJoin
 from .view import UnreadError, View
 
 
@@ -79,7 +80,8 @@ class Backfill:
     What other views compute already, and keep the rows of, is taken from there: see `begin`. Rows that come meanwhile
     are history too, so that none of it is late. With `replaced` they take the place of views of equal names, whose
     operators they may go on with where `keeps` says so; who listens goes on where `told` does. Nothing of those changes
-    before the backfill is at its end.
+    before the backfill is at its end. What is looked up in is read before what looks it up, so that history finds all
+    that is there.
     State: `feeds` by the node whose output they are; `fed` are these nodes and all below, which run elsewhere.
     """
 
@@ -94,6 +96,8 @@ class Backfill:
     problem: OperationalError | None = None  # why rows cannot be read at the moment
     retry_s: float = 0.0  # not before, on the monotonic clock
     _starts: dict[str, list[int]] = field(default_factory=dict)
+    _first: set[Node] = field(default_factory=set)  # what is only looked up in
+    _first_streams: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._rows_max = self.group.rows_per_epoch
@@ -148,6 +152,7 @@ class Backfill:
         for name in [name for name in self.group.streams if name not in followed]:
             self.group.drop_stream(name)
         self._starts = {name: list(positions) for name, positions in self.group.positions.items()}
+        self._find_first()
         main.feeds += self.feeds.values()
 
     def anew(self, kind: type[Operator]) -> set[str]:
@@ -226,16 +231,54 @@ class Backfill:
         return BackfillProgress(done, total, problem, bool(self.replaced))
 
     def _step(self, ends: Mapping[str, list[int]], epoch: int, clock: int) -> bool:
-        group, view = self.group, self.views[-1]
+        group, output = self.group, self.views[-1].output
+        if self._behind_first(ends) and (output is None or output.done is None):
+            held = {name: to if name in self._first_streams else group.positions[name] for name, to in ends.items()}
+            self._take_in({name: list(to) for name, to in held.items()}, epoch, clock, self._first)
+            if self._behind_first(ends):
+                return False
+        self._take_in(ends, epoch, clock, self.feeds)
+        if output is not None:
+            return output.done is None and group.reached(ends)
+        return group.reached(ends) and not any(feed.left for feed in self.feeds.values())
+
+    def _take_in(self, ends: Mapping[str, list[int]], epoch: int, clock: int, nodes: Container[Node]) -> None:
+        """The next rows of streams, up to `ends`, and of the feeds of `nodes`."""
+        group, view, done = self.group, self.views[-1], self.shared
         if view.output is not None:
             group.step_output(view, view.output, epoch, clock, ends)
-            return view.output.done is None and group.reached(ends)
-        done = self.shared
+            return
         for node, feed in self.feeds.items():
-            done[node] = feed.take(self._rows)
+            done[node] = feed.take(self._rows) if node in nodes else None
         if not group.reached(ends) or any(change is not None for change in done.values()):
             group.step(epoch, clock, limits=ends, fed=done)
-        return group.reached(ends) and not any(feed.left for feed in self.feeds.values())
+
+    def _behind_first(self, ends: Mapping[str, list[int]]) -> bool:
+        """Whether there are still rows that are only looked up in."""
+        streams = {name: ends[name] for name in self._first_streams}
+        return not self.group.reached(streams) or any(
+            feed.left for node, feed in self.feeds.items() if node in self._first
+        )
+
+    def _find_first(self) -> None:
+        """Find what is only looked up in, and no part of what looks up."""
+        others: set[Node] = set()
+
+        def visit(node: Node) -> None:
+            if node not in others:
+                others.add(node)
+                below = () if node in self.feeds else node.inputs
+                for each in below[:1] if isinstance(node.operator, LookupJoin) else below:
+                    visit(each)
+
+        for view in self.views:
+            visit(view.dataflow.result)
+        nodes = [node for view in self.views for node in view.dataflow.nodes]
+        self._first = {node for node in nodes if node not in others and (node in self.feeds or node not in self.fed)}
+        streams = {n: n.source.name for n in nodes if n.source is not None and not n.source.is_view}
+        followed = {name for node, name in streams.items() if node in others}
+        self._first_streams = {name for node, name in streams.items() if node in self._first} - followed
+        self._first_streams &= self.group.streams.keys()
 
     def _cut(self, view: View, main: Group) -> None:
         """Let nodes whose rows are kept by a view that runs be taken from there, with all that is below them."""

@@ -43,6 +43,7 @@ class Group:
         self.replay_ends: dict[str, list[int]] = {}
         self.times: dict[str, StreamTime] = {}
         self.feeds: list[Told] = []
+        self._goals: dict[str, dict[str, list[int]]] = {}  # by view that looks up: what is read first, and then
         self._marks: dict[frozenset[str], int] = {}  # watermarks, while an epoch lasts
         self.ceilings: Mapping[str, int] = {}  # how far event time may come, by stream
         self._said: dict[str, Advance] = {}  # and has come by what somebody says, to count when it is read so far
@@ -138,7 +139,7 @@ class Group:
             for view in self.views:
                 view.result.listen(wanted=True)
         again = {} if cut is None else cut.of(self.streams)
-        ends = self._readable(limits) if cut is None else {name: read.ends for name, read in again.items()}
+        ends = {name: read.ends for name, read in again.items()} if cut else self._hold(self._readable(limits))
         taken = [self._take(self.streams[name], to, whole=cut is not None) for name, to in ends.items()]
         deltas: dict[tuple[str, bool], Delta] = {}
         for one in taken:
@@ -310,6 +311,39 @@ class Group:
         for view in self.views:
             if view.output is not None and view.output.done is not None:
                 view.output.go_beyond(self._progress(view, clock))
+
+    def _hold(self, ends: dict[str, list[int]]) -> dict[str, list[int]]:
+        """Where each stream may be read to up to `ends`, now that an epoch takes only so many rows of each.
+
+        Rows that look up wait until all is read that was there to look up in when they had come.
+        """
+        for view in self.views:
+            if view.looks_up is None or view.error is not None:
+                continue
+            left, right = ({name for name in names if name in ends} for names in view.looks_up)
+            goal = self._goals.get(view.name)
+            if goal is None and any(self._exceeds(name, ends[name]) for name in right):
+                goal = self._goals[view.name] = {name: list(ends[name]) for name in left | right}
+            if goal is None:
+                continue
+            waits = False
+            for name in right & goal.keys():
+                if not self.reached({name: goal[name]}):
+                    ends[name] = self._up_to(name, ends[name], goal[name])
+                    waits |= self._exceeds(name, ends[name])
+            for name in left & goal.keys():
+                ends[name] = list(self.positions[name]) if waits else self._up_to(name, ends[name], goal[name])
+            if not waits and not any(self._exceeds(name, ends[name]) for name in left):
+                del self._goals[view.name]
+        return ends
+
+    def _up_to(self, name: str, ends: list[int], goal: list[int]) -> list[int]:
+        """The earlier of both, but nothing that is read already."""
+        return [max(at, min(end, to)) for at, end, to in zip(self.positions[name], ends, goal, strict=True)]
+
+    def _exceeds(self, name: str, ends: list[int]) -> bool:
+        """Whether a stream has more rows up to `ends` than an epoch takes."""
+        return sum(ends) - sum(self.positions[name]) > self.rows_per_epoch
 
     def _readable(self, limits: Mapping[str, list[int]] | None) -> dict[str, list[int]]:
         """Where each stream may be read to: one cut, so that rows of one atomic append are there together."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..storage.errors import CorruptionError, Error, InternalError, OperationalError
 from ..storage.files import DISK_FULL
 from ..storage.memory import NO_MEMORY, no_memory
 from ..storage.readable import ReadableTopic
-from .dataflow import Dataflow, Result
+from .dataflow import Dataflow, Node, Result
 from .delta import Delta
 from .operators.late import Late
+from .operators.lookup_join import LookupJoin
 from .output import Output
 from .subscription import Subscription
 from .watermark import Advance, StreamTime
@@ -67,6 +70,26 @@ class View:
     def all_streams(self) -> frozenset[str]:
         """Every stream the result depends on, through other views too."""
         return self.dataflow.streams.union(*(view.all_streams for view in self.inputs))
+
+    @cached_property
+    def looks_up(self) -> tuple[frozenset[str], frozenset[str]] | None:
+        """The streams below all that looks up, and those that are only looked up in; None where there are none."""
+        below = {view.name: view.all_streams for view in self.inputs}
+        seen: set[Node] = set()
+
+        def visit(node: Node) -> None:
+            seen.add(node)
+            for each in node.inputs[:1] if isinstance(node.operator, LookupJoin) else node.inputs:
+                visit(each)
+
+        def streams(nodes: Iterable[Node]) -> frozenset[str]:
+            sources = [node.source for node in nodes if node.source is not None]
+            return frozenset[str]().union(*(below.get(s.name, ()) if s.is_view else (s.name,) for s in sources))
+
+        visit(self.dataflow.result)
+        left = streams(seen)
+        right = streams(node for node in self.dataflow.nodes if node not in seen) - left
+        return (left, right) if right else None
 
     @property
     def shows_cuts(self) -> bool:

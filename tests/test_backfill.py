@@ -52,6 +52,39 @@ def test_the_others_go_on_while_a_view_is_built(con: headrace.Connection, held: 
     assert con.execute("VERIFY").tag == "VERIFY"
 
 
+def found(con: headrace.Connection, name: str) -> tuple[int, int]:
+    return con.execute(f"SELECT count(*), count(rate) FROM {name}").fetchone()  # type: ignore[return-value]
+
+
+def test_what_is_looked_up_in_is_read_before_what_looks_it_up() -> None:
+    """An epoch takes 4096 rows of each stream: a key that was there before the order is found."""
+    query = "SELECT o.n, r.rate FROM orders AS o LEFT JOIN {} FOR SYSTEM_TIME AS OF PROCTIME() AS r ON o.k = r.k"
+    keys = pa.array(range(ROWS))
+    rates = pa.table({"k": keys, "rate": keys})
+    orders = pa.table({"n": keys, "k": keys[::-1]})
+    with headrace.connect(rows_per_epoch=4096) as con:
+        con.execute("CREATE STREAM orders (n BIGINT, k BIGINT); CREATE STREAM quotes (k BIGINT, rate BIGINT)")
+        con.execute("CREATE TABLE rates (k BIGINT PRIMARY KEY, rate BIGINT)")
+        con.execute("CREATE MATERIALIZED VIEW best AS SELECT k, max(rate) AS rate FROM quotes GROUP BY k")
+        names = ("rates", "quotes", "best")
+        for name in names:
+            con.execute(f"CREATE MATERIALIZED VIEW live_{name} AS {query.format(name)}")
+        for name, rows in (("rates", rates), ("quotes", rates), ("orders", orders)):
+            con.append(name, rows)
+        con.flush()
+        for name in names:
+            con.execute(f"CREATE MATERIALIZED VIEW later_{name} AS {query.format(name)}")
+        con.execute(f"CREATE STREAM derived AS {query.format('quotes')}")
+        made = [f"{when}_{name}" for when in ("live", "later") for name in names]
+        assert {name: found(con, name) for name in [*made, "derived"]} == dict.fromkeys(
+            [*made, "derived"], (ROWS, ROWS)
+        )
+        con.append("quotes", pa.table({"k": keys, "rate": keys}))
+        con.append("orders", orders)
+        con.append("orders", pa.table({"n": [-1], "k": [-1]}))
+        assert found(con, "live_best") == (2 * ROWS + 1, 2 * ROWS), "neither waits for ever"
+
+
 def test_create_waits_unless_it_is_told_not_to(con: headrace.Connection) -> None:
     con.execute("RESET background_ddl")
     con.execute("CREATE MATERIALIZED VIEW sums AS SELECT k, sum(x) AS x FROM s GROUP BY k")
