@@ -13,6 +13,7 @@ from .window_twin import interval
 
 Keeping = p.Aggregate | p.Join | p.TopN
 _SIDES = ("left", "right")
+_PARTNERS = (("right", "full"), ("left", "full", "semi", "anti"))  # joins where the rows of the other side need them
 
 
 def expiring(plan: Plan, ttl_us: int | None, *, grows: bool = False) -> Plan:
@@ -91,12 +92,13 @@ def _unheeded(plan: p.Aggregate | p.TopN) -> str | None:
 
 def _side_unheeded(plan: p.Join, side: int) -> str | None:
     """Why the rows of a side of a join cannot be forgotten; None if they can."""
+    own, other = (plan.left, plan.right) if side == 0 else (plan.right, plan.left)
     if plan.bounds:
         return "the watermark says how long its rows are needed"
-    if plan.kind != "inner":
-        return "rows without a partner depend on all that ever came"
-    if not all(p.append_only(each) for each in p.inputs_of(plan)):
+    if not p.append_only(own):
         return "its rows may be retracted"
+    if plan.kind in _PARTNERS[side] and not p.append_only(other):
+        return "rows of the other input may be retracted, and have all their partners then"
     return None
 
 

@@ -224,12 +224,12 @@ def _joined_state(plan: p.Join) -> str:
     if left is not None and left == right:
         return f"rows of both inputs, each forgotten {interval(left)} after it came [state_ttl]"
     if left is not None or right is not None:
-        sides = zip(("left", "right"), (left, right), strict=True)
+        sides = zip(("left", "right"), p.inputs_of(plan), (left, right), strict=True)
         kept = (
-            f"UNBOUNDED: all rows of the {side} input"
-            if ttl is None
-            else f"rows of the {side} input, each forgotten {interval(ttl)} after it came [state_ttl]"
-            for side, ttl in sides
+            f"rows of the {side} input, each forgotten {interval(ttl)} after it came [state_ttl]"
+            if ttl is not None
+            else f"{'UNBOUNDED: all rows' if p.append_only(below) else 'the rows'} of the {side} input"
+            for side, below, ttl in sides
         )
         return "; ".join(kept)
     if not plan.bounds:

@@ -29,14 +29,15 @@ class Join(Operator):
     join. Partners that come and go retract what was said before. With `final` nothing is ever retracted: a row without
     a partner comes out when the watermark says that none will come. Keys are equal as in KeyIndex.
 
-    With `ttls_us` a row of a side is forgotten so long after it came, by the clock of the epochs, and finds no partner
-    any more; what came out stays. Only inner joins do, of inputs that retract nothing.
+    With `ttls_us` a row of a side is forgotten so long after it came, by the clock of the epochs. It finds no partner
+    any more, and what came out of it stays, its pairs or itself beside NULLs; to partners that stay it has been one.
+    Only a side that retracts nothing forgets; if the other comes out alone or in a semi join, neither does that.
 
     Shape: the outputs of the left input, then those of the right one; of the left alone for semi and anti.
     State: all rows of both inputs but those with NULL keys, as SlottedRows, and an index entry a key. With a residual
-    condition, 8 bytes more a row of each side that comes out without a partner. With a time bound, 16 bytes more a row,
-    and a row is forgotten when the watermark says that neither it nor its pairs will change any more. With an order
-    instead of keys, 32 bytes more a row.
+    condition, or partners that are forgotten, 8 bytes more a row of each side that comes out without a partner. With a
+    time bound, 16 bytes more a row, and a row is forgotten when the watermark says that neither it nor its pairs will
+    change any more. With `ttls_us` 24 bytes more a row. With an order instead of keys, 32 bytes more a row.
     From: Budiu et al., "DBSP" (VLDB 2023), section 4: d(A x B) = dA x B + (A + dA) x dB.
     """
 
@@ -65,7 +66,6 @@ class Join(Operator):
         assert bound is not None or not final, "without a bound a partner may always come"
         self.schema = schema
         self._expires = ttls_us != (None, None)
-        assert not self._expires or kind == "inner", "what is forgotten still counts as a partner"
         self.journalled, self.shows_cuts = not self._expires, self._expires  # it counts when rows came
         self._pairs = kind not in ("semi", "anti")
         self._residual = residual
@@ -73,13 +73,15 @@ class Join(Operator):
         self._final = final
         self._near = bound if timed else None
         self._watermark = NO_WATERMARK
-        counts = residual is not None
+        forgotten = ttls_us[1] is not None and kind in ("left", "full", "semi", "anti")
+        forgotten |= ttls_us[0] is not None and kind in ("right", "full")
+        self._counts = residual is not None or forgotten  # where a key does not tell who has had a partner
         self._sides = (
             JoinSide(
                 left,
                 alone=kind in ("left", "full", "anti"),
                 matched=kind == "semi",
-                counts=counts,
+                counts=self._counts,
                 time=None if bound is None else bound.left,
                 needed=None if bound is None else bound.left_needed,
                 in_order=in_order(left.schema, order),
@@ -89,7 +91,7 @@ class Join(Operator):
                 right,
                 alone=kind in ("right", "full"),
                 matched=False,
-                counts=counts,
+                counts=self._counts,
                 time=None if bound is None else bound.right,
                 needed=None if bound is None else bound.right_needed,
                 in_order=in_order(right.schema, order),
@@ -105,9 +107,11 @@ class Join(Operator):
         self._index = KeyIndex(pa.schema([(str(place), kind) for place, kind in enumerate(kinds)]))
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
-        own = self._sides[port]
+        own, other = self._sides[port], self._sides[1 - port]
         output: list[Delta] = []
         delta, lonely = own.split(_plain(delta))
+        grows = own.idle is not None or (other.idle is not None and (own.alone or own.matched))
+        assert not grows or delta.weights is None, "what is forgotten, or had a partner that is, cannot be retracted"
         if lonely is not None and own.alone:
             if self._final:
                 own.wait(lonely)
@@ -116,7 +120,7 @@ class Join(Operator):
         if delta.rows:
             self._renumber(own, delta)
             slots = self._slots(own, delta.batch)
-            if self._residual is None:
+            if not self._counts:
                 self._by_key(port, delta, slots, output)
             else:
                 self._by_row(port, delta, slots, output)
@@ -164,7 +168,7 @@ class Join(Operator):
         self._turn(1 - port, other.rows.find(touched[where(before & ~after)])[1], False, output)
 
     def _by_row(self, port: int, delta: Delta, slots: Slots, output: list[Delta]) -> None:
-        """With a residual condition each row's partners are counted."""
+        """With a residual condition, and where they are forgotten, each row's partners are counted."""
         own, other = self._sides[port], self._sides[1 - port]
         found = np.zeros(delta.rows, np.int64)
         for queries, rows in self._passing(port, delta.batch, slots):
@@ -191,7 +195,6 @@ class Join(Operator):
     def _passing(self, port: int, batch: pa.RecordBatch, slots: Slots) -> Iterator[tuple[RowIds, RowIds]]:
         """Pairs of a place in `batch` and a row of the other side that the residual condition lets pass, in pieces."""
         other = self._sides[1 - port]
-        assert self._residual is not None
         places = None
         if self._band is not None:
             places, slots = self._probes(port, batch)
@@ -221,6 +224,9 @@ class Join(Operator):
                 times = self._sides[port].times(batch)[queries], other.times_of(rows)
                 near = where(self._near.holds(*(times if port == 0 else times[::-1])))
                 yield queries[near], rows[near]
+                continue
+            if self._residual is None:
+                yield queries, rows
                 continue
             mine = [name for name in self._reads.names if name in batch.schema.names]
             theirs = [name for name in self._reads.names if name not in mine]

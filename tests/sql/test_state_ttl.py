@@ -138,6 +138,53 @@ def test_a_hint_gives_each_side_of_a_join_a_time_of_its_own(con: headrace.Connec
     assert rows(con, "FROM pairs") == [(1, 10), (2, 10), (2, 20)]
 
 
+def test_what_an_outer_join_has_forgotten_stays_as_it_was(con: headrace.Connection, clock: Clock) -> None:
+    con.execute("SET state_ttl = '1 hour'")
+    for kind in ("LEFT", "RIGHT", "FULL"):
+        con.execute(f"CREATE MATERIALIZED VIEW {kind}_view AS SELECT n, m FROM s {kind} JOIN r ON s.k = r.k")
+    for kind in ("SEMI", "ANTI"):
+        con.execute(f"CREATE MATERIALIZED VIEW {kind}_view AS SELECT n FROM s {kind} JOIN r ON s.k = r.k")
+    insert(con, "INSERT INTO s VALUES ('a', 1), ('b', 2)")
+    clock.hours = 0.5
+    insert(con, "INSERT INTO r VALUES ('a', 10), ('c', 30)")
+    clock.hours = 1  # s has forgotten its rows
+    insert(con, "INSERT INTO r VALUES ('a', 11), ('b', 20)")
+    insert(con, "INSERT INTO s VALUES ('a', 3)")
+    clock.hours = 1.5  # r has forgotten 10 and 30
+    insert(con, "INSERT INTO s VALUES ('c', 4), ('a', 5)")
+    paired = {(1, 10), (3, 10), (3, 11), (5, 11)}
+    left, right = {(2, None), (4, None)}, {(None, 20), (None, 30)}
+    assert set(con.execute("FROM left_view").fetchall()) == paired | left
+    assert set(con.execute("FROM right_view").fetchall()) == paired | right
+    assert set(con.execute("FROM full_view").fetchall()) == paired | left | right
+    assert rows(con, "FROM semi_view") == [(1,), (3,), (5,)]
+    assert rows(con, "FROM anti_view") == [(2,), (4,)]
+
+
+def test_rows_of_a_stream_go_while_the_table_beside_them_changes(con: headrace.Connection, clock: Clock) -> None:
+    con.execute("CREATE TABLE names (k VARCHAR PRIMARY KEY, name VARCHAR)")
+    con.execute("INSERT INTO names VALUES ('a', 'ann')")
+    con.execute(
+        "CREATE MATERIALIZED VIEW named WITH (state_ttl = '1 hour') AS SELECT n, name FROM s LEFT JOIN names USING (k)"
+    )
+    insert(con, "INSERT INTO s VALUES ('a', 1), ('b', 2)")
+    clock.hours = 0.5
+    insert(con, "INSERT INTO s VALUES ('a', 3), ('b', 4)")
+    clock.hours = 1
+    con.execute("UPDATE names SET name = 'Ann' WHERE k = 'a'")
+    con.execute("INSERT INTO names VALUES ('b', 'bob')")
+    insert(con, "INSERT INTO s VALUES ('a', 5)")
+    assert set(con.execute("FROM named").fetchall()) == {(1, "ann"), (2, None), (3, "Ann"), (4, "bob"), (5, "Ann")}
+    con.execute("DELETE FROM names")
+    con.flush()
+    assert set(con.execute("FROM named").fetchall()) == {(1, "ann"), (2, None), (3, None), (4, None), (5, None)}
+    clock.hours = 99
+    con.execute("INSERT INTO names VALUES ('a', 'anna')")
+    insert(con, "INSERT INTO s VALUES ('a', 6)")
+    assert (3, None) in con.execute("FROM named").fetchall()
+    assert (6, "anna") in con.execute("FROM named").fetchall()
+
+
 def test_a_hint_is_about_its_own_select(con: headrace.Connection, clock: Clock) -> None:
     con.execute("CREATE VIEW seen AS SELECT /*+ STATE_TTL('s' = '1h') */ DISTINCT k FROM s")
     con.execute(
@@ -214,6 +261,7 @@ def test_over_a_restart(tmp_path: Path, clock: Clock, how: str) -> None:
         )
         con.execute("CREATE MATERIALIZED VIEW sums AS SELECT k, sum(n) AS n FROM s GROUP BY k")
         con.execute("CREATE MATERIALIZED VIEW pairs AS SELECT n, m FROM s JOIN r USING (k)")
+        con.execute("CREATE MATERIALIZED VIEW every AS SELECT n, m FROM s FULL JOIN r USING (k)")
         con.execute(
             "CREATE MATERIALIZED VIEW last AS SELECT k, n FROM s"
             " QUALIFY row_number() OVER (PARTITION BY k ORDER BY n) = 1"
@@ -236,6 +284,7 @@ def test_over_a_restart(tmp_path: Path, clock: Clock, how: str) -> None:
         assert rows(con, "SELECT k, n FROM last") == kept
         insert(con, "INSERT INTO r VALUES ('a', 7), ('b', 7), ('c', 7)")
         assert rows(con, "SELECT n FROM pairs") == [(n,) for _, n in kept]
+        assert set(con.execute("FROM every").fetchall()) == {(1, None), (2, 7), (3, 7), (None, 7)}
         clock.hours = 1.6
         con.flush()
         assert rows(con, "SELECT k FROM sums") == [("c",)]
