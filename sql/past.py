@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from ..engine.checkpoint import STATE_VERSION, Found, RestoreError
 from ..engine.dataflow import Dataflow
 from ..engine.epochs import Cut
@@ -15,6 +17,7 @@ from ..storage.errors import NotSupportedError, OperationalError, Position, Prog
 from . import plan as p
 from .advancing import moment
 from .as_of import AsOf
+from .derived import Derived
 from .fingerprint import fingerprint
 from .lower import Surroundings, lower
 from .outputs import engine_name
@@ -104,10 +107,8 @@ def shadow_before(database: Database, cut: Cut, name: str, position: Position) -
     if derived is None:
         plans, names = _plans(database, [name])
     else:
-        name, planned, query_id = engine_name(derived.relation.name), derived.planned, derived.query_id
-        key = fingerprint(query_id, planned.plan)
-        plans = [Plan(name, lambda: _lower(database, planned, query_id), schema_of(planned.columns), key)]
-        names = {node.stream for node in p.walk(planned.plan) if isinstance(node, p.Scan)}
+        own, names = _plan_of(database, derived)
+        name, plans = own.name, [own]
     joined = database.epochs.joined(name, plans[-1].key or "") or 0
     if joined >= cut.epoch:
         later = next(database.epochs.cuts(joined), None)
@@ -147,6 +148,26 @@ def _began_with_nothing(database: Database, plans: list[Plan], shadow: Shadow) -
     return True
 
 
+def past_of_query(
+    database: Database, cut: Cut, derived: Derived, views: Sequence[str], streams: Sequence[str]
+) -> tuple[Reading, pa.Table]:
+    """What these views and tables, and streams, were after the cut, and the rows of a query that writes, run again."""
+    plans, names = _plans(database, views)
+    own, read = _plan_of(database, derived)
+    shadow = _at(database, cut, names | read, [*plans, own], streams, whole=True)  # a checkpoint has not what it wrote
+    reading = shadow.reading(cut, [*views, own.name], streams)
+    return reading, reading.views[own.name]
+
+
+def _plan_of(database: Database, derived: Derived) -> tuple[Plan, set[str]]:
+    """How to make a query that writes, with its name and key in the engine; and the streams that it reads."""
+    planned, query_id = derived.planned, derived.query_id
+    key = fingerprint(query_id, planned.plan)
+    name, schema = engine_name(derived.relation.name), schema_of(planned.columns)
+    names = {node.stream for node in p.walk(planned.plan) if isinstance(node, p.Scan)}
+    return Plan(name, lambda: _lower(database, planned, query_id), schema, key), names
+
+
 def shadow_of(database: Database, cut: Cut, name: str, planned: ViewPlan) -> Shadow:
     """A query's own plan, as its result was after the cut, and the views that it reads."""
     reads = [node.view for node in p.walk(planned.plan) if isinstance(node, p.ViewScan)]
@@ -156,12 +177,16 @@ def shadow_of(database: Database, cut: Cut, name: str, planned: ViewPlan) -> Sha
     return _at(database, cut, names, [*plans, own])
 
 
-def _at(database: Database, cut: Cut, names: set[str], plans: list[Plan], also: Sequence[str] = ()) -> Shadow:
+def _at(
+    database: Database, cut: Cut, names: set[str], plans: list[Plan], also: Sequence[str] = (), *, whole: bool = False
+) -> Shadow:
+    """The plans as they were after the cut; if they are to be `whole` from the logs and not from a checkpoint."""
     streams = [_stream(database, name) for name in sorted({*names, *also})]
-    shadow = _from_checkpoint(database, cut, streams, plans) or Shadow(database.options, streams, plans)
+    found = None if whole else _from_checkpoint(database, cut, streams, plans)
+    shadow = found or Shadow(database.options, streams, plans)
     for stream in streams:
         if stream.name in names:
-            _check_log(stream, shadow, cut)
+            _check_log(stream, shadow, cut, whole=whole)
     cuts = database.epochs.path(shadow.epoch, cut.epoch) if shadow.needs_each else []
     if shadow.needs_each and shadow.epoch < cut.epoch:
         known = [plan for plan in plans if plan.key is not None]
@@ -237,7 +262,7 @@ def _stream(database: Database, name: str) -> Stream:
     return Stream(relation.name, topic, relation.event_time, relation.delay_us, None, arrival)
 
 
-def _check_log(stream: Stream, shadow: Shadow, cut: Cut) -> None:
+def _check_log(stream: Stream, shadow: Shadow, cut: Cut, *, whole: bool = False) -> None:
     """Raises: OperationalError where rows are gone that were there by the cut."""
     read = cut.streams.get(stream.name)
     if read is None or read.created != stream.topic.created:
@@ -250,5 +275,7 @@ def _check_log(stream: Stream, shadow: Shadow, cut: Cut) -> None:
             raise OperationalError(
                 f'cannot read "{stream.name}" as of epoch {cut.epoch}',
                 detail=f"Rows that it had by then were {how} since.",
-                hint="An epoch after the older checkpoint can still be read: SELECT * FROM system.checkpoints.",
+                hint=None
+                if whole
+                else "An epoch after the older checkpoint can still be read: SELECT * FROM system.checkpoints.",
             )

@@ -12,14 +12,13 @@ import pyarrow as pa
 from ..engine.epochs import Cut
 from ..engine.operator import NO_WATERMARK
 from ..engine.reading import Reading
-from ..storage.errors import NotSupportedError
 from ..storage.schema import OFFSET_COLUMN
 from . import plan as p
 from .database import Database
 from .dialect import twin_sql
 from .expiring import expires
 from .join_twin import LATE_SUFFIX
-from .past import past
+from .past import past, past_of_query
 from .plan_keys import key_of
 from .reading import logs_of, narrowed, relation_rows, relations_of
 from .relations import Column, Relation
@@ -68,7 +67,8 @@ class Verdict:
 def verify(database: Database, name: str, ends: Mapping[str, list[int]], cut: Cut | None = None) -> Verdict:
     """Compare the view, table or derived stream `name` with its twin, both over what the log held at one epoch.
 
-    That is the one of the `cut`, as of which the view is run again, or one that covers `ends`.
+    That is the one of the `cut`, as of which the view is run again, or one that covers `ends`. What a derived stream
+    had by the cut was readable only later: there it is what its query makes when it is run again.
 
     Rows that came too late are left out of the twin's windows just as they were of the view's. A view that the query
     itself reads is taken as it stands: it has a verdict of its own.
@@ -77,17 +77,15 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]], cut: Cu
     derived = database.queries.get(name)
     if view.kind == "TABLE" and (derived is None or view.key != (key_of(derived.planned.plan) or ())):
         return _verify_table(database, view, ends, cut)
-    if cut is not None and derived is not None:
-        raise NotSupportedError(
-            f'cannot verify "{view.name}" as of an epoch',
-            detail="What a query writes in an epoch is read in a later one.",
-            hint=f"VERIFY VIEW {view.name} compares what is there now.",
-        )
     planned = database.plans[name.lower()] if derived is None else derived.planned
     used = relations_of(database, planned.query)
     kept = [relation.name for relation in (view, *used) if relation.kept]
-    streams = logs_of((view, *used))
-    reading = _read(database, kept, streams, ends, cut)
+    again = None
+    if cut is not None and derived is not None:
+        views = [relation.name for relation in used if relation.kept]
+        reading, again = past_of_query(database, cut, derived, views, logs_of(used))
+    else:
+        reading = _read(database, kept, logs_of((view, *used)), ends, cut)
     known = database.reports.late.known(database.view_ids[name.lower()] if derived is None else derived.query_id)
     connection = connect(threads=None)
     try:
@@ -104,7 +102,7 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]], cut: Cu
             f"SELECT * FROM ({twin_sql(twin(at_clock(planned.query, reading.clock), late=late, closed=closed))})"
         ).to_arrow_table()
         expected = expected.rename_columns([column.name for column in view.columns]).cast(view.schema)
-        actual = relation_rows(database, view, reading, None)
+        actual = relation_rows(database, view, reading, None) if again is None else again
         missing, surplus = compare(connection, view.columns, expected, actual)
         below = {node.stream for node in p.walk(planned.plan) if isinstance(node, p.Scan)}
         read = database.streams_of(name) if derived is None else {view.name, *below} - set(kept)

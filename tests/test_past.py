@@ -47,7 +47,7 @@ def test_everything_is_what_it_was(tmp_path: Path) -> None:
         for epoch, state in seen.items():
             for name, wanted in state.items():
                 assert rows(con, name, f"AS OF EPOCH {epoch}") == wanted, (epoch, name)
-            for name in KEPT[:4]:
+            for name in (*KEPT[:4], "closed", "last"):
                 assert con.execute(f"VERIFY VIEW {name} AS OF EPOCH {epoch}").fetchall()[0][1] is True
     shutil.rmtree(killed / "checkpoints")
     with headrace.connect(killed) as con:
