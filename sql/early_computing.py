@@ -16,7 +16,7 @@ from .trees import every
 from .twin import bind_over
 from .types import Binder
 
-_CONDITIONAL = (exp.Case, exp.If, exp.Coalesce, exp.Try, exp.TryCast)
+CONDITIONAL = (exp.Case, exp.If, exp.Coalesce, exp.Try, exp.TryCast)
 _WHOLE = {"left": ("inner", "cross", "left", "semi", "anti"), "right": ("inner", "cross", "right")}
 
 
@@ -60,7 +60,7 @@ class _Early:
             if more is not None:
                 self.plan = more
                 return exp.column(exp.to_identifier(name, quoted=True))
-        if isinstance(value, _CONDITIONAL):
+        if isinstance(value, CONDITIONAL):
             return value
         value = value.copy()
         for part in list(value.iter_expressions()):

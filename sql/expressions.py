@@ -55,9 +55,13 @@ def compile_map(
     projection = _projection(values, where, columns, input_schema, output_schema)
     screen = None
     if skips is not None:
-        told = pa.schema([("sound", pa.bool_())])
-        sound = _projection([skips.screening.sound], skips.screening.asked, columns, input_schema, told)
-        screen = Screen(sound, projection, skips.report)
+        told, asked = pa.schema([("sound", pa.bool_())]), skips.screening.asked
+        likely, sound = (
+            None if each is None else _projection([each], asked, columns, input_schema, told)
+            for each in (skips.screening.likely, skips.screening.sound)
+        )
+        assert sound is not None
+        screen = Screen(likely, sound, projection, skips.report)
     try:
         terms = [term_of(value) for value in values]
         passes = None if where is None else _boolean(term_of(where))

@@ -12,13 +12,13 @@ from ..storage.errors import NotSupportedError, Position, ProgrammingError
 from . import plan as p
 from .correlation import own_conjuncts
 from .dialect import position_of, twin_sql
-from .early_computing import computed_early
+from .early_computing import CONDITIONAL, computed_early
 from .places import FAILS, PLACE
 from .plan import Plan
 from .plan_inputs import with_inputs
 from .pushdown import is_total
 from .statements import Emit, Option
-from .trees import every
+from .trees import copied, every
 from .types import Binder
 
 OPTION = "on_error"
@@ -64,10 +64,12 @@ class Screening:
     """How the rows of its input are told apart on which a map fails: those that it is `asked` about, if not `sound`.
 
     It is not asked about rows that a condition leaves out which cannot fail, a comparison of columns and constants.
+    `likely` is true of rows on which no cast fails, and never NULL; None where there is no cast.
     """
 
     asked: exp.Expr | None
     sound: exp.Expr
+    likely: exp.Expr | None
 
     @property
     def passing(self) -> exp.Expr:
@@ -88,7 +90,32 @@ def screening(plan: p.Map) -> Screening:
     if others:
         where = f"CAST(({' AND '.join(f'({other})' for other in others)}) AS BOOLEAN)"
         sound = f"TRY(ROW({where})) IS NOT NULL AND (TRY({where}) IS NOT TRUE OR {sound})"
-    return Screening(exp.and_(*total, copy=True) if total else None, sqlglot.parse_one(sound, read="duckdb"))
+    casts = [cast for value in (*conditions, *(item for _, item in plan.items)) for cast in _casts(value)]
+    return Screening(
+        exp.and_(*total, copy=True) if total else None,
+        sqlglot.parse_one(sound, read="duckdb"),
+        exp.and_(*dict.fromkeys(map(_succeeds, casts))) if casts else None,
+    )
+
+
+def _casts(value: exp.Expr) -> Iterator[exp.Cast]:
+    """The casts that every row goes through."""
+    if isinstance(value, CONDITIONAL):
+        return
+    if type(value) is exp.Cast:
+        yield value
+    for part in value.iter_expressions():
+        yield from _casts(part)
+
+
+def _succeeds(cast: exp.Cast) -> exp.Expr:
+    """That a cast gives a value where it is given one."""
+    inner, outer = (copied(each).transform(_tried) for each in (cast.this, cast))
+    return exp.or_(exp.Is(this=inner, expression=exp.Null()), exp.Not(this=exp.Is(this=outer, expression=exp.Null())))
+
+
+def _tried(node: exp.Expr) -> exp.Expr:
+    return exp.TryCast(**node.args) if type(node) is exp.Cast else node
 
 
 def skipping(query: exp.Query, plan: Plan, binder: Binder) -> Plan:

@@ -57,13 +57,16 @@ class Map(Operator):
             columns = [delta.batch.column(i) for i in self._chosen]
             chosen = pa.RecordBatch.from_arrays(columns, schema=self.schema)
             return Delta(chosen, delta.weights, delta.closed)
-        try:
-            return self._computed(delta)
-        except Exception as error:
-            if self._screen is None:
-                raise
-            passing = self._screen.passing(delta, error)
-        return self._computed(passing) if passing.rows else None
+        for thorough in (False, True):
+            try:
+                return self._computed(delta)
+            except Exception as error:
+                if self._screen is None:
+                    raise
+                delta = self._screen.passing(delta, error, thorough=thorough)
+                if not delta.rows:
+                    return None
+        return self._computed(delta)
 
     def _computed(self, delta: Delta) -> Delta | None:
         """What is made of a delta with rows. Raises: what DuckDB says if it cannot be."""

@@ -77,6 +77,20 @@ def test_the_laws_where_duckdb_computes(inputs: list[Delta]) -> None:
     check_laws(lambda: skipping_map(items, None), batch_query(expected), inputs)
 
 
+@settings(max_examples=10)
+@given(updates())
+def test_the_laws_where_casts_are_not_all_that_fails(inputs: list[Delta]) -> None:
+    items = {
+        "i": ("CAST(s AS BIGINT)", "BIGINT", pa.int64()),
+        "d": ("strptime(s, '%d')", "TIMESTAMP", pa.timestamp("us")),
+    }
+    expected = """
+      SELECT TRY_CAST(s AS BIGINT) AS i, try_strptime(s, '%d') AS d FROM input
+      WHERE s IS NULL OR (i IS NOT NULL AND d IS NOT NULL)
+    """
+    check_laws(lambda: skipping_map(items, None), batch_query(expected), inputs)
+
+
 def test_who_fails_is_told_with_its_place_and_its_reason() -> None:
     failed: list[FailedRows] = []
     operator = skipping_map(THIRDS, None, failed)
