@@ -59,7 +59,7 @@ def updates(draw: st.DrawFn) -> list[Delta]:
     return deltas
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(updates())
 def test_the_laws_of_a_map_that_skips(inputs: list[Delta]) -> None:
     expected = """
@@ -69,7 +69,7 @@ def test_the_laws_of_a_map_that_skips(inputs: list[Delta]) -> None:
     check_laws(lambda: skipping_map(THIRDS, "CAST(s AS DOUBLE) > 0.5"), batch_query(expected), inputs)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(updates())
 def test_the_laws_where_duckdb_computes(inputs: list[Delta]) -> None:
     items = {"m": ("strptime(s, '%d')", "TIMESTAMP", pa.timestamp("us"))}
@@ -77,7 +77,7 @@ def test_the_laws_where_duckdb_computes(inputs: list[Delta]) -> None:
     check_laws(lambda: skipping_map(items, None), batch_query(expected), inputs)
 
 
-@settings(max_examples=10)
+@settings(max_examples=8)
 @given(updates())
 def test_the_laws_where_casts_are_not_all_that_fails(inputs: list[Delta]) -> None:
     items = {
