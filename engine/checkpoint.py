@@ -93,7 +93,8 @@ class Recorder:
         self._changes: Mapping[int, int] = {}
         self._written: Mapping[int, Mapping[str, Mapping[str, Any]]] = {}  # by part, where its tables are
         self.resumed: frozenset[str] = frozenset()  # the views that went on from one that was found
-        self.wanted: set[tuple[str, str]] = set()  # views, with their keys, that should be in one soon
+        self.wanted: set[View] = set()  # that should be in one soon
+        self._wanted: set[View] = set()  # when one was captured last
 
     def capture(self, group: Group, moment: Moment) -> Capture:
         """The group's views, between two epochs; those that have stopped are left out."""
@@ -105,7 +106,7 @@ class Recorder:
         figures: dict[str, Any] = {}
         for journal in self._unsaved:
             journal.stop()
-        self._unsaved = []
+        self._unsaved, self._wanted = [], set(self.wanted)
 
         def keep(number: int, part: Part) -> None:
             if number in changes:
@@ -148,11 +149,11 @@ class Recorder:
     def saved(self, capture: Capture, checkpoint: Checkpoint) -> None:
         """What was captured is on disk."""
         self._changes, self._written, self._unsaved = capture.changes, _by_part(checkpoint.tables), []
-        self.wanted -= {(name, view["key"]) for name, view in capture.content["views"].items()}
+        self.wanted -= self._wanted  # those that are not in it have stopped, or were dropped
 
     def want(self, views: Iterable[View]) -> None:
         """They have gone through history: where it shows how, no log gives again what they have, and nobody waits."""
-        self.wanted |= {(view.name, view.key) for view in views if view.key is not None and view.shows_cuts}
+        self.wanted |= {view for view in views if view.key is not None and view.shows_cuts}
 
     def took_over(self, found: Found) -> None:
         """What was found, and taken over, need not be written again while it stays what it is."""

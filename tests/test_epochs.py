@@ -74,8 +74,13 @@ def test_what_history_looked_up_when_a_view_was_made_or_replaced_stays_what_it_w
         con.execute("SET background_ddl = off")
         con.execute("SELECT * FROM later")
         assert len(con.execute("SELECT * FROM system.checkpoints WHERE reason = 'new view'").fetchall()) >= 2
+        con.execute("SET background_ddl = on")
+        con.execute(f"CREATE MATERIALIZED VIEW gone AS SELECT o.n, r.rate {query}")
+        con.execute("DROP MATERIALIZED VIEW gone")
+        con.execute("SET background_ddl = off")
         rate(con, 2)
         con.execute(f"CREATE OR REPLACE MATERIALIZED VIEW replaced AS SELECT o.n, r.rate * 10 AS rate {query}")
+        assert con._database.engine.recorder.wanted == set()
         rate(con, 3)
         con.execute("INSERT INTO orders VALUES (10, 1)")
         rate(con, 4)
