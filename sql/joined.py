@@ -12,7 +12,8 @@ from .blocks import Unplannable
 from .join_scope import JoinNames
 from .places import LOOKUP, PLACE, TEMPORAL
 from .plan import Plan
-from .time_to_live import Said
+from .ties import has_own_aggregate
+from .time_to_live import Said, hint_of_source
 from .unnesting import Elements
 
 _KINDS: dict[tuple[str, str], Kind] = {  # by side and kind
@@ -31,6 +32,7 @@ _KINDS: dict[tuple[str, str], Kind] = {  # by side and kind
     ("", "ANTI"): "anti",
     ("LEFT", "ANTI"): "anti",
 }
+_MAKING = ("group", "having", "qualify", "distinct", "limit", "offset")  # clauses of which an operator is made
 
 
 @dataclass
@@ -74,6 +76,14 @@ def unnested_source(elements: Elements, kind: Kind, join: exp.Join, names: JoinN
         raise Unplannable(f"UNNEST in a {kind} join")
     resolved = tuple(names.resolve(value) for value in elements.lists)
     return Joined(None, kind, elements=replace(elements, lists=resolved))
+
+
+def hint_of_rows(item: exp.Expr) -> Said | None:
+    """What the hint in a subquery says of its one source, if all that is made of its rows is the join with them."""
+    query = item.this if isinstance(item, exp.Subquery) else None
+    if not isinstance(query, exp.Select) or any(query.args.get(clause) for clause in _MAKING):
+        return None
+    return None if any(has_own_aggregate(value) for value in query.expressions) else hint_of_source(query)
 
 
 def kind_of(join: exp.Join) -> Kind:

@@ -18,7 +18,7 @@ from .join_keys import JoinKeys
 from .join_order import join_order, relates_times
 from .join_ranges import comparisons, named
 from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
-from .joined import Joined, joined_source, kind_of, unnested_source
+from .joined import Joined, hint_of_rows, joined_source, kind_of, unnested_source
 from .plan import Plan
 from .relations import Column
 from .temporal import has_clock
@@ -66,6 +66,7 @@ def plan_joins(
             _place_on(join, names, joined)
         if joined[-1].kind in ("semi", "anti"):
             names.hidden.add(len(joined) - 1)
+            joined[-1].said = hint_of_rows(item) if aside else None
     where = select.args.get("where")
     left_over = []
     for conjunct in own_conjuncts(where.this if where is not None else None):
@@ -83,7 +84,7 @@ def plan_joins(
     select.set("where", exp.Where(this=exp.and_(*left_over, copy=True)) if left_over else None)
     needed = _needed(select, names)
     for part, known in zip(joined, names.sources, strict=True):
-        part.said = hints.get(known.alias.lower())
+        part.said = hints.get(known.alias.lower(), part.said)
     builder = _Builder(names, joined, _order(names, joined), binder, final=final, lateness=lateness)
     return JoinScope(builder.plan(needed), names, binder), select
 
