@@ -119,8 +119,9 @@ class FileSink:
                 self.failure = None
             except Error as error:
                 self.failure, wait_s = error, limits.FILES_RETRY_S
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
+            except Exception as error:  # also what a writer raises that nobody thought of: the rows wait
+                system = isinstance(error, OSError) and error.strerror
+                reason = str(system).lower() if system else f"{type(error).__name__}: {error}"
                 headline = f'could not write to "{self._target.folder}"'
                 self.failure = OperationalError(headline, detail=f"The reason: {reason}.")
                 wait_s = limits.FILES_RETRY_S

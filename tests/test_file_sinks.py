@@ -126,6 +126,27 @@ def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path: Path, monkeypa
         until(lambda: rows_in(out) == [(1,)])
 
 
+def test_whatever_a_writer_raises_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "FILES_RETRY_S", 0.05)
+    out, broken = tmp_path / "out", True
+
+    def write(*arguments: Any) -> None:
+        if broken:
+            raise ValueError("nobody thought of that")
+        write_table(*arguments)
+
+    monkeypatch.setattr("headrace.sql.copying.write_table", write)
+    with headrace.connect(tmp_path / "db") as con:
+        con.execute(BIDS)
+        con.execute(f"COPY bids TO '{out}' (ROLLOVER_INTERVAL '1 ms') EMIT CHANGES")
+        con.execute("INSERT INTO bids VALUES (1, 'a', NULL)")
+        problems = "SELECT reason FROM system.problems"
+        until(lambda: con.execute(problems).fetchall() != [])
+        assert "ValueError: nobody thought of that" in con.execute(problems).fetchall()[0][0]
+        broken = False
+        until(lambda: rows_in(out) == [(1,)])
+
+
 def test_dropping_a_query_that_cannot_write_says_what_is_in_no_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with headrace.connect(tmp_path / "db") as con:
