@@ -2,8 +2,8 @@
 
     python -m benchmarks.checkpoints [--keys 1000000]
 
-A GROUP BY of many keys, of which one in a hundred changes between two checkpoints; then a window aggregate over logs of
-1, 10 and 100 times as many rows, opened again after kill -9.
+A GROUP BY of many keys, of which one in a hundred changes between two checkpoints; then, opened again after kill -9, a
+window aggregate over logs of 1, 10 and 100 times as many rows, and a GROUP BY of 1, 10 and 100 times as many keys.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--grow", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=_LOG_ROWS, help=argparse.SUPPRESS)
+    parser.add_argument("--state", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.grow:
-        grow(Path(arguments.grow), arguments.rows)
+        (fill if arguments.state else grow)(Path(arguments.grow), arguments.rows)
         return
     folder = Path(tempfile.mkdtemp(prefix="headrace-checkpoints-"))
     try:
         changes(folder / "changes", arguments.keys)
         recoveries(folder)
+        states(folder)
     finally:
         shutil.rmtree(folder)
 
@@ -79,12 +81,7 @@ def recoveries(folder: Path) -> None:
     print("rows in the log    from a checkpoint, s    from the log, s")
     for times in (1, 10, 100):
         path, rows = folder / f"log-{times}", _LOG_ROWS * times
-        command = [sys.executable, "-m", "benchmarks.checkpoints", "--grow", str(path), "--rows", str(rows)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        killed("--grow", str(path), "--rows", str(rows))
         seconds = []
         for _ in range(2):
             begun = time.perf_counter()
@@ -93,6 +90,52 @@ def recoveries(folder: Path) -> None:
                 seconds.append(time.perf_counter() - begun)
             shutil.rmtree(path / "checkpoints", ignore_errors=True)
         print(f"{rows:>15,} {seconds[0]:>23.2f} {seconds[1]:>18.2f}")
+
+
+def killed(*arguments: str) -> None:
+    """Run this file with these arguments in a process of its own until it says something; kill it."""
+    command = [sys.executable, "-m", "benchmarks.checkpoints", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def states(folder: Path) -> None:
+    """Time from opening to the end of the first new epoch, after kill -9, by the size of the state."""
+    print("keys                   state, MB    to open, s    to the first new epoch, s")
+    for times in (1, 10, 100):
+        path, keys = folder / f"state-{times}", _LOG_ROWS * times
+        killed("--grow", str(path), "--rows", str(keys), "--state")
+        opened, ended = [], []
+        for _ in range(3):
+            begun = time.perf_counter()
+            with headrace.connect(path, checkpoint_interval_s=0) as con:
+                opened.append(time.perf_counter() - begun)
+                con.execute("INSERT INTO bids VALUES (1, 1)")
+                con.flush()
+                ended.append(time.perf_counter() - begun)
+                (size,) = con.execute("SELECT sum(state_bytes) FROM system.operators").fetchall()[0]
+        print(f"{keys:<19,} {size / 1e6:>12.1f} {statistics.median(opened):>13.2f} {statistics.median(ended):>28.2f}")
+
+
+def fill(path: Path, keys: int) -> None:
+    """A database with so many keys, a checkpoint, and a thousand rows since; then wait to be killed."""
+    random = np.random.default_rng(1)
+    con = headrace.connect(path, checkpoint_interval_s=0)
+    con.execute(
+        """CREATE STREAM bids (k BIGINT, v DOUBLE);
+        CREATE MATERIALIZED VIEW totals AS
+        SELECT k, count(*) AS n, sum(v) AS v, max(v) AS top FROM bids GROUP BY k"""
+    )
+    numbers = random.permutation(keys) * 1_000_003 % (1 << 40)  # far apart, as names of things are
+    for start in range(0, keys, 10 * _LOG_ROWS):
+        append(con, numbers[start : start + 10 * _LOG_ROWS], random)
+    con.execute("CHECKPOINT")
+    append(con, numbers[:1000], random)
+    print("ready", flush=True)
+    time.sleep(60)
 
 
 def grow(path: Path, rows: int) -> None:
