@@ -194,7 +194,9 @@ class Group:
         known: dict[object, Node] = {}
         wanted = {node.identity for node in view.dataflow.nodes} - {None}
         for other in self.views:
-            if other is not view and other.error is None and bool(other.stepped) == bool(view.stepped):
+            if other is view or other.dataflow.read.isdisjoint(view.dataflow.read):
+                continue
+            if other.error is None and bool(other.stepped) == bool(view.stepped):
                 known = {node.identity: node for node in other.dataflow.nodes if node.identity in wanted} | known
         view.dataflow.share(lambda node: known.get(node.identity))
         view.result.refresh()

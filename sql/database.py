@@ -275,7 +275,7 @@ class Database:
 
     def planning(self, relations: Relations | None = None) -> ViewPlanner:
         """What plans continuous queries over `relations`, or the present ones."""
-        through = frozenset(name for name, planned in self.plans.items() if stateless(planned.plan))
+        through = frozenset(self._through)
         return ViewPlanner(
             self.relations if relations is None else relations, self.all_properties, through, self.binder
         )
