@@ -215,7 +215,7 @@ class Found:
     @property
     def read(self) -> dict[str, list[int]]:
         """How far each stream had been read, by name."""
-        return {name: stream["positions"] for name, stream in self.checkpoint.content["streams"].items()}
+        return reads_of(self.checkpoint.content)
 
     def stream(self, stream: Stream, clock: int) -> StreamRead | None:
         """How far the stream had been read; None if it is another one, or has not got all those rows any more."""
@@ -295,6 +295,11 @@ class Found:
         names = (name for name in self._by_part.get(number, {}) if name.startswith(start))
         for place in sorted({int(name.removeprefix(start).partition(".")[0]) for name in names}):
             yield self._tables(number, f"+{place}")
+
+
+def reads_of(content: Mapping[str, Any]) -> dict[str, list[int]]:
+    """How far a checkpoint had read each stream, by name."""
+    return {name: stream["positions"] for name, stream in content["streams"].items()}
 
 
 def _by_part(tables: Mapping[str, Table]) -> dict[int, dict[str, Table]]:

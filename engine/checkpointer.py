@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from ..storage import limits
 from ..storage.checkpoints import Checkpoint, Checkpoints
 from ..storage.errors import Error
 from ..storage.memory import no_memory
+from .checkpoint import Found, reads_of
 from .epochs import Epochs
 from .runtime import Engine
 
@@ -32,14 +34,20 @@ class Taken:
 class Checkpointer:
     """Takes a checkpoint every `interval_s` while rows come fast, less often while they do not, and at the end.
 
-    `settle` returns once all that the epochs so far have written beside the log is durable.
+    `settle` returns once all that the epochs so far have written beside the log is durable; `found` is there already.
     State: what is known of the last `_REMEMBERED` checkpoints.
     """
 
     _REMEMBERED = 1000
 
     def __init__(
-        self, engine: Engine, store: Checkpoints, epochs: Epochs, settle: Callable[[], None], interval_s: float
+        self,
+        engine: Engine,
+        store: Checkpoints,
+        epochs: Epochs,
+        settle: Callable[[], None],
+        interval_s: float,
+        found: Found | None,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -50,6 +58,9 @@ class Checkpointer:
         self._end = threading.Event()
         self._rows, self._epoch = engine.rows, engine.epoch  # at the last checkpoint
         self._content: Mapping[str, Any] | None = None
+        self._reads = deque[dict[str, list[int]]](maxlen=limits.CHECKPOINTS_KEPT)  # how far they had read
+        if found is not None:
+            self._reads.append(found.read)
         self._due_s = 0.0  # when the next may come, on the monotonic clock
         self._at_s = time.monotonic()
         self.taken: list[Taken] = []
@@ -81,6 +92,7 @@ class Checkpointer:
             with self._engine.still():
                 self._engine.recorder.saved(capture, checkpoint)
             self._content, self._rows, self._epoch = capture.content, rows, epoch
+            self._reads.append(reads_of(capture.content))
             self._epochs.checkpointed(time.time_ns() // 1000)
             return self._took(checkpoint, epoch, begun, pause_s, reason)
 
@@ -88,6 +100,26 @@ class Checkpointer:
         """A checkpoint now if a view has what a log alone would not give again; not if none come by themselves."""
         if self._interval_s > 0 and self._engine.recorder.wanted:
             self._try("new view")
+
+    def needed(self, stream: str) -> list[int]:
+        """By partition, from where on the rows of a stream have to stay, to go on and to begin again.
+
+        Those stay that no epoch has taken, and while checkpoints are taken by themselves, those since the oldest of the
+        ones that are kept. Where none can be taken, for want of room perhaps, nothing waits for the next.
+        Raises: KeyError, or an Error, where the engine does not run over that stream.
+        """
+        positions = self._engine.read([], [stream]).streams[stream]
+        if self._interval_s <= 0 or self.failure is not None:
+            return positions
+        for read in list(self._reads) or [{}]:
+            known = read.get(stream, [0] * len(positions))
+            positions = [min(at, other) for at, other in zip(positions, known, strict=True)]
+        return positions
+
+    def secure(self) -> None:
+        """A checkpoint now, before rows are deleted that the last one would need; not if none come by themselves."""
+        if self._interval_s > 0:
+            self._try("deletion")
 
     def close(self) -> None:
         """Stop, and take a last one where to open the database again would take long without."""

@@ -38,6 +38,7 @@ from .declaration import (
 from .dialect import parse_script
 from .late_target import refuse_late_rows
 from .relations import Column, Relation, Relations
+from .retaining import needed
 from .statements import CopyTo, CreateDerived, CreateView, Delete, Insert, Statement
 from .types import connect, translate
 from .view_plan import ViewPlan
@@ -127,6 +128,9 @@ def delete(database: Database, statement: Delete) -> tuple[int, list[str]]:
         else:
             ends = _ends_at(stream, topic, statement)
         gone = 0
+        bounds = needed(database, stream.name)
+        if bounds is not None and any(end > bound for end, bound in zip(ends, bounds, strict=False)):
+            database.checkpointer.secure()
         for number, (partition, end) in enumerate(zip(topic.partitions, ends, strict=True)):
             gone += max(0, end - partition.start_offset)
             topic.delete_before(number, end)
@@ -134,7 +138,7 @@ def delete(database: Database, statement: Delete) -> tuple[int, list[str]]:
         if not gone or not readers:
             return gone, []
         names = ", ".join(f'"{view.name}"' for view in readers)
-        return gone, [f"{names} still counts what was deleted; after a restart it follows from the rows that are left"]
+        return gone, [f"{names} still counts what was deleted; built anew it follows from the rows that are left"]
 
 
 def _set_options(database: Database, stream: Relation, topic: Topic, change: SetOptions | ResetOptions) -> list[str]:

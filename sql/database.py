@@ -45,6 +45,7 @@ from .planner import ViewProperties, properties_of
 from .queries import Queries
 from .relations import Relation, Relations, schema_of
 from .reports import Reports
+from .retaining import needed
 from .statements import CreateStream, CreateView
 from .system import system_relations
 from .table_log import changelog
@@ -90,6 +91,7 @@ class Database:
             self._tail = TailFolder(path, remote=remote, cache_bytes=cache_bytes)
         else:
             self._owned = Folder.open(path, durability=durability, remote=remote, cache_bytes=cache_bytes)
+            self._owned.hold(lambda topic: needed(self, topic))
         durable = durability != "none" and not self.log.temporary
         self.epochs = Epochs(EpochLog(self.log.path / "journal", durable=durable, read_only=read_only))
         try:
@@ -101,8 +103,8 @@ class Database:
             past = Retracing(self.epochs, Found.newest(self.checkpoints), self.log.topics)
             self.engine = Engine(options, self.reports.flush, self.reports.ends, self.memory.state, past)
             interval_s = 0.0 if self.read_only or self.log.temporary else checkpoint_interval_s
-            settle = self.reports.settle
-            self.checkpointer = Checkpointer(self.engine, self.checkpoints, self.epochs, settle, interval_s)
+            kept = (self.checkpoints, self.epochs, self.reports.settle)
+            self.checkpointer = Checkpointer(self.engine, *kept, interval_s, past.found)
             if self._owned is not None:
                 drop_orphans(self._owned)
             self.memory.limit(memory_limit, self.engine)

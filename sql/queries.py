@@ -35,6 +35,11 @@ class Queries:
         self._running: dict[str, Derived] = {}
         self._copies = Copies(database)
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return bool(self._running)
+
     def get(self, name: str) -> Derived | None:
         """The query of that name, or that writes the derived stream or table of that name."""
         return self._running.get(name.lower())

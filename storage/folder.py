@@ -35,6 +35,7 @@ from .partition import Partition
 from .readable import ReadableFolder
 from .remote_files import RemoteFiles
 from .remote_segment import remote_uris
+from .retention import Needed
 from .segment_cache import SegmentCache
 from .topic import Appended, Durability, Placing, Surroundings, Topic, TopicOptions
 from .transactions import Part, Transactions
@@ -199,6 +200,10 @@ class Folder(ReadableFolder):
         return tuple(
             (topics[one.partition][0], Appended(topics[one.partition][1], one.start, one.end)) for one in placed
         )
+
+    def hold(self, needed: Needed) -> None:
+        """Retention leaves what is `needed` from now on."""
+        self._maintenance.needed = needed
 
     def maintain(self, now_us: int | None = None) -> tuple[str, ...]:
         """Retention, compaction and coalescing are done with what is due, which else happens in the background.

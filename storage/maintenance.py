@@ -13,7 +13,7 @@ from .errors import CorruptionError, Error
 from .limits import MAINTENANCE_INTERVAL_S, MAINTENANCE_REST_S, MAINTENANCE_RETRY_S, MAINTENANCE_STRETCH_S
 from .remote_files import RemoteFiles
 from .remote_segment import remote_uris
-from .retention import retain
+from .retention import Needed, retain
 from .rewriting import Breathe
 from .tiering import remove_discarded, tier
 from .topic import Topic
@@ -36,6 +36,7 @@ class Maintenance:
         self._remote = remote
         self._discarded = discarded
         self.topics: Mapping[str, Topic] = {}
+        self.needed: Needed = lambda topic: None  # by those who have not read so far for good
         self._changed = threading.Condition()
         self._errors: dict[Topic | None, tuple[str, float]] = {}  # and when it is tried again
         self._turn = threading.Lock()  # one round at a time
@@ -128,7 +129,7 @@ class Maintenance:
 
     def _tend(self, topic: Topic, now_us: int, breathe: Breathe) -> None:
         """Raises: CorruptionError in the end, for the first damage found; all other segments have had their turn."""
-        retain(topic, now_us)
+        retain(topic, now_us, self.needed)
         retention_ms = topic.options.retention_ms if "delete" in topic.options.cleanup else None
         span_us = None if retention_ms is None else 1000 * retention_ms // _SPAN
         damage: list[CorruptionError] = []

@@ -51,7 +51,7 @@ Numbers = npt.NDArray[np.int64]
 
 def create(con: headrace.Connection, out: Path, *, bounded: bool) -> None:
     """The streams and all that reads them; `bounded`: streams keep what came lately, and windows only go to streams."""
-    options = " WITH (retention_bytes = '24 MB', segment_bytes = '4 MB')" if bounded else ""
+    options = " WITH (retention_bytes = '4 MB', segment_bytes = '1 MB')" if bounded else ""
     con.execute(STREAMS.format(options))
     for statement in QUERIES.format(options).split(";\n"):
         name = " ".join(statement.split()[:4])

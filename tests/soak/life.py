@@ -7,7 +7,10 @@ import time
 from pathlib import Path
 
 import headrace
+from headrace.storage import limits
 from tests.soak.graph import append, written
+
+limits.EPOCHS_KEPT_S = 300.0  # so that an hour shows whether the journal grows
 
 
 def main(folder: Path, rate: float, batch: int) -> None:
