@@ -35,7 +35,8 @@ class Screen:
 
     `sound` gives, of the rows that are asked about, whether no expression fails on them, and `whole` what is computed
     of those. Whether a row passes depends on it alone: when it is retracted it is stopped again, and so never missed.
-    `likely` (None: there is no such thing) is what `sound` mostly is, told much faster.
+    `likely` (None: there is no such thing) is what `sound` mostly is, told much faster. `others`, if there, picks the
+    rows on which nothing fails that is computed of them elsewhere; then it is asked before anything is computed.
     State: none.
     """
 
@@ -43,6 +44,20 @@ class Screen:
     sound: Projection
     whole: Projection
     report: Callable[[FailedRows], None]
+    others: Projection | None = None
+
+    def first(self, delta: Delta) -> Delta:
+        """What is left of the delta where something else may fail on its rows, too."""
+        if self.others is None:
+            return delta
+        sound, rows = _told(self.sound, delta.batch)
+        if not sound.all():
+            self._tell(delta, np.sort(rows[~sound]))
+        passing = np.zeros(delta.rows, dtype=np.bool_)
+        passing[rows[sound]] = True
+        _, others = _told(self.others, delta.batch)
+        passing[np.setdiff1d(np.arange(delta.rows), others)] = False
+        return delta.keep(passing)
 
     def passing(self, delta: Delta, error: Exception, *, thorough: bool = False) -> Delta:
         """What is left of the delta: all on which nothing fails but what is likely sound, and if `thorough` nothing.
@@ -55,7 +70,10 @@ class Screen:
         passing = np.zeros(delta.rows, dtype=np.bool_)
         suspects = np.arange(delta.rows)
         if self.likely is not None and not thorough:
-            likely, rows = _told(self.likely, delta.batch)
+            try:
+                likely, rows = _told(self.likely, delta.batch)
+            except Error:  # what is cast fails itself
+                return self.passing(delta, error, thorough=True)
             passing[rows[likely]] = True
             suspects = np.sort(rows[~likely])
         sound, rows = _told(self.sound, delta.batch.take(pa.array(suspects)))

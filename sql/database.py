@@ -393,6 +393,7 @@ class Database:
             self.know(name, self.plans.pop(old))
             self.view_ids[name] = self.view_ids.pop(old)
             self.engine.rename_view(relation.name, new.name)
+            self.reports.rename(self.view_ids[name], new.name)
 
 
 def _same(left: str, right: str) -> bool:

@@ -28,9 +28,10 @@ from .types import connect, quote, scan_sql, translate, typed_empty
 
 @dataclass(frozen=True)
 class Skips:
-    """Which rows a map fails on, and who gets them."""
+    """Which rows a map fails on, and who gets them; of the rest it leaves out those for which `others` is not true."""
 
     screening: Screening
+    others: exp.Expr | None
     report: Callable[[FailedRows], None]
 
 
@@ -61,7 +62,8 @@ def compile_map(
             for each in (skips.screening.likely, skips.screening.sound)
         )
         assert sound is not None
-        screen = Screen(likely, sound, projection, skips.report)
+        others = None if skips.others is None else _projection([exp.true()], skips.others, columns, input_schema, told)
+        screen = Screen(likely, sound, projection, skips.report, others)
     try:
         terms = [term_of(value) for value in values]
         passes = None if where is None else _boolean(term_of(where))

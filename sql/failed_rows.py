@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +14,41 @@ import pyarrow.compute as pc
 from ..engine.screening import FailedRows
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder
+from . import plan as p
+from .dialect import twin_sql
+from .fingerprint import fingerprint
+from .plan import Plan
 from .reported_rows import ReportedRows
+from .skipping import screening
 
 Places = npt.NDArray[np.int64]
-_Place = tuple[str, int]  # relation, partition
+
+
+def versions_of(view_id: int, plan: Plan) -> dict[str, str]:
+    """For each relation that the query skips rows of, another text for each way to fail on them.
+
+    So a query that is altered in other respects tells of no row again.
+    """
+    ways: dict[str, set[str]] = {}
+    for node in p.nodes(plan):
+        if isinstance(node, p.SkippingMap):
+            late = node.input if isinstance(node.input, p.Late) else None
+            behind = "" if late is None else f"{late.window} {late.time} {late.lateness}"
+            screen = screening(node)
+            asked = "" if screen.asked is None else twin_sql(screen.asked)
+            ways.setdefault(node.source, set()).add(f"{asked}\n{twin_sql(screen.sound)}\n{behind}")
+    return {source: fingerprint(view_id, sorted(texts)) for source, texts in ways.items()}
 
 
 @dataclass
 class _Told:
-    """What has been told of one version of a query: in each log all up to an offset, and what came in this epoch.
-
-    Of rows that are in no log, each different one.
+    """What has been told of a relation for one version: of a log all up to an offset of each partition, and what came
+    in this epoch; of rows that are in no log, each different one.
     """
 
-    ends: dict[_Place, int] = field(default_factory=dict)
-    fresh: dict[_Place, list[Places]] = field(default_factory=dict)
-    rows: set[tuple[str, str]] = field(default_factory=set)
+    ends: dict[int, int] = field(default_factory=dict)
+    fresh: dict[int, list[Places]] = field(default_factory=dict)
+    rows: set[str] = field(default_factory=set)
 
 
 class FailedLog(ReportedRows):
@@ -54,28 +74,34 @@ class FailedLog(ReportedRows):
 
     def __init__(self, log: ReadableFolder, folder: Folder | None) -> None:
         super().__init__(log, folder)
-        self.views: set[str] = set()  # that had some since the database was opened
-        self._told: dict[str, _Told] = {}  # by version, of those that had such rows since the database was opened
+        self.ids: set[int] = set()  # of the queries that had some since the database was opened
+        self._told: WeakValueDictionary[str, _Told] = WeakValueDictionary()  # by version
 
-    def reporter(self, view: str, version: str) -> Callable[[str, FailedRows], None]:
-        """What a query's operators call with the rows they fail on; `version` changes with whatever fails otherwise."""
+    def reporter(self, view: str, view_id: int, versions: Mapping[str, str]) -> Callable[[str, FailedRows], None]:
+        """What a query's operators call with the rows they fail on; `versions` are its `versions_of` relations."""
+        known: dict[str, _Told] = {}  # of the query's versions, and kept for as long as it runs
 
         def report(source: str, failed: FailedRows) -> None:
-            told = self._told.get(version) or self._told.setdefault(version, self._known(version))
+            version = versions[source]
+            if version not in known:
+                known[version] = self._told.get(version) or self._known(version)
+                self._told[version] = known[version]
+            told = known[version]
             if failed.partitions is None or failed.offsets is None:
                 rows = self._json(pa.Table.from_batches([failed.batch]))
-                new = _first_times(told.rows, source, rows)
+                new = _first_times(told.rows, rows)
                 rows, where = rows.filter(pa.array(new)), [pa.nulls(int(new.sum()), pa.int64())] * 2
             else:
-                new = _unknown(told, source, failed.partitions, failed.offsets)
+                new = _unknown(told, failed.partitions, failed.offsets)
                 places = failed.partitions[new], failed.offsets[new]
                 where = [pa.array(place) for place in places]
                 rows = self._json(self._whole_rows(source, *places)) if new.any() else pa.nulls(0, pa.string())
             if new.any():
                 reasons = pa.array(failed.reasons, pa.string()).filter(pa.array(new))
-                who, what, which = (pa.repeat(pa.scalar(name), len(rows)) for name in (view, source, version))
+                names = self._renamed.get(view_id, view), source, version
+                who, what, which = (pa.repeat(pa.scalar(name), len(rows)) for name in names)
                 columns = [who, what, where[0].cast(pa.int32()), where[1], reasons, rows, which]
-                self.views.add(view)
+                self.ids.add(view_id)
                 self._report(pa.RecordBatch.from_arrays(columns, schema=self.SCHEMA))
 
         return report
@@ -86,10 +112,10 @@ class FailedLog(ReportedRows):
 
     def flush(self) -> None:
         """Append what was reported in this epoch. Rows before the last of them are known from then on."""
-        for told in self._told.values():
-            for place, offsets in told.fresh.items():
+        for told in list(self._told.values()):
+            for partition, offsets in told.fresh.items():
                 ends = [int(part.max()) + 1 for part in offsets if len(part)]
-                told.ends[place] = max([told.ends.get(place, 0), *ends])
+                told.ends[partition] = max([told.ends.get(partition, 0), *ends])
             told.fresh.clear()
         super().flush()
 
@@ -98,24 +124,22 @@ class FailedLog(ReportedRows):
         told = _Told()
         if not self.any:
             return told
-        rows = self.rows(["version", "source", "partition", "offset", "row"])
+        rows = self.rows(["version", "partition", "offset", "row"])
         rows = rows.filter(pc.equal(rows.column("version"), version)).drop_columns(["version"])
         placed = rows.filter(pc.is_valid(rows.column("offset")))
-        last = placed.group_by(["source", "partition"]).aggregate([("offset", "max")])
-        for source, partition, offset in zip(*(column.to_pylist() for column in last.columns), strict=True):
-            told.ends[source, partition] = offset + 1
-        others = rows.filter(pc.is_null(rows.column("offset")))
-        told.rows.update(zip(others.column("source").to_pylist(), others.column("row").to_pylist(), strict=True))
+        last = placed.group_by("partition").aggregate([("offset", "max")])
+        for partition, offset in zip(*(column.to_pylist() for column in last.columns), strict=True):
+            told.ends[partition] = offset + 1
+        told.rows.update(rows.filter(pc.is_null(rows.column("offset"))).column("row").to_pylist())
         return told
 
 
-def _unknown(told: _Told, source: str, partitions: Places, offsets: Places) -> npt.NDArray[np.bool_]:
+def _unknown(told: _Told, partitions: Places, offsets: Places) -> npt.NDArray[np.bool_]:
     """Which rows are told of for the first time; from now on all of them are known."""
     new = np.zeros(len(offsets), dtype=np.bool_)
     for partition in np.unique(partitions).tolist():
-        place, mine = (source, partition), partitions == partition
-        fresh = told.fresh.setdefault(place, [])
-        mine &= offsets >= told.ends.get(place, 0)
+        fresh = told.fresh.setdefault(partition, [])
+        mine = (partitions == partition) & (offsets >= told.ends.get(partition, 0))
         if fresh:
             mine &= ~np.isin(offsets, np.concatenate(fresh))
         fresh.append(offsets[mine])
@@ -123,10 +147,10 @@ def _unknown(told: _Told, source: str, partitions: Places, offsets: Places) -> n
     return new
 
 
-def _first_times(known: set[tuple[str, str]], source: str, rows: pa.Array) -> npt.NDArray[np.bool_]:
+def _first_times(known: set[str], rows: pa.Array) -> npt.NDArray[np.bool_]:
     """Which of these rows, in no log, are none of the `known` ones; from now on all of them are."""
     new = np.zeros(len(rows), dtype=np.bool_)
     for place, row in enumerate(rows.to_pylist()):
-        new[place] = (source, row) not in known
-        known.add((source, row))
+        new[place] = row not in known
+        known.add(row)
     return new

@@ -58,7 +58,7 @@ class LateLog(ReportedRows):
             reason[late.counted] = "behind the watermark, counted where a window was still open"
             rows = self._whole_rows(stream, late.partitions, late.offsets)
             columns = [
-                pa.array([view] * count, pa.string()),
+                pa.array([self._renamed.get(view_id, view)] * count, pa.string()),
                 pa.array([view_id] * count, pa.int64()),
                 pa.array([stream] * count, pa.string()),
                 pa.array(late.partitions, pa.int32()),

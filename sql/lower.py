@@ -85,7 +85,7 @@ def lower_map(plan: p.Map, report: ReportFailed | None = None) -> Map:
     types = [column.type for column in below]
     skips = None
     if isinstance(plan, p.SkippingMap) and report is not None:
-        skips = Skips(screening(plan), partial(report, plan.source))
+        skips = Skips(screening(plan), plan.others, partial(report, plan.source))
     schemas = schema_of(below), schema_of(plan.columns)
     return compile_map(plan.items, plan.where, *schemas, input_types=types, skips=skips)
 

@@ -90,9 +90,14 @@ class Map:
 
 @dataclass(frozen=True)
 class SkippingMap(Map):
-    """A map that goes on without those rows of the relation `source` on which it fails."""
+    """A map that goes on without those rows of the relation `source` on which it fails.
+
+    `others` is true of the rows on which nothing fails that is computed of them elsewhere, where the same table of the
+    text is read in another way: it goes on with these alone.
+    """
 
     source: str
+    others: exp.Expr | None = None
 
 
 @dataclass(frozen=True)

@@ -50,10 +50,14 @@ def failures(database: Database) -> Iterator[Problem]:
         if failure is not None:
             hint = "They are kept in memory, and it is tried again after each epoch."
             yield Problem(f"{kind} rows could not be written down", _said(failure), hint)
-    for view in database.reports.failed.views:
-        if database.relations.get(view) is not None:
+    for relation in database.relations if database.reports.failed.ids else ():
+        derived = database.queries.get(relation.name)
+        number = database.view_ids.get(relation.name.lower()) if derived is None else derived.query_id
+        if number in database.reports.failed.ids:
             hint = "Each is there with what it fails with; a query with TRY_CAST and the like would have them."
-            yield Problem(f'"{view}" goes on without rows on which it fails', "system.failed_rows has them", hint)
+            yield Problem(
+                f'"{relation.name}" goes on without rows on which it fails', "system.failed_rows has them", hint
+            )
     for name, error in database.evolving.failures.items():
         yield Problem(f'the new version of "{name}" was given up', error.detail or _said(error), error.hint)
 

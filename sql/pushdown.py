@@ -131,7 +131,7 @@ def _kind(value: exp.Expr, types: Mapping[str, pa.DataType]) -> str:
         kind = types[value.name]
     elif value.is_string or isinstance(value, exp.Null):
         return "any"  # read as what it stands beside, once
-    elif value.find(exp.Column, exp.Query, exp.Anonymous) is None and (known := _constant(value)) is not None:
+    elif value.find(exp.Column, exp.Query, exp.Anonymous) is None and (known := constant_value(value)) is not None:
         kind = known.type
     else:
         return "other"
@@ -140,7 +140,7 @@ def _kind(value: exp.Expr, types: Mapping[str, pa.DataType]) -> str:
     return str(kind)
 
 
-def _constant(value: exp.Expr, type: str | None = None) -> pa.Scalar | None:
+def constant_value(value: exp.Expr, type: str | None = None) -> pa.Scalar | None:
     """The value of an expression without columns; None if it has none."""
     return _computed(twin_sql(value) if type is None else f"CAST({twin_sql(value)} AS {type})")
 
@@ -154,7 +154,7 @@ def _computed(text: str) -> pa.Scalar | None:
 
 
 def _is_true(condition: exp.Expr) -> bool:
-    value = _constant(condition, "BOOLEAN")
+    value = constant_value(condition, "BOOLEAN")
     return value is not None and value.as_py() is True
 
 
@@ -162,7 +162,7 @@ def _is_false(condition: exp.Expr) -> bool:
     """Whether no row passes: the condition reads no column, and is false or NULL."""
     if condition.find(exp.Column, exp.Query) is not None:
         return False
-    value = _constant(condition, "BOOLEAN")
+    value = constant_value(condition, "BOOLEAN")
     return value is not None and not value.as_py()
 
 
@@ -227,7 +227,7 @@ def _times(where: exp.Expr | None, column: Column) -> tuple[int | None, int | No
     greatest: list[int] = []
     for condition in conjuncts(where):
         for compared, value in _sides(condition, column.name):
-            constant = None if value.find(exp.Column, exp.Query) else _constant(value, column.type)
+            constant = None if value.find(exp.Column, exp.Query) else constant_value(value, column.type)
             if constant is None or not constant.is_valid or _finer(value):
                 continue
             moment = constant.cast(pa.int64()).as_py()
@@ -243,7 +243,7 @@ def _times(where: exp.Expr | None, column: Column) -> tuple[int | None, int | No
 
 def _finer(value: exp.Expr) -> bool:
     """Whether a constant says more of a time than its microsecond."""
-    known = _constant(value)
+    known = constant_value(value)
     return known is not None and pa.types.is_timestamp(known.type) and known.type.unit == "ns"
 
 

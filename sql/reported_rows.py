@@ -33,6 +33,7 @@ class ReportedRows:
         self._sent: list[tuple[str, pa.Table]] = []  # rows that go to a stream as well, by its name
         self.failure: Error | None = None  # of the last attempt to append
         self.ends: dict[str, list[int]] = {}  # of those streams, once something was sent
+        self._renamed: dict[int, str] = {}  # by id: queries that were called otherwise when they began to run
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
 
@@ -52,6 +53,10 @@ class ReportedRows:
             for partition in self._log.topic(self.NAME).partitions:
                 batches += partition.read_all(partition.end_offset, schema.names)
         return pa.Table.from_batches(batches + pending, schema=schema)
+
+    def rename(self, view_id: int, name: str) -> None:
+        """What the view of that id reports from now on is under that name."""
+        self._renamed[view_id] = name
 
     def flush(self) -> None:
         """Append what was reported since the last flush; not waited for, it is a record of what readers saw.

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from ..storage.errors import Error
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder
-from .failed_rows import FailedLog
-from .fingerprint import fingerprint
+from .failed_rows import FailedLog, versions_of
 from .late_rows import LateLog
 from .lower import Surroundings
 from .outputs import shown_name
@@ -37,6 +36,11 @@ class Reports:
         self.late.flush()
         self.failed.flush()
 
+    def rename(self, view_id: int, name: str) -> None:
+        """What the view of that id reports from now on is under that name."""
+        self.late.rename(view_id, name)
+        self.failed.rename(view_id, name)
+
     def settle(self) -> None:
         """Returns when all reports so far are durable. Raises: OperationalError if they cannot be."""
         self.late.settle()
@@ -47,5 +51,5 @@ class Reports:
     ) -> Surroundings:
         """What the operators of a query are told, and to whom they report."""
         late = self.late.reporter(name, view_id, planned.late_to)
-        failed = self.failed.reporter(shown_name(name), fingerprint(view_id, planned.plan))
+        failed = self.failed.reporter(shown_name(name), view_id, versions_of(view_id, planned.plan))
         return Surroundings(streams_of, self.late.known(view_id), late, failed)

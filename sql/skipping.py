@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlglot
 from sqlglot import exp
@@ -11,12 +11,13 @@ from sqlglot import exp
 from ..storage.errors import NotSupportedError, Position, ProgrammingError
 from . import plan as p
 from .correlation import own_conjuncts
-from .dialect import position_of, twin_sql
-from .early_computing import CONDITIONAL, computed_early
+from .dialect import twin_sql
+from .early_computing import CONDITIONAL, computed_early, failing_items, may_fail
 from .places import FAILS, PLACE
 from .plan import Plan
 from .plan_inputs import with_inputs
 from .pushdown import is_total
+from .relations import Column
 from .statements import Emit, Option
 from .trees import copied, every
 from .types import Binder
@@ -59,6 +60,9 @@ def refuse_on_error(emit: Emit) -> None:
         )
 
 
+_Ways = tuple[dict[str, exp.Expr], dict[str, Column]]  # what is true of rows that pass, by text, and what it reads
+
+
 @dataclass(frozen=True)
 class Screening:
     """How the rows of its input are told apart on which a map fails: those that it is `asked` about, if not `sound`.
@@ -73,8 +77,10 @@ class Screening:
 
     @property
     def passing(self) -> exp.Expr:
-        """What is true of the rows that the map can be computed of."""
-        return self.sound if self.asked is None else exp.and_(self.asked, self.sound, copy=True)
+        """What is true of the rows that the map does not fail on: it can be computed of them, or leaves them out."""
+        if self.asked is None:
+            return self.sound
+        return exp.or_(exp.not_(exp.Is(this=exp.paren(self.asked), expression=exp.true())), self.sound, copy=True)
 
 
 def screening(plan: p.Map) -> Screening:
@@ -85,7 +91,7 @@ def screening(plan: p.Map) -> Screening:
     conditions = list(own_conjuncts(plan.where))
     total = [condition for condition in conditions if is_total(condition, plan.input.columns)]
     others = [twin_sql(condition) for condition in conditions if condition not in total]
-    values = [twin_sql(item) for _, item in plan.items if not isinstance(item, exp.Column)]
+    values = [twin_sql(item) for item in failing_items(plan)]
     sound = f"TRY(ROW({', '.join(values)})) IS NOT NULL" if values else "TRUE"
     if others:
         where = f"CAST(({' AND '.join(f'({other})' for other in others)}) AS BOOLEAN)"
@@ -110,59 +116,101 @@ def _casts(value: exp.Expr) -> Iterator[exp.Cast]:
 
 def _succeeds(cast: exp.Cast) -> exp.Expr:
     """That a cast gives a value where it is given one."""
-    inner, outer = (copied(each).transform(_tried) for each in (cast.this, cast))
+    inner, outer = _tried(cast.this), _tried(cast)
     return exp.or_(exp.Is(this=inner, expression=exp.Null()), exp.Not(this=exp.Is(this=outer, expression=exp.Null())))
 
 
-def _tried(node: exp.Expr) -> exp.Expr:
-    return exp.TryCast(**node.args) if type(node) is exp.Cast else node
+def _tried(value: exp.Expr) -> exp.Expr:
+    """The same with TRY_CAST for every cast in it."""
+    value = copied(value)
+    for cast in [cast for cast in reversed(every(value, exp.Cast)) if type(cast) is exp.Cast]:
+        tried = exp.TryCast(**cast.args)
+        if cast is value:
+            return tried
+        cast.replace(tried)
+    return value
 
 
 def skipping(query: exp.Query, plan: Plan, binder: Binder) -> Plan:
     """The same plan, whose lowest maps skip what they fail on; the tables of the numbered `query` are marked so.
 
-    Raises: NotSupportedError where one table of the text is read in several ways, which fail on several rows.
+    A table of the text that is read in several ways is without the rows on which any of them fails.
     """
     plan = computed_early(plan, binder)
     tables = {table.meta[PLACE]: table for table in every(query, exp.Table) if PLACE in table.meta}
-    ways: dict[int, str] = {}
+    ways: dict[int, _Ways] = {}
+    alone: dict[int, list[exp.Expr]] = {}  # what is true of the rows that are computed of, if it is read in one way
     for source, node in _lowest(plan):
-        table = None if source.place is None else tables.get(source.place)
-        condition = screening(node).passing if isinstance(node, p.Map) and may_fail(node) else None
-        way = "" if condition is None else twin_sql(condition)
-        if table is None or source.place is None:
-            if condition is None:
-                continue
-            raise _unclear(_name(source), None)
-        if ways.setdefault(source.place, way) != way:
-            raise _unclear(_name(source), table)
-        if condition is not None:
-            table.meta[FAILS] = condition
-    return _skipping(plan)
+        if isinstance(node, p.Map) and may_fail(node):
+            if source.place is None or source.place not in tables:
+                raise _unclear(_name(source))
+            screen = screening(node)
+            condition = screen.passing
+            alone[source.place] = [screen.sound] if screen.asked is None else [screen.asked, screen.sound]
+            conditions, columns = ways.setdefault(source.place, ({}, {}))
+            conditions[twin_sql(condition)] = condition
+            columns.update((column.name, column) for column in source.columns)
+    for place, (conditions, _) in ways.items():
+        tables[place].meta[FAILS] = exp.and_(
+            *(alone[place] if len(conditions) == 1 else conditions.values()), copy=True
+        )
+    return _skipping(plan, ways)
 
 
 def _lowest(plan: Plan) -> Iterator[tuple[p.Scan | p.ViewScan, Plan]]:
     """What is read, each with the node right above it."""
-    for node in p.nodes(plan):
+    for node in p.walk(plan):
         for below in p.inputs_of(node):
             source = below.input if isinstance(below, p.Late) else below
             if isinstance(source, p.Scan | p.ViewScan) and not isinstance(node, p.Late):
                 yield source, node
 
 
-def _skipping(plan: Plan) -> Plan:
-    changed = with_inputs(plan, [_skipping(below) for below in p.inputs_of(plan)])
-    if isinstance(changed, p.Map) and may_fail(changed):
+def _skipping(plan: Plan, ways: Mapping[int, _Ways]) -> Plan:
+    inputs = []
+    for below in p.inputs_of(plan):
+        source = below.input if isinstance(below, p.Late) else below
+        read = isinstance(source, p.Scan | p.ViewScan) and not isinstance(plan, p.Map | p.Late | p.Changelog)
+        inputs.append(_skipping(_as_it_is(below) if read else below, ways))
+    changed = with_inputs(plan, inputs)
+    if isinstance(changed, p.Map):
         source = changed.input.input if isinstance(changed.input, p.Late) else changed.input
         if isinstance(source, p.Scan | p.ViewScan):
-            return p.SkippingMap(changed.input, changed.items, changed.where, changed.columns, _name(source))
+            return _lowest_map(changed, source, *ways.get(-1 if source.place is None else source.place, ({}, {})))
     return changed
 
 
-def may_fail(plan: p.Map) -> bool:
-    """Whether there may be a row that it fails on."""
-    computes = any(not isinstance(item, exp.Column) for _, item in plan.items)
-    return computes or (plan.where is not None and not is_total(plan.where, plan.input.columns))
+def _as_it_is(plan: Plan) -> p.Map:
+    names = [(column.name, exp.column(exp.to_identifier(column.name, quoted=True))) for column in plan.columns]
+    return p.Map(plan, tuple(names), None, plan.columns)
+
+
+def _lowest_map(
+    plan: p.Map, source: p.Scan | p.ViewScan, conditions: Mapping[str, exp.Expr], columns: Mapping[str, Column]
+) -> p.Map:
+    """The map, which skips what it fails on and leaves out what others fail on that read the same table of the text."""
+    fails = may_fail(plan)
+    own = screening(plan)
+    others = [condition for text, condition in conditions.items() if not fails or text != twin_sql(own.passing)]
+    if not fails and not others:
+        return plan
+    below = plan.input
+    if others:
+        read = {column.name for column in source.columns}
+        below = _reading(below, tuple(column for name, column in columns.items() if name not in read))
+    left = exp.and_(*others, copy=True) if others else None
+    return p.SkippingMap(below, plan.items, plan.where, plan.columns, _name(source), left)
+
+
+def _reading(plan: Plan, more: tuple[Column, ...]) -> Plan:
+    """What is read, and those columns as well."""
+    match plan:
+        case p.Late():
+            return replace(plan, input=replace(plan.input, columns=(*plan.input.columns, *more)))
+        case p.Scan() | p.ViewScan():
+            return replace(plan, columns=(*plan.columns, *more))
+        case _:
+            raise AssertionError(plan)
 
 
 def skips(plan: Plan) -> bool:
@@ -179,7 +227,7 @@ def unskipped(plan: Plan, *, asked: bool) -> list[str]:
         if isinstance(node, p.Recompute):
             notes.append(f"{OPTION} says nothing of recompute ({node.reason}): a row on which it fails stops the query")
     if not skips(plan):
-        notes.append(f"{OPTION} says nothing here: no expression over the rows that are read can fail")
+        notes.append(f"{OPTION} says nothing here: no expression over rows of what is read alone can fail")
     return list(dict.fromkeys(notes))
 
 
@@ -187,10 +235,9 @@ def _name(source: p.Scan | p.ViewScan) -> str:
     return source.stream if isinstance(source, p.Scan) else source.view
 
 
-def _unclear(name: str, table: exp.Table | None) -> NotSupportedError:
+def _unclear(name: str) -> NotSupportedError:
     return NotSupportedError(
         f'cannot skip rows of "{name}" here',
         detail="The query reads it in several ways, and what fails in the one does not in the other.",
         hint=f"CREATE MATERIALIZED VIEW with {OPTION} = 'skip' that computes what may fail, and read that.",
-        position=None if table is None else position_of(table),
     )

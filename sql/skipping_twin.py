@@ -16,6 +16,7 @@ def leave_out_failing(query: exp.Query) -> None:
     for table in [table for table in every(query, exp.Table) if FAILS in table.meta]:
         rows = exp.select(exp.Star()).from_(exp.Table(this=table.this)).where(copied(table.meta[FAILS]))
         rows = rows.offset(0)
+        rows.meta[FAILS] = True
         inner = rows.args["from_"].this
         inner.meta.update({name: value for name, value in table.meta.items() if name != FAILS})
         alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True))

@@ -14,6 +14,7 @@ from ..storage.errors import NotSupportedError, ProgrammingError
 from .asof_twin import settle_versions
 from .dialect import WindowFunction, position_of, twin_sql
 from .join_twin import LATE_SUFFIX, end_joins, leave_out_late
+from .places import FAILS
 from .relations import VERSIONS_SUFFIX, Column, Relation, Relations
 from .rewrites.ksql_windows import EVENT_TIME
 from .skipping_twin import leave_out_failing
@@ -132,6 +133,8 @@ def simple_source(source: exp.Expr) -> exp.Table | None:
         return None
     if not all(_unnests(join.this) for join in select.args.get("joins") or ()):
         return None
+    if FAILS in select.meta:  # its OFFSET takes no row away
+        return simple_source(select.args["from_"].this)
     blocking = (
         "with_",
         "laterals",

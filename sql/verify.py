@@ -110,7 +110,7 @@ def verify(database: Database, name: str, ends: Mapping[str, list[int]], cut: Cu
         forgets = expires(planned.plan)
         trimmed = any(_trimmed(database, stream) for stream in read)
         return Verdict(view.name, actual.num_rows, expected.num_rows, missing, surplus, trimmed, looked_up, forgets)
-    except duckdb.OutOfMemoryException as error:
+    except duckdb.Error as error:
         raise translate(error) from error
     finally:
         connection.close()
@@ -134,7 +134,7 @@ def _verify_table(database: Database, table: Relation, ends: Mapping[str, list[i
         return Verdict(
             table.name, actual.num_rows, expected.num_rows, *compare(connection, table.columns, expected, actual)
         )
-    except duckdb.OutOfMemoryException as error:
+    except duckdb.Error as error:
         raise translate(error) from error
     finally:
         connection.close()

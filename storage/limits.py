@@ -95,5 +95,6 @@ BOUND_QUERIES_MAX = 4096  # names and types remembered by query text while plann
 KEPT_SCRIPTS = 256  # SQL texts whose statements are remembered, for who runs them again
 KEPT_SCRIPT_CHARS = 10_000  # and how long they may be
 FAILURES_EXPLAINED = 32  # rows on which an expression fails: of a batch, as many get a reason of their own
+FUSED_NODES = 2000  # of expressions that two maps are made one of, where rows that fail are skipped
 CONSTANT_ROWS_MAX = 10_000_000  # rows of a continuous query that come from no stream, such as those of range()
 RECOMPUTE_ROWS_MAX = 50_000_000  # rows a recompute operator keeps before it says no

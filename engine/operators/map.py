@@ -51,6 +51,8 @@ class Map(Operator):
         return "kernels" if self.kernel else f"duckdb: because of {self._reason}"
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
+        if self._screen is not None:
+            delta = self._screen.first(delta)
         if delta.rows == 0:
             return None
         if self._chosen is not None:

@@ -103,7 +103,9 @@ class Session(Operator):
         return output
 
     def snapshot(self) -> Snapshot:
-        return {**self._kept.snapshot(), "time": pa.table({"watermark": pa.array([self._watermark], pa.int64())})}
+        kept = self._kept.snapshot()
+        self._note_all()  # by the numbers that keys have now
+        return {**kept, "time": pa.table({"watermark": pa.array([self._watermark], pa.int64())})}
 
     def restore(self, snapshot: Snapshot) -> None:
         self._kept.restore({name: table for name, table in snapshot.items() if name != "time"})

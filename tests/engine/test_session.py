@@ -136,6 +136,15 @@ def test_a_row_that_comes_behind_the_watermark_joins_no_session_that_has_ended()
     assert found == {1: (0, 10), 2: (9, 22), 3: (9, 22)}
 
 
+def test_a_session_ends_after_a_checkpoint_that_renumbers_the_keys() -> None:
+    sessions = operator(final=True)
+    step(sessions, delta_of(SCHEMA, [("a", 1, 0), ("b", 2, 30)]), 1, watermark=20)
+    sessions.snapshot()
+    change = step(sessions, delta_of(SCHEMA, []), 2, watermark=50)
+    assert change is not None
+    assert change.batch.column("k").to_pylist() == ["b"]
+
+
 def test_state_stays_small_while_time_moves_on() -> None:
     sessions = operator()
     for epoch in range(1, 60):

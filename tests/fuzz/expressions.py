@@ -1,4 +1,7 @@
-"""Random expressions: of a wanted kind, over given columns, never overflowing and never depending on row order."""
+"""Random expressions: of a wanted kind, over given columns, never overflowing and never depending on row order.
+
+Over a column of raw text some fail on some of its values.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,11 @@ TYPES = {
     "str": "VARCHAR",
     "bool": "BOOLEAN",
     "ts": "TIMESTAMP",
+    "raw": "VARCHAR",
 }
 KEYS = ("int", "str", "bool", "dec", "ts")  # kinds whose values are equal or not, whatever computed them
+_RAW = ("'1'", "'2'", "'3'", "'40'", "'-7'", "'1.50'", "'x'", "''", "' 7 '", "'1e400'", "'99999999999999999999'")
+_RAW += ("'2024-01-01'", "'2024-13-01'", "'true'", "'('", "'1,2'", "'a'", "'300'")
 _WORDS = ("'a'", "'b'", "'ab'", "''", "'größe'", "'A b'")
 
 
@@ -34,6 +40,8 @@ def value(chance: Random, kind: Kind, *, second: int = 0, nulls: float = 0.15) -
             return chance.choice(_WORDS)
         case "bool":
             return chance.choice(["true", "false"])
+        case "raw":
+            return chance.choice(_RAW)
         case _:
             at = 36_000 + second + chance.randrange(-15, 15) - (200 if chance.random() < 0.04 else 0)
             return f"TIMESTAMP '2024-01-01 {at // 3600:02}:{at // 60 % 60:02}:{at % 60:02}'"
@@ -46,6 +54,11 @@ def expression(chance: Random, kind: Kind, columns: Sequence[Column], depth: int
     def again(wanted: Kind = kind) -> str:
         return expression(chance, wanted, columns, depth - 1)
 
+    raw = [column.text for column in columns if column.kind == "raw"]
+    if kind == "raw":
+        return chance.choice(mine) if mine and chance.random() < 0.85 else literal(chance, kind)
+    if raw and chance.random() < 0.3:
+        return failing(chance, kind, chance.choice(raw), expression(chance, "int", columns, 0))
     if depth <= 0 or chance.random() < 0.35:
         return chance.choice(mine) if mine and chance.random() < 0.85 else literal(chance, kind)
     match kind:
@@ -134,6 +147,37 @@ def expression(chance: Random, kind: Kind, columns: Sequence[Column], depth: int
                 lambda: f"CAST(CAST({again()} AS DATE) AS TIMESTAMP)",
             ]
     return chance.choice(forms)()
+
+
+def failing(chance: Random, kind: Kind, raw: str, number: str) -> str:
+    """An expression of `kind` that fails on some values of the text `raw`, or of the `number`."""
+    text = chance.choice([raw, raw, f"trim({raw})", f"split_part({raw}, ',', 1)", f"nullif({raw}, 'x')"])
+    match kind:
+        case "int":
+            forms = [f"CAST({text} AS {type})::BIGINT" for type in ("INTEGER", "BIGINT", "TINYINT", "DOUBLE")]
+            forms += [f"CAST({number} AS UTINYINT)::BIGINT", f"CAST({number} AS TINYINT) * 100::TINYINT::BIGINT"]
+            forms += [f"CASE WHEN {number} > 1 THEN CAST({raw} AS INTEGER) END::BIGINT", f"TRY_CAST({raw} AS BIGINT)"]
+            forms += [f"coalesce(TRY_CAST({raw} AS BIGINT), CAST({raw} AS DATE) - DATE '2024-01-01')"]
+            forms += [
+                f"(CAST(string_split({raw}, ',')[1] AS INTEGER) + {number})",
+                f"CAST({raw} AS INTEGER) // {number}",
+            ]
+        case "dec":
+            forms = [f"CAST({text} AS DECIMAL(12,2))", f"CAST(CAST({text} AS DECIMAL(4,1)) AS DECIMAL(12,2))"]
+        case "dbl":
+            forms = [f"CAST({text} AS DOUBLE)", f"ln({number})", f"sqrt({number})"]
+        case "str":
+            forms = [f"CAST(CAST({text} AS INTEGER) AS VARCHAR)", f"regexp_extract('a(1b', {raw})"]
+            forms += [
+                f"strftime(strptime({raw}, '%Y-%m-%d'), '%d')",
+                f"CASE WHEN {raw} <> '' THEN {raw}::DATE::VARCHAR END",
+            ]
+        case "bool":
+            forms = [f"CAST({raw} AS BOOLEAN)", f"CAST({text} AS INTEGER) > {number}", f"regexp_matches('a1', {raw})"]
+            forms += [f"CAST({raw} AS BIGINT) IN (1, {number})"]
+        case _:
+            forms = [f"CAST({text} AS TIMESTAMP)", f"strptime({raw}, '%Y-%m-%d')"]
+    return f"({chance.choice(forms)})"
 
 
 def condition(chance: Random, columns: Sequence[Column], depth: int = 1) -> str:

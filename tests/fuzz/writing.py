@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from .expressions import TYPES, condition, expression, value
@@ -13,14 +14,15 @@ _STREAM = (("k", "int"), ("n", "int"), ("s", "str"), ("d", "dec"), ("x", "dbl"),
 _SMALL = (("k", "int"), ("s", "str"), ("d", "dec"))
 
 
-def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
-    """The scenario of a seed."""
+def scenario(seed: int, *, views: int = 6, depth: int = 3, skip: bool = False) -> Scenario:
+    """The scenario of a seed; its views skip rows on which they fail, or nothing fails."""
     chance = Random(seed)
-    events = Relation("events", _STREAM, "ts")
-    others = Relation("others", (*chance.sample(_STREAM[:-1], 4), _STREAM[-1]), "ts")
-    names = Relation("names", _SMALL)
-    stock = Relation("stock", (("id", "int"), *_SMALL))
-    bag = Relation("bag", _SMALL)
+    raw: tuple[tuple[str, str], ...] = (("v", "raw"),) if skip else ()
+    events = Relation("events", (*_STREAM, *raw), "ts")
+    others = Relation("others", (*chance.sample(_STREAM[:-1], 4), _STREAM[-1], *raw), "ts")
+    names = Relation("names", (*_SMALL, *raw))
+    stock = Relation("stock", (("id", "int"), *_SMALL, *raw))
+    bag = Relation("bag", (*_SMALL, *raw))
     relations = (events, others, names, stock, bag)
     steps: list[Step] = [Statement(_create(chance, relation)) for relation in relations]
     second = chance.randrange(0, 100)
@@ -30,7 +32,8 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
         written = Writer(chance, readable, known).write(chance.randrange(1, depth + 1))
         known.append(written)
         name = f"v{number}"
-        steps.append(_keeper(chance, name, written))
+        keeper = _keeper(chance, name, written)
+        steps.append(replace(keeper, plain=False, options="WITH (on_error = 'skip') ") if skip else keeper)
         if chance.random() < 0.3:
             readable.append(Relation(name, tuple((item.name, item.kind) for item in written.query.columns)))
         if chance.random() < 0.5:
@@ -40,7 +43,13 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
         if chance.random() < 0.7:
             steps.append(Check())
         if chance.random() < 0.3:
-            steps.append(_alteration(chance, relations, known, chance.randrange(views)))
+            alteration = _alteration(chance, relations, known, chance.randrange(views))
+            if skip and alteration.create is not None:
+                created = replace(alteration.create, plain=False, options="WITH (on_error = 'skip') ")
+                alteration = replace(alteration, create=created)
+            steps.append(alteration)
+        if skip and chance.random() < 0.2:
+            steps.append(Statement("CHECKPOINT"))
         if chance.random() < 0.15:
             steps.append(Recreate(f"v{chance.randrange(views)}"))
         if chance.random() < 0.15:
@@ -54,7 +63,7 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3) -> Scenario:
         "rows_per_epoch": chance.choice([1, 2, 5, 17, 65_536]),
         "default_partitions": chance.choice([1, 1, 3]),
     }
-    return Scenario(tuple(steps), tuple(relation.name for relation in relations), options)
+    return Scenario(tuple(steps), tuple(relation.name for relation in relations), options, skip)
 
 
 def _alteration(chance: Random, relations: tuple[Relation, ...], known: list[Written], number: int) -> Alter:
@@ -91,7 +100,7 @@ def _create(chance: Random, relation: Relation) -> str:
 def _change(chance: Random, relations: tuple[Relation, ...], steps: list[Step], second: int) -> int:
     """A few inserts, and for tables updates and deletions; the second that event time has come to."""
     for relation in chance.sample(relations, chance.randrange(1, 4)):
-        columns = [Column(name, kind) for name, kind in relation.columns]
+        columns = [Column(name, kind) for name, kind in relation.columns if kind != "raw"]
         if relation.name in ("stock", "bag") and chance.random() < 0.5:
             where = f" WHERE {condition(chance, columns)}" if chance.random() < 0.9 else ""
             kind, name = chance.choice([(k, n) for n, k in relation.columns if n != "id"])

@@ -182,3 +182,96 @@ def test_what_is_selected_of_pairs_fails_on_the_rows_of_each_side(con: headrace.
     assert state == [("running", None)], state
     (verdict,) = rows(con, "VERIFY VIEW twice")
     assert verdict[1] is True
+
+
+SHAPES = {  # and how many rows of s and of t each goes on without
+    "nested": ("SELECT CAST(u AS INTEGER) AS n FROM (SELECT trim(v) AS u FROM s)", 4),
+    "grouped": (
+        "WITH c AS (SELECT k, trim(v) AS u FROM s) SELECT k, sum(CAST(u AS INTEGER)) AS n FROM c GROUP BY k",
+        4,
+    ),
+    "guarded": (
+        "SELECT CAST(v AS INTEGER) AS n FROM (SELECT v FROM s WHERE regexp_matches(v, '^[0-9]+$'))"
+        " WHERE CAST(v AS INTEGER) > 1",
+        0,
+    ),
+    "casts": ("SELECT CAST(CAST(v AS INTEGER) AS BIGINT) AS n FROM s", 4),
+    "parsed": ("SELECT CAST(strptime(v, '%Y') AS DATE) AS d FROM s", 4),
+    "tumbled": ("SELECT CAST(v AS INTEGER) AS n FROM TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '10' SECOND)", 4),
+    "session": (
+        "SELECT k, sum(CAST(v AS INTEGER)) AS n FROM SESSION(TABLE s PARTITION BY k, DESCRIPTOR(ts),"
+        " INTERVAL '8' SECOND) GROUP BY k, window_start, window_end",
+        4,
+    ),
+    "united": ("SELECT CAST(v AS INTEGER) AS n FROM (SELECT v FROM s UNION ALL SELECT w FROM t)", 6),
+    "ranked": ("SELECT CAST(v AS INTEGER) AS n, row_number() OVER (PARTITION BY k ORDER BY ts) AS r FROM s", 4),
+    "filled_in": ("SELECT s.k, CAST(t.w AS INTEGER) AS n FROM s LEFT JOIN t ON s.k = t.k", 2),
+    "sides": ("SELECT CAST(s.v AS INTEGER) AS n, CAST(t.w AS INTEGER) AS m FROM s FULL JOIN t ON s.k = t.k", 6),
+    "nearest": (
+        "SELECT CAST(s.v AS INTEGER) AS n, CAST(r.v AS INTEGER) AS m FROM s ASOF JOIN s AS r"
+        " ON s.k = r.k AND s.ts >= r.ts",
+        4,
+    ),
+    "exists": (
+        "SELECT k FROM s"
+        " WHERE EXISTS (SELECT 1 FROM t WHERE t.k = s.k AND CAST(t.w AS INTEGER) > CAST(s.v AS INTEGER))",
+        6,
+    ),
+    "twice": (
+        "WITH c AS (SELECT k, CAST(v AS INTEGER) AS n FROM s) SELECT a.k FROM c AS a JOIN c AS b ON a.n = b.n",
+        4,
+    ),
+    "turned": (
+        "SELECT * FROM (SELECT k, CAST(v AS TINYINT) AS a, CAST(k AS UTINYINT)::TINYINT AS b FROM s WHERE k < 9)"
+        " UNPIVOT (n FOR c IN (a, b))",
+        5,
+    ),
+}
+
+
+def test_what_is_computed_of_a_row_alone_fails_on_that_row(con: headrace.Connection) -> None:
+    """Whatever stands between the row and the expression: other maps, windows, OVER, sets, joins that fill in NULLs."""
+    for name, (query, _) in SHAPES.items():
+        con.execute(f"CREATE MATERIALIZED VIEW {name} WITH (on_error = 'skip') AS {query}")
+    values = [(1, "1"), (2, "x"), (-3, "7"), (1, ""), (None, None), (3, "2024-01"), (1, "("), (2, "19")]
+    for second, (k, v) in enumerate(values):
+        con.execute("INSERT INTO s VALUES (?, ?, ?)", [k, v, f"2024-01-01 00:00:{second:02}"])
+    con.execute("INSERT INTO s VALUES (2, '5', '2024-01-01 00:10:00')")
+    con.execute("INSERT INTO s VALUES (2, '6', '2024-01-01 00:00:01')")  # too late for a window
+    con.execute("INSERT INTO t VALUES (1, '1'), (2, 'x'), (3, '')")
+    con.flush()
+    assert rows(con, "SELECT name, reason FROM system.queries WHERE status <> 'running'") == []
+    assert [verdict for verdict in rows(con, "VERIFY") if verdict[1] is not True] == []
+    failed = told(con)
+    assert max(failed.values()) == 1
+    counts = Counter(view for view, *_ in failed)
+    assert {name: counts[name] for name in SHAPES} == {name: expected for name, (_, expected) in SHAPES.items()}
+
+
+def test_a_renamed_view_goes_on_telling_under_its_name(con: headrace.Connection) -> None:
+    con.execute("CREATE MATERIALIZED VIEW a WITH (on_error = 'skip') AS SELECT CAST(v AS INTEGER) AS n FROM s")
+    con.execute("INSERT INTO s (v) VALUES ('x')")
+    con.flush()
+    con.execute("ALTER MATERIALIZED VIEW a RENAME TO b")
+    con.execute("INSERT INTO s (v) VALUES ('y')")
+    con.flush()
+    assert rows(con, "SELECT view FROM system.failed_rows") == [("a",), ("b",)]
+    assert rows(con, "SELECT what FROM system.problems") == [('"b" goes on without rows on which it fails',)]
+    con.execute("DROP MATERIALIZED VIEW b")
+    con.execute("CREATE MATERIALIZED VIEW b AS SELECT v FROM s")
+    assert rows(con, "FROM system.problems") == []
+
+
+def test_a_view_that_is_altered_elsewhere_tells_of_no_row_again(tmp_path: Path) -> None:
+    """What it keeps may go on as it is, and be made anew from the log after a restart."""
+    view = "MATERIALIZED VIEW v WITH (on_error = 'skip') AS SELECT * FROM (SELECT max(CAST(v AS INTEGER)) AS n FROM s)"
+    for life in range(2):
+        with headrace.connect(tmp_path / "db", checkpoint_interval_s=0, durability="none") as con:
+            if life == 0:
+                con.execute("CREATE STREAM s (v VARCHAR)")
+                con.execute(f"CREATE {view}")
+                con.execute("INSERT INTO s VALUES ('x')")
+                con.execute(f"ALTER {view} WHERE n > 0")
+                con.execute("INSERT INTO s VALUES ('y'), ('3')")
+            assert rows(con, "FROM v") == [(3,)]
+            assert sorted(told(con).values()) == [1, 1]
