@@ -141,6 +141,8 @@ def aggregate_call(node: exp.Expr, column: Column, before: Before, source: Scope
     condition: exp.Expr | None = None
     if isinstance(node, exp.Filter):
         condition, node = node.expression.this, node.this
+        if source.bind([condition])[0].type != "BOOLEAN":  # of a number, whether it is not 0
+            condition = exp.cast(condition, "BOOLEAN", dialect="duckdb")
     if isinstance(node, exp.WithinGroup):
         node = _ordered_set(node)
     if not isinstance(node, exp.Func):

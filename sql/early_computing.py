@@ -86,6 +86,8 @@ def _of_rows(plan: Plan) -> bool:
             return True
         case p.Map() | p.AssignWindow() | p.Session() | p.TemporalFilter() | p.Unnest() | p.Over() | p.TopN():
             return _of_rows(plan.input)
+        case p.Aggregate(calls=()):
+            return _of_rows(plan.input)
         case _:
             return False
 
@@ -183,6 +185,11 @@ def _with(plan: Plan, name: str, value: exp.Expr, binder: Binder) -> Plan | None
                         return None
                     more = _with(below, name, value, binder)
                     return None if more is None else _beside(plan, side, more, name)
+        case p.Aggregate(calls=()) if names <= set(plan.keys):  # as many different ones
+            more = _with(plan.input, name, value, binder)
+            if more is not None:
+                columns = (*plan.columns, _named(more, name))
+                return replace(plan, input=more, keys=(*plan.keys, name), columns=columns)
         case p.AssignWindow() | p.Session() | p.TemporalFilter() | p.Unnest() | p.Over() | p.TopN():
             if names <= {column.name for column in plan.input.columns}:
                 more = _with(plan.input, name, value, binder)
@@ -214,16 +221,14 @@ def _beside(plan: _Paired, side: str, more: Plan, name: str) -> Plan:
 
 
 def _passing(plan: _Passing, more: Plan, name: str) -> Plan:
-    """The same over another input, whose column `name` comes out too: behind the input's columns, before its own."""
+    """The same over another input, whose column `name` comes out too: what comes from the input is in its order."""
+    names, shown = {column.name for column in plan.input.columns}, {column.name for column in plan.columns} | {name}
+    through = tuple(column for column in more.columns if column.name in shown)
     if isinstance(plan, p.TemporalFilter):  # what it lets through stands first
-        names = {column.name for column in plan.columns} | {name}
-        ordered = sorted(more.columns, key=lambda column: column.name not in names)
-        columns = (*plan.columns, _named(more, name))
-        return replace(plan, input=p.Map(more, _as_they_are(ordered), None, tuple(ordered)), columns=columns)
-    names = {column.name for column in plan.input.columns}
-    place = max((place for place, column in enumerate(plan.columns) if column.name in names), default=-1) + 1
-    columns = (*plan.columns[:place], _named(more, name), *plan.columns[place:])
-    return replace(plan, input=more, columns=columns)
+        ordered = (*through, *(column for column in more.columns if column.name not in shown))
+        return replace(plan, input=p.Map(more, _as_they_are(ordered), None, ordered), columns=through)
+    own = (column for column in plan.columns if column.name not in names)
+    return replace(plan, input=more, columns=(*through, *own))
 
 
 def _named(plan: Plan, name: str) -> Column:

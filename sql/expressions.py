@@ -53,10 +53,11 @@ def compile_map(
     types = input_types or _sql_types(input_schema)
     columns = tuple(Column(field.name, type, field.type) for field, type in zip(input_schema, types, strict=True))
     values = [item for _, item in items]
-    projection = _projection(values, where, columns, input_schema, output_schema)
+    asked = None if skips is None else skips.screening.asked
+    projection = _projection(values, where, columns, input_schema, output_schema, asked=asked, whole=skips is not None)
     screen = None
     if skips is not None:
-        told, asked = pa.schema([("sound", pa.bool_())]), skips.screening.asked
+        told = pa.schema([("sound", pa.bool_())])
         likely, sound = (
             None if each is None else _projection([each], asked, columns, input_schema, told)
             for each in (skips.screening.likely, skips.screening.sound)
@@ -93,18 +94,31 @@ def _projection(
     columns: tuple[Column, ...],
     schema: pa.Schema,
     output: pa.Schema,
+    *,
+    asked: exp.Expr | None = None,
+    whole: bool = False,
 ) -> Projection:
-    """The query for all of it, over the columns it names and the row number, called by a name that none of them has."""
+    """The query for all of it, over the columns it names and the row number, called by a name that none of them has.
+
+    As a `whole`, all of `where` is computed of each row for which `asked`, a part of it, is true. Otherwise DuckDB may
+    leave out what comes behind OR and AND, and which rows that fails on depends on those beside them.
+    """
     named = {
         column.name for node in [*values, *([] if where is None else [where])] for column in every(node, exp.Column)
     }
     read = tuple(i for i, column in enumerate(columns) if column.name in named)
-    row = "row"
-    while row in {columns[i].name.lower() for i in read}:
+    names, row = {columns[i].name.lower() for i in read}, "row"
+    while {row, f"{row}_"} & names:
         row += "_"
     source = scan_sql("input", [*(columns[i] for i in read), Column(row, "BIGINT", pa.int64())])
     results = ", ".join([*(f"({sql_text(value)})" for value in values), quote(row)])
-    query = f"SELECT {results} FROM ({source})" + ("" if where is None else f" WHERE ({sql_text(where)})")
+    query = f"SELECT {results} FROM ({source})"
+    if whole and where is not None:
+        first = "" if asked is None else f" WHERE ({sql_text(asked)})"
+        inner = f"SELECT *, CAST(({sql_text(where)}) AS BOOLEAN) AS {row}_ FROM ({source}){first} OFFSET 0"
+        query = f"SELECT {results} FROM ({inner}) WHERE {row}_"
+    elif where is not None:
+        query += f" WHERE ({sql_text(where)})"
     return Projection(
         query=query, columns=read, schema=schema, row=row, output=output, open=connect, translate=translate
     )

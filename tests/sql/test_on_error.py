@@ -217,6 +217,15 @@ SHAPES = {  # and how many rows of s and of t each goes on without
         " WHERE EXISTS (SELECT 1 FROM t WHERE t.k = s.k AND CAST(t.w AS INTEGER) > CAST(s.v AS INTEGER))",
         6,
     ),
+    "numbered": (
+        "SELECT CAST(v AS INTEGER) AS n, row_number() OVER (PARTITION BY k ORDER BY ts) AS r,"
+        " sum(k) OVER (PARTITION BY v ORDER BY ts) AS total FROM s",
+        4,
+    ),
+    "recent": ("SELECT CAST(v AS INTEGER) AS n FROM s WHERE ts < now() - INTERVAL '1 day'", 4),
+    "different": ("SELECT CAST(v AS INTEGER) AS n FROM (SELECT DISTINCT v FROM s)", 4),
+    "of_outer": ("SELECT s.k, l.n FROM s, LATERAL (SELECT CAST(s.v AS INTEGER) AS n) AS l", 4),
+    "either": ("SELECT k, v FROM s WHERE k IS NOT NULL OR CAST(v AS INTEGER) > 0", 4),
     "twice": (
         "WITH c AS (SELECT k, CAST(v AS INTEGER) AS n FROM s) SELECT a.k FROM c AS a JOIN c AS b ON a.n = b.n",
         4,
@@ -230,12 +239,16 @@ SHAPES = {  # and how many rows of s and of t each goes on without
 
 
 def test_what_is_computed_of_a_row_alone_fails_on_that_row(con: headrace.Connection) -> None:
-    """Whatever stands between the row and the expression: other maps, windows, OVER, sets, joins that fill in NULLs."""
+    """Whatever stands between the row and the expression: other maps, windows, OVER, sets, joins that fill in NULLs.
+
+    Each row comes alone, so that none fails because of another.
+    """
     for name, (query, _) in SHAPES.items():
         con.execute(f"CREATE MATERIALIZED VIEW {name} WITH (on_error = 'skip') AS {query}")
     values = [(1, "1"), (2, "x"), (-3, "7"), (1, ""), (None, None), (3, "2024-01"), (1, "("), (2, "19")]
     for second, (k, v) in enumerate(values):
         con.execute("INSERT INTO s VALUES (?, ?, ?)", [k, v, f"2024-01-01 00:00:{second:02}"])
+        con.flush()
     con.execute("INSERT INTO s VALUES (2, '5', '2024-01-01 00:10:00')")
     con.execute("INSERT INTO s VALUES (2, '6', '2024-01-01 00:00:01')")  # too late for a window
     con.execute("INSERT INTO t VALUES (1, '1'), (2, 'x'), (3, '')")
