@@ -271,9 +271,9 @@ class Database:
         """What a view is and, if it is materialized, its plan; over `relations`, or the present ones."""
         return self.planning(relations).view(statement)
 
-    def plan(self, query: exp.Query, *, final: bool, lateness_us: int = 0) -> ViewPlan:
+    def plan(self, query: exp.Query, *, final: bool, lateness_us: int = 0, skips: bool = False) -> ViewPlan:
         """The plan of a continuous query; a ProgrammingError with its place if it is not one."""
-        return self.planning().plan(query, final=final, lateness_us=lateness_us)
+        return self.planning().plan(query, final=final, lateness_us=lateness_us, skips=skips)
 
     def planning(self, relations: Relations | None = None) -> ViewPlanner:
         """What plans continuous queries over `relations`, or the present ones."""

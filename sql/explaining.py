@@ -11,6 +11,7 @@ from .database import Database
 from .explain import explain, explain_analyze, explain_state
 from .outputs import engine_name
 from .reading import Rows
+from .skipping import skips_of
 from .state_ttl import live_ttl
 from .statements import CreateDerived, CreateView, Explain, Select, Subscribe
 from .subscribing import bare_name
@@ -45,10 +46,13 @@ def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]
         return [result, *lines, *(f"  {line}" for line in operators)]
     if relation is not None and relation.query is not None:
         query = relation.query
+    skips = isinstance(inner, CreateView) and skips_of(inner.options, inner.start)
     if statement.mode == "TWIN":
         running = derived.planned if derived is not None else database.plans.get("" if name is None else name.lower())
-        skips = running is not None and running.skips
-        expanded = running.query if running is not None and skips else expand_views(query, database.relations)
+        if skips and running is None:
+            running = database.plan(query, final=final, lateness_us=lateness_us, skips=True)
+        marked = running is not None and running.skips
+        expanded = running.query if running is not None and marked else expand_views(query, database.relations)
         return twin(expanded).sql(dialect="duckdb", pretty=True).splitlines()
     kept = None if relation is None else database.plans.get(relation.name.lower())
     if statement.mode in ("ANALYZE", "WHY NO OUTPUT"):
@@ -66,7 +70,8 @@ def _lines(database: Database, statement: Explain, ends: Mapping[str, list[int]]
             return why_no_output(database, relation, running.plan, name)
         return explain_analyze(running.plan, database.engine.state(name))
     if kept is None:
-        kept = database.plan(query, final=final, lateness_us=lateness_us).expiring(live_ttl(inner, said))
+        kept = database.plan(query, final=final, lateness_us=lateness_us, skips=skips)
+        kept = kept.expiring(live_ttl(inner, said))
         relation = None
     plan = kept.plan
     state = None if relation is None else database.engine.state(relation.name)

@@ -72,6 +72,8 @@ class FailedLog(ReportedRows):
         ]
     )
 
+    KEY = ("version", "source", "partition", "offset", "row")
+
     def __init__(self, log: ReadableFolder, folder: Folder | None) -> None:
         super().__init__(log, folder)
         self.ids: set[int] = set()  # of the queries that had some since the database was opened

@@ -33,6 +33,8 @@ class LateLog(ReportedRows):
         ]
     )
 
+    KEY = ("view_id", *_PLACE)
+
     def known(self, view_id: int) -> KnownLate:
         """Per stream the (partition, offset, closed) of rows that were late for the view of that id."""
         if not self.any:

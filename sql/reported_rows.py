@@ -25,6 +25,7 @@ class ReportedRows:
 
     NAME: ClassVar[str]
     SCHEMA: ClassVar[pa.Schema]
+    KEY: ClassVar[tuple[str, ...]]  # what tells reports apart
 
     def __init__(self, log: ReadableFolder, folder: Folder | None) -> None:
         self._log = log
@@ -44,7 +45,9 @@ class ReportedRows:
 
     def rows(self, names: Sequence[str] | None = None) -> pa.Table:
         """All that were reported so far; only these columns of them, or all."""
-        schema = self.SCHEMA if names is None else pa.schema([self.SCHEMA.field(name) for name in names])
+        names = self.SCHEMA.names if names is None else names
+        more = self.KEY if self._folder is None else ()
+        schema = pa.schema([self.SCHEMA.field(name) for name in dict.fromkeys((*names, *more))])
         with self._lock:
             pending = [batch.select(schema.names) for batch in self._pending]
         batches: list[pa.RecordBatch] = []
@@ -52,7 +55,12 @@ class ReportedRows:
             self._log.topic(self.NAME).sync()
             for partition in self._log.topic(self.NAME).partitions:
                 batches += partition.read_all(partition.end_offset, schema.names)
-        return pa.Table.from_batches(batches + pending, schema=schema)
+        rows = pa.Table.from_batches(batches + pending, schema=schema)
+        if self._folder is None and pending:  # who owns the folder has reported them as well by now
+            places = rows.append_column("place", pa.array(np.arange(len(rows))))
+            first = places.group_by(list(self.KEY)).aggregate([("place", "min")]).column("place_min")
+            rows = rows.take(np.sort(first.to_numpy()))
+        return rows.select(names)
 
     def rename(self, view_id: int, name: str) -> None:
         """What the view of that id reports from now on is under that name."""

@@ -288,3 +288,22 @@ def test_a_view_that_is_altered_elsewhere_tells_of_no_row_again(tmp_path: Path) 
                 con.execute("INSERT INTO s VALUES ('y'), ('3')")
             assert rows(con, "FROM v") == [(3,)]
             assert sorted(told(con).values()) == [1, 1]
+
+
+def test_who_reads_only_is_told_once_of_what_the_owner_tells_too(con: headrace.Connection, tmp_path: Path) -> None:
+    con.execute("CREATE MATERIALIZED VIEW a WITH (on_error = 'skip') AS SELECT CAST(v AS INTEGER) AS n FROM s")
+    con.execute("CREATE MATERIALIZED VIEW b WITH (on_error = 'skip') AS SELECT CAST(w AS INTEGER) AS n FROM t")
+    with headrace.connect(tmp_path / "db", read_only=True) as reader:
+        con.execute("INSERT INTO s (v) VALUES ('x'), ('1')")
+        con.execute("INSERT INTO t VALUES (1, 'y')")
+        con.flush()
+        assert rows(reader, "FROM a") == [(1,)]
+        assert rows(reader, "FROM b") == []
+        assert rows(reader, "SELECT view FROM system.failed_rows ORDER BY view") == [("a",), ("b",)]
+        assert told(reader) == told(con)
+
+
+def test_explain_says_what_would_be_skipped(con: headrace.Connection) -> None:
+    create = "CREATE MATERIALIZED VIEW a WITH (on_error = 'skip') AS SELECT CAST(v AS INTEGER) AS n FROM s"
+    assert "rows on which it fails go to system.failed_rows" in str(rows(con, f"EXPLAIN {create}"))
+    assert "TRY(ROW(" in str(rows(con, f"EXPLAIN TWIN {create}"))
