@@ -97,7 +97,7 @@ class FailedLog(ReportedRows):
                 new = _unknown(told, failed.partitions, failed.offsets)
                 places = failed.partitions[new], failed.offsets[new]
                 where = [pa.array(place) for place in places]
-                rows = self._json(self._whole_rows(source, *places)) if new.any() else pa.nulls(0, pa.string())
+                rows = self._rows_of(source, places, failed.batch.filter(pa.array(new))) if new.any() else None
             if new.any():
                 reasons = pa.array(failed.reasons, pa.string()).filter(pa.array(new))
                 names = self._renamed.get(view_id, view), source, version
@@ -107,6 +107,13 @@ class FailedLog(ReportedRows):
                 self._report(pa.RecordBatch.from_arrays(columns, schema=self.SCHEMA))
 
         return report
+
+    def _rows_of(self, source: str, places: tuple[Places, Places], read: pa.RecordBatch) -> pa.Array:
+        """The rows as JSON; of those that were deleted meanwhile what the query has `read`."""
+        rows, there = self._whole_rows(source, *places)
+        if there.all():
+            return self._json(rows)
+        return pc.if_else(pa.array(there), self._json(rows), self._json(pa.Table.from_batches([read])))
 
     def count(self, view: str) -> int:
         """How many rows the view of that name was left without."""

@@ -58,7 +58,7 @@ class LateLog(ReportedRows):
             behind = "behind the watermark" if late.moments else "its window had closed"
             reason = np.where(null_time, "event time is NULL", behind).astype(object)
             reason[late.counted] = "behind the watermark, counted where a window was still open"
-            rows = self._whole_rows(stream, late.partitions, late.offsets)
+            rows, _ = self._whole_rows(stream, late.partitions, late.offsets)
             columns = [
                 pa.array([self._renamed.get(view_id, view)] * count, pa.string()),
                 pa.array([view_id] * count, pa.int64()),

@@ -119,23 +119,30 @@ class ReportedRows:
             for batch in taken.to_batches(max_chunksize=limits.ROWS_PER_FRAME):
                 yield topic, batch, None
 
-    def _whole_rows(self, stream: str, partitions: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> pa.Table:
-        """The rows there with all columns of their stream: the query that met them had read only what it needed."""
+    def _whole_rows(
+        self, stream: str, partitions: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]
+    ) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+        """The rows there with all columns of their stream: the query that met them had read only what it needed.
+
+        And which of them are there: the others were deleted meanwhile, and are NULLs.
+        """
         topic = self._log.topic(stream)
-        parts, order = [], []
+        parts, order, there = [], [], []
         for number in np.unique(partitions):
             places = np.flatnonzero(partitions == number)
             mine = offsets[places]
-            start, end = int(mine.min()), int(mine.max()) + 1
             log = topic.partitions[number]
-            read = log.read(max(start, log.start_offset), end, [*topic.schema.names, OFFSET_COLUMN])
+            start, end = max(int(mine.min()), log.start_offset), int(mine.max()) + 1
+            read = log.read(start, end, [*topic.schema.names, OFFSET_COLUMN]) if start < end else []
             rows = pa.Table.from_batches(read, topic.schema.append(pa.field(OFFSET_COLUMN, pa.int64())))
             present = rows.column(OFFSET_COLUMN).to_numpy()
             at = np.searchsorted(present, mine)
-            found = np.isin(mine, present)  # others were deleted meanwhile
+            found = np.isin(mine, present)
             parts.append(rows.drop_columns([OFFSET_COLUMN]).take(pa.array(at, mask=~found)))
             order.append(places)
-        return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
+            there.append(found)
+        by_row = np.argsort(np.concatenate(order))
+        return pa.concat_tables(parts).take(pa.array(by_row)), np.concatenate(there)[by_row]
 
     def _json(self, rows: pa.Table) -> pa.Array:
         """Each row as JSON."""

@@ -37,8 +37,9 @@ def wrong_reports(connection: headrace.Connection) -> tuple[int, str]:
             if not all(isinstance(node.input, p.Scan | p.Late) for node in mine):
                 continue  # of tables and views those that are gone were told of, too
             found, expected = counts[versions[source], source], _failing(connection, source, mine)
+            of_any = len({row[2:] for row in told if row[0].startswith(f"{number}:") and row[1] == source})
             late = any(isinstance(node.input, p.Late) and isinstance(node.input.window, Moments) for node in mine)
-            if found > expected or (found < expected and not late):
+            if found > expected or (of_any < expected and not late):  # parts of it may be those of before an ALTER
                 return 0, f"{name} tells of {found} rows of {source}, and fails on {expected}"
     return len(told), ""
 

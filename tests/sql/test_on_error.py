@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import headrace
+from headrace.engine.screening import FailedRows
 
 VIEWS = {
     "sums": "SELECT k, sum(CAST(v AS INTEGER)) AS total, count(*) AS n FROM s WHERE CAST(v AS DOUBLE) > -5 GROUP BY k",
@@ -307,3 +310,23 @@ def test_explain_says_what_would_be_skipped(con: headrace.Connection) -> None:
     create = "CREATE MATERIALIZED VIEW a WITH (on_error = 'skip') AS SELECT CAST(v AS INTEGER) AS n FROM s"
     assert "rows on which it fails go to system.failed_rows" in str(rows(con, f"EXPLAIN {create}"))
     assert "TRY(ROW(" in str(rows(con, f"EXPLAIN TWIN {create}"))
+
+
+def test_of_a_row_that_is_deleted_before_it_is_told_of_there_is_what_was_read(con: headrace.Connection) -> None:
+    database: Any = con._session.database
+    con.execute("CREATE STREAM one (k BIGINT, v VARCHAR) INTO 1 PARTITIONS")
+    con.execute("INSERT INTO one VALUES (1, 'x'), (2, 'y'), (3, 'z')")
+    report = database.reports.failed.reporter("a", 7, {"one": "7:way"})
+    zeros, batch = np.zeros(2, np.int64), pa.record_batch({"v": ["y", "z"]})
+    database.log.topic("one").delete_before(0, 2)
+    report("one", FailedRows(zeros, np.array([1, 2]), batch, ["no", "no"]))
+    database.log.topic("one").delete_before(0, 3)
+    again = database.reports.failed.reporter("b", 8, {"one": "8:way"})
+    again("one", FailedRows(zeros, np.array([1, 2]), batch, ["no", "no"]))
+    database.reports.flush()
+    assert rows(con, "SELECT view, row FROM system.failed_rows") == [
+        ("a", '{"v":"y"}'),
+        ("a", '{"k":3,"v":"z"}'),
+        ("b", '{"v":"y"}'),
+        ("b", '{"v":"z"}'),
+    ]
