@@ -11,6 +11,7 @@ from tests.fuzz.shrinking import shrink, story
 from tests.fuzz.writing import scenario
 
 SEEDS = range(100, 108)
+SKIPPING = (1004, 1007)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -20,6 +21,16 @@ def test_every_view_equals_its_twin(seed: int) -> None:
     failure = run(made, figures)
     assert failure is None, f"{failure}\n{story(made)}"
     assert figures.comparisons > 0
+
+
+@pytest.mark.parametrize("seed", SKIPPING)
+def test_every_view_that_skips_rows_equals_its_twin(seed: int) -> None:
+    figures = Figures()
+    made = scenario(seed, skip=True)
+    failure = run(made, figures)
+    assert failure is None, f"{failure}\n{story(made)}"
+    assert figures.comparisons > 0
+    assert figures.told > 0
 
 
 def test_what_the_fuzzer_refuses_is_little() -> None:
