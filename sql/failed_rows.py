@@ -37,7 +37,7 @@ def versions_of(view_id: int, plan: Plan) -> dict[str, str]:
             screen = screening(node)
             asked = "" if screen.asked is None else twin_sql(screen.asked)
             ways.setdefault(node.source, set()).add(f"{asked}\n{twin_sql(screen.sound)}\n{behind}")
-    return {source: fingerprint(view_id, sorted(texts)) for source, texts in ways.items()}
+    return {source: fingerprint(view_id, [source, *sorted(texts)]) for source, texts in ways.items()}
 
 
 @dataclass

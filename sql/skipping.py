@@ -170,7 +170,8 @@ def _skipping(plan: Plan, ways: Mapping[int, _Ways]) -> Plan:
     inputs = []
     for below in p.inputs_of(plan):
         source = below.input if isinstance(below, p.Late) else below
-        read = isinstance(source, p.Scan | p.ViewScan) and not isinstance(plan, p.Map | p.Late | p.Changelog)
+        read = isinstance(source, p.Scan | p.ViewScan) and source.place in ways
+        read = read and not isinstance(plan, p.Map | p.Late | p.Changelog)
         inputs.append(_skipping(_as_it_is(below) if read else below, ways))
     changed = with_inputs(plan, inputs)
     if isinstance(changed, p.Map):

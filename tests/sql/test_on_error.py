@@ -330,3 +330,16 @@ def test_of_a_row_that_is_deleted_before_it_is_told_of_there_is_what_was_read(co
         ("b", '{"v":"y"}'),
         ("b", '{"v":"z"}'),
     ]
+
+
+def test_two_streams_on_which_the_same_fails_each_tell_of_their_rows(con: headrace.Connection) -> None:
+    con.execute("CREATE STREAM r (v VARCHAR) INTO 1 PARTITIONS")
+    con.execute("CREATE STREAM q (v VARCHAR) INTO 1 PARTITIONS")
+    con.execute(
+        "CREATE MATERIALIZED VIEW a WITH (on_error = 'skip') AS"
+        " SELECT r.v FROM r JOIN q ON CAST(r.v AS INTEGER) = CAST(q.v AS INTEGER)"
+    )
+    con.execute("INSERT INTO r VALUES ('x')")
+    con.execute("INSERT INTO q VALUES ('x')")
+    con.flush()
+    assert sorted(source for _, source, *_ in told(con)) == ["q", "r"]
