@@ -46,9 +46,8 @@ def report(seen: Seen) -> None:
     for name, values in (("memory beside mapped files", seen.memory), ("disk", seen.disk)):
         if len(values) >= 8:
             quarters = np.array_split(np.array([size for _, size in values]) / 1e6, 4)
-            print(
-                f"{name}, MB, most in each quarter of the time: {', '.join(f'{part.max():.0f}' for part in quarters)}"
-            )
+            told = ", ".join(f"{np.median(part):.0f} ({part.max():.0f})" for part in quarters)
+            print(f"{name}, MB, median (and most) in each quarter of the time: {told}")
 
 
 if __name__ == "__main__":
