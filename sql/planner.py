@@ -13,7 +13,7 @@ from .asof_forms import without_asof_forms
 from .blocks import Scope, Unplannable, substitute_aliases
 from .dialect import WindowFunction, twin_sql
 from .joins import plan_joins
-from .lateness import when_closed, with_late
+from .lateness import refuse_windows, when_closed, with_late
 from .laterals import without_laterals
 from .pivots import pivot_of, pivoted, plan_pivot
 from .places import PLACE
@@ -336,6 +336,8 @@ class Planner:
             table.set("this", exp.to_identifier(name, quoted=True))
         query = holder.this
         assert isinstance(query, exp.Query)
+        if self._final:
+            refuse_windows(query, reason)
         refuse_clock(query)
         refuse_lookups(query)
         sql = twin_sql(twin(query))

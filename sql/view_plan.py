@@ -14,6 +14,7 @@ from .blocks import volatile_names
 from .dialect import WindowFunction, position_of
 from .expiring import expiring, told
 from .late_target import late_target
+from .lateness import rows_held_until_closed
 from .parser_emit import refuse_every
 from .pivots import refuse_open_pivots
 from .places import forget_places, mark_places, number_places, told_apart
@@ -148,6 +149,8 @@ class ViewPlanner:
         if not told_apart(plan):
             forget_places(expanded)
             plan = planner.plan(expanded, columns)
+        if final:
+            plan = rows_held_until_closed(plan, lateness_us)
         mark_places(expanded, plan)
         if (final or lateness_us) and not any(_closes(node) for node in p.walk(plan)):
             raise ProgrammingError(
