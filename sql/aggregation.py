@@ -19,7 +19,7 @@ from .grouping_sets import distinct_keys, grouping_sets, spell_groupings
 from .lateness import when_closed, with_late
 from .plan import Plan
 from .relations import Column
-from .trees import copied, every
+from .trees import as_column, copied, every
 from .window_checks import WINDOW_COLUMNS
 
 
@@ -118,7 +118,7 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
     after.update({f'"{name}"': name for name in windowed})
     after.update({text: call.name for text, call in calls.items()})
     if number is not None:
-        after[twin_sql(exp.column(exp.to_identifier(number, quoted=True)))] = number
+        after[twin_sql(as_column(number))] = number
     finished = Scope(result, "", scope.binder)
     items = [finish(spell_groupings(item, keys, chosen, number), after) for item in items]
     if condition is not None:
@@ -163,10 +163,10 @@ class Before:
 
     def plan(self, where: exp.Expr | None, time: str | None) -> Plan:
         if time is not None:
-            self._items.setdefault(time, exp.column(exp.to_identifier(time, quoted=True)))
+            self._items.setdefault(time, as_column(time))
         if not self._items:  # count(*) alone: any one column carries the rows
             name = self._source.below.columns[0].name
-            self._items[name] = exp.column(exp.to_identifier(name, quoted=True))
+            self._items[name] = as_column(name)
         return self._source.map([exp.alias_(item, name, quoted=True) for name, item in self._items.items()], where)
 
 
@@ -186,7 +186,7 @@ def finish(item: exp.Expr, after: dict[str, str]) -> exp.Expr:
     """`item` with keys and aggregate calls replaced by the columns that hold them."""
     name = after.get(twin_sql(item))
     if name is not None:
-        return exp.column(exp.to_identifier(name, quoted=True))
+        return as_column(name)
     if isinstance(item, exp.Alias):
         return exp.alias_(finish(item.this, after), item.alias, quoted=True)
     if isinstance(item, exp.Column):

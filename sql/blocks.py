@@ -14,7 +14,7 @@ from .plan import Plan
 from .relations import Column
 from .temporal import has_clock, split_condition
 from .time_to_live import Said
-from .trees import copied, every, every_node
+from .trees import as_column, copied, every, every_node
 from .twin import bind_over
 from .types import Binder, connect
 
@@ -82,7 +82,7 @@ class Scope:
             column = self._by_name.get(parts[0].lower())
             if column is None:
                 raise Unplannable(f'name "{node.name}"')
-            result: exp.Expr = exp.column(exp.to_identifier(column.name, quoted=True))
+            result: exp.Expr = as_column(column.name)
             for part in parts[1:]:
                 result = exp.Anonymous(this="struct_extract", expressions=[result, exp.Literal.string(part)])
             return result
@@ -119,7 +119,7 @@ class Scope:
         """What `*` or `table.*` stands for, without the columns `dropped` (lower case)."""
         if table and table.lower() != self.alias.lower():
             raise Unplannable("qualified *")
-        return [_column(c.name) for c in self.below.columns if c.name.lower() not in dropped]
+        return [as_column(c.name) for c in self.below.columns if c.name.lower() not in dropped]
 
     def bind(self, items: Sequence[exp.Expr], condition: exp.Expr | None = None) -> tuple[Column, ...]:
         """Names and types that DuckDB gives the items over this source."""
@@ -230,7 +230,3 @@ def _ordinal(key: exp.Expr, items: Sequence[exp.Expr]) -> exp.Expr:
 
 def _unwrap(node: exp.Expr) -> exp.Expr:
     return node.this if isinstance(node, exp.Paren) else node
-
-
-def _column(name: str) -> exp.Column:
-    return exp.column(exp.to_identifier(name, quoted=True))

@@ -19,6 +19,7 @@ from .relations import Column, Relation
 from .skipping import emit_skips, skips_of
 from .state_ttl import emitted_ttl, ttl_of
 from .statements import CopyTo, CreateDerived, Emit, Insert
+from .trees import as_column
 from .view_plan import ViewPlan, ViewPlanner, refuse_duplicates
 from .writing_columns import target_columns
 
@@ -123,7 +124,7 @@ def _delay_us(planner: ViewPlanner, plan: Plan) -> int:
 def _value(target: Relation, column: Column, given: Column | None) -> exp.Expr:
     if given is None:
         return exp.cast(target.defaults.get(column.name, exp.Null()).copy(), column.type, dialect="duckdb")
-    value = exp.column(exp.to_identifier(given.name, quoted=True))
+    value = as_column(given.name)
     return value if given.arrow == column.arrow else exp.cast(value, column.type, dialect="duckdb")
 
 

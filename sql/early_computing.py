@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sqlglot import exp
@@ -13,10 +13,10 @@ from .correlation import own_conjuncts
 from .dialect import twin_sql
 from .plan import Plan
 from .plan_inputs import with_inputs
-from .pushdown import constant_value, is_total, substituted
+from .pushdown import as_they_are, constant_value, is_total, substituted
 from .relations import Column
 from .time_bounds import says_no_more
-from .trees import every, every_node
+from .trees import as_column, every, every_node
 from .twin import bind_over
 from .types import Binder
 
@@ -123,7 +123,7 @@ def _typed(plan: p.Map) -> Mapping[str, exp.Expr]:
 
 def _side(plan: p.Map, union: p.UnionAll, side: Plan) -> p.Map:
     """The map over one input of the union that it is over."""
-    names = {column.name: _column(own.name) for column, own in zip(union.columns, side.columns, strict=True)}
+    names = {column.name: as_column(own.name) for column, own in zip(union.columns, side.columns, strict=True)}
     items = tuple((name, substituted(item, names)) for name, item in plan.items)
     return p.Map(side, items, None if plan.where is None else substituted(plan.where, names), plan.columns)
 
@@ -147,7 +147,7 @@ class _Early:
             more = _with(self.plan, name, value, self._binder)
             if more is not None:
                 self.plan = more
-                return _column(name)
+                return as_column(name)
         if isinstance(value, CONDITIONAL):
             return value
         value = value.copy()
@@ -165,7 +165,7 @@ def _with(plan: Plan, name: str, value: exp.Expr, binder: Binder) -> Plan | None
         return plan
     match plan:
         case p.Scan() | p.ViewScan() | p.Late():
-            return _with(p.Map(plan, _as_they_are(plan.columns), None, plan.columns), name, value, binder)
+            return _with(p.Map(plan, as_they_are(plan.columns), None, plan.columns), name, value, binder)
         case p.Map():
             item = substituted(value, _typed(plan))
             if isinstance(plan.input, p.Scan | p.ViewScan | p.Late):
@@ -176,7 +176,7 @@ def _with(plan: Plan, name: str, value: exp.Expr, binder: Binder) -> Plan | None
             if more is None:
                 return None
             column = replace(_named(more, twin_sql(item)), name=name)
-            items = (*plan.items, (name, _column(twin_sql(item))))
+            items = (*plan.items, (name, as_column(twin_sql(item))))
             return replace(plan, input=more, items=items, columns=(*plan.columns, column))
         case p.Join() | p.AsofJoin() | p.LookupJoin():
             for side, below in (("left", plan.left), ("right", plan.right)):
@@ -226,7 +226,7 @@ def _passing(plan: _Passing, more: Plan, name: str) -> Plan:
     through = tuple(column for column in more.columns if column.name in shown)
     if isinstance(plan, p.TemporalFilter):  # what it lets through stands first
         ordered = (*through, *(column for column in more.columns if column.name not in shown))
-        return replace(plan, input=p.Map(more, _as_they_are(ordered), None, ordered), columns=through)
+        return replace(plan, input=p.Map(more, as_they_are(ordered), None, ordered), columns=through)
     own = (column for column in plan.columns if column.name not in names)
     return replace(plan, input=more, columns=(*through, *own))
 
@@ -237,11 +237,3 @@ def _named(plan: Plan, name: str) -> Column:
 
 def _names(value: exp.Expr) -> set[str]:
     return {column.name for column in every(value, exp.Column)}
-
-
-def _as_they_are(columns: Sequence[Column]) -> tuple[tuple[str, exp.Expr], ...]:
-    return tuple((column.name, _column(column.name)) for column in columns)
-
-
-def _column(name: str) -> exp.Column:
-    return exp.column(exp.to_identifier(name, quoted=True))

@@ -10,6 +10,7 @@ from sqlglot import exp
 from ..storage import limits
 from .blocks import Unplannable, function_name
 from .dialect import twin_sql
+from .trees import as_column
 
 Set = tuple[exp.Expr, ...]
 
@@ -60,7 +61,7 @@ def spell_groupings(
         named = [places.get(twin_sql(argument)) for argument in call.expressions]
         if number is None:
             return exp.cast(exp.Literal.number(0), "BIGINT", dialect="duckdb")
-        case = exp.Case(this=exp.column(exp.to_identifier(number, quoted=True)))
+        case = exp.Case(this=as_column(number))
         for index, chosen in enumerate(sets):
             bits = sum((place not in chosen) << (len(named) - 1 - bit) for bit, place in enumerate(named))
             case = case.when(exp.Literal.number(index), exp.Literal.number(bits))

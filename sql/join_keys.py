@@ -10,10 +10,10 @@ from sqlglot import exp
 from ..storage.errors import ProgrammingError
 from . import plan as p
 from .dialect import twin_sql
-from .join_scope import JoinNames, inner_column
+from .join_scope import JoinNames
 from .plan import Plan
 from .relations import Column
-from .trees import copied
+from .trees import as_column, copied
 from .twin import bind_over
 from .types import Binder
 
@@ -77,7 +77,7 @@ class JoinKeys:
             return below, [value.name for value in values]
         kept = kept | {value.name for value in values if isinstance(value, exp.Column)}
         columns = [column for column in below.columns if column.name in kept]
-        items: list[tuple[str, exp.Expr]] = [(column.name, inner_column(column.name)) for column in columns]
+        items: list[tuple[str, exp.Expr]] = [(column.name, as_column(column.name)) for column in columns]
         found = []
         for value in values:
             found.append(value.name if isinstance(value, exp.Column) else twin_sql(value))

@@ -12,7 +12,7 @@ from .blocks import Scope, Unplannable
 from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column
-from .trees import copied, every
+from .trees import as_column, copied, every
 from .twin import bind_over
 from .types import Binder, quote
 
@@ -67,7 +67,7 @@ class JoinNames:
         if column is None:
             raise Unplannable(f'name "{name}"')
         ours = self.find(name, len(self.sources) - 1)
-        theirs = inner_column(right.inner(column.name))
+        theirs = as_column(right.inner(column.name))
         if side == "full":
             merged: exp.Expr = exp.Coalesce(this=copied(ours), expressions=[copied(theirs)])
         else:
@@ -81,7 +81,7 @@ class JoinNames:
         if name.lower() in self.merged:
             return self.merged[name.lower()]
         found = [
-            inner_column(source.inner(column.name))
+            as_column(source.inner(column.name))
             for place, source in enumerate(self.sources[:count])
             if place not in self.hidden and source.shows(name) and (column := source.column(name)) is not None
         ]
@@ -105,12 +105,12 @@ class JoinNames:
 
     def _meant(self, parts: Sequence[str], count: int | None) -> tuple[exp.Expr, Sequence[str]]:
         if len(parts) == 1 and self.owner(parts[0]) is not None:
-            return inner_column(parts[0]), ()  # resolved before
+            return as_column(parts[0]), ()  # resolved before
         for place, source in enumerate(self.sources[:count]):
             if len(parts) > 1 and source.alias.lower() == parts[0].lower() and place not in self.hidden:
                 column = source.column(parts[1])
                 if column is not None:
-                    return inner_column(source.inner(column.name)), parts[2:]
+                    return as_column(source.inner(column.name)), parts[2:]
         return self.find(parts[0], count).copy(), parts[1:]
 
     def owner(self, inner: str) -> int | None:
@@ -137,9 +137,9 @@ class JoinNames:
                     continue
                 inner = source.inner(column.name)
                 if table:
-                    found.append((column.name, inner_column(inner)))
+                    found.append((column.name, as_column(inner)))
                 elif inner not in self._merged_right:
-                    value = self.merged.get(column.name.lower(), inner_column(inner))
+                    value = self.merged.get(column.name.lower(), as_column(inner))
                     found.append((column.name, copied(value)))
         if not found:
             raise Unplannable("qualified *")
@@ -193,8 +193,3 @@ class JoinScope(Scope):
         except Error:
             return resolved
         return exp.alias_(resolved, name, quoted=True)
-
-
-def inner_column(name: str) -> exp.Expr:
-    """The column of the plan that has this name."""
-    return exp.column(exp.to_identifier(name, quoted=True))

@@ -17,14 +17,15 @@ from .dialect import twin_sql
 from .join_keys import JoinKeys
 from .join_order import join_order, relates_times
 from .join_ranges import comparisons, named
-from .join_scope import JoinedSource, JoinNames, JoinScope, inner_column
+from .join_scope import JoinedSource, JoinNames, JoinScope
 from .joined import Joined, hint_of_rows, joined_source, kind_of, unnested_source
 from .plan import Plan
+from .pushdown import as_they_are
 from .relations import Column
 from .temporal import has_clock
 from .time_bounds import bounded, ends
 from .time_to_live import Said
-from .trees import copied, every
+from .trees import as_column, copied, every
 from .types import Binder
 from .unnesting import elements_of
 
@@ -219,11 +220,11 @@ class _Builder:
         kept = [column for column in source.columns if source.inner(column.name) in wanted] or [source.columns[0]]
         originals = {source.inner(column.name): column.name for column in source.columns}
         filters = [
-            condition.transform(lambda n: inner_column(originals[n.name]) if isinstance(n, exp.Column) else n)
+            condition.transform(lambda n: as_column(originals[n.name]) if isinstance(n, exp.Column) else n)
             for condition in part.below
         ]
         columns = tuple(Column(source.inner(c.name), c.type, c.arrow, c.nullable) for c in kept)
-        items = tuple((source.inner(column.name), inner_column(column.name)) for column in kept)
+        items = tuple((source.inner(column.name), as_column(column.name)) for column in kept)
         return p.Map(part.plan, items, exp.and_(*filters, copy=True) if filters else None, columns)
 
     def _join(self, place: int, left: Plan, below: set[str], above: set[str]) -> Plan:
@@ -302,7 +303,7 @@ class _Builder:
             self._keys.typed(side, below).arrow for side, below in ((found[-1].left, left), (found[-1].right, right))
         ]
         versions = tuple(
-            twin_sql(key.right.transform(lambda n: inner_column(originals[n.name]) if isinstance(n, exp.Column) else n))
+            twin_sql(key.right.transform(lambda n: as_column(originals[n.name]) if isinstance(n, exp.Column) else n))
             for key in found
         )
         left, left_names = self._keys.beside(left, [key.left for key in found], above)
@@ -338,5 +339,5 @@ def _filtered(plan: Plan, conditions: list[exp.Expr]) -> Plan:
     """The rows of `plan` for which all `conditions` hold."""
     if not conditions:
         return plan
-    items = tuple((column.name, inner_column(column.name)) for column in plan.columns)
+    items = as_they_are(plan.columns)
     return p.Map(plan, items, exp.and_(*conditions, copy=True), plan.columns)

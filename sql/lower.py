@@ -42,7 +42,7 @@ from .relations import schema_of
 from .sets import constant_rows
 from .skipping import screening
 from .time_bounds import says_no_more
-from .trees import every
+from .trees import as_column, every
 from .types import connect, scan_sql
 
 KnownLate = Mapping[str, list[tuple[int, int, int]]]  # per stream (partition, offset, closed), found before a restart
@@ -109,7 +109,7 @@ def _join(plan: p.Join) -> Join:
     reads = [column for column in both if column.name in named] or [both[0]]
     residual = None
     if plan.residual is not None:
-        item = (reads[0].name, exp.column(exp.to_identifier(reads[0].name, quoted=True)))
+        item = (reads[0].name, as_column(reads[0].name))
         types = [column.type for column in reads]
         residual = compile_map([item], plan.residual, schema_of(reads), schema_of(reads[:1]), input_types=types)
     bound = plan.bounds[0] if plan.bounds else None

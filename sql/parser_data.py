@@ -22,7 +22,7 @@ from .positions import position_of, position_of_token
 from .query_options import QUERY_OPTIONS
 from .statements import Copy, CopyFormat, CopyTo, CreateView, Insert, Option, Subscribe
 from .time_to_live import OPTION
-from .trees import every
+from .trees import as_column, every
 
 _FORMATS: dict[str, CopyFormat] = {
     "csv": "csv",
@@ -150,7 +150,7 @@ def _copy_to(cursor: Cursor, to: int, place: dict[str, Any]) -> CopyTo:
         cursor.index = bracket
         columns = cursor.names("a column")
         named = [token for token in cursor.tokens[bracket + 1 : cursor.index - 1] if token.text != ","]
-        items = [exp.column(exp.to_identifier(column, quoted=True)) for column in columns]
+        items = [as_column(column) for column in columns]
         for item, token in zip(items, named, strict=True):
             item.this.update_positions(token)
         query.set("expressions", items)

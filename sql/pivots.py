@@ -15,7 +15,7 @@ from .blocks import Scope, Unplannable, is_aggregate
 from .plan import Plan
 from .positions import position_of
 from .relations import Column
-from .trees import every, every_node
+from .trees import as_column, every, every_node
 from .types import Binder
 
 
@@ -68,7 +68,7 @@ def _pivot(pivot: exp.Pivot, scope: Scope, columns: tuple[Column, ...], *, final
     taken = {
         column.name.lower() for part in (*aggregates, *(c for c, _ in lists)) for column in every(part, exp.Column)
     }
-    keys: list[exp.Expr] = [_column(c.name) for c in scope.below.columns if c.name.lower() not in taken]
+    keys: list[exp.Expr] = [as_column(c.name) for c in scope.below.columns if c.name.lower() not in taken]
     if group is not None:
         keys = [key.copy() for key in group.expressions]
     if not all(isinstance(key, exp.Column) for key in keys):
@@ -122,7 +122,7 @@ def _unpivot(pivot: exp.Pivot, below: Plan, columns: tuple[Column, ...], binder:
     inputs = []
     for column, label in named:
         value = scope.resolve(column)
-        texts = [*map(_column, kept), exp.Literal.string(label or value.name)]
+        texts = [*map(as_column, kept), exp.Literal.string(label or value.name)]
         items = [*texts, exp.cast(value, columns[-1].type, dialect="duckdb")]
         where = (
             None if pivot.args.get("include_nulls") else exp.Not(this=exp.Is(this=column.copy(), expression=exp.Null()))
@@ -146,14 +146,10 @@ def _labelled(item: exp.Expr) -> tuple[exp.Column, str]:
 def _named(plan: Plan, columns: Sequence[Column]) -> Plan:
     """The columns of `plan`, by their place, under the names and types of `columns`."""
     items: tuple[tuple[str, exp.Expr], ...] = tuple(
-        (c.name, _column(b.name) if b.arrow == c.arrow else exp.cast(_column(b.name), c.type, dialect="duckdb"))
+        (c.name, as_column(b.name) if b.arrow == c.arrow else exp.cast(as_column(b.name), c.type, dialect="duckdb"))
         for c, b in zip(columns, plan.columns, strict=True)
     )
     if isinstance(plan, p.Map) and all(isinstance(item, exp.Column) for _, item in items):
         items = tuple((c.name, item) for c, (_, item) in zip(columns, plan.items, strict=True))
         return replace(plan, items=items, columns=tuple(columns))
     return p.Map(plan, items, None, tuple(columns))
-
-
-def _column(name: str) -> exp.Column:
-    return exp.column(exp.to_identifier(name, quoted=True))

@@ -30,7 +30,7 @@ from .table_log import changelog
 from .temporal import refuse_clock
 from .ties import has_own_aggregate, has_own_window
 from .time_to_live import hint_of_source, hinted
-from .trees import copied
+from .trees import as_column, copied
 from .twin import bind, bind_over, named_tables, twin
 from .types import Binder
 from .unnesting import without_unnest
@@ -85,7 +85,7 @@ class Planner:
         if len(names) != len(columns) or len(set(names)) != len(names):
             return self._recompute(query, "its columns could not be told apart", columns)
         items = tuple(
-            (c.name, _column(name) if below.arrow == c.arrow else exp.cast(_column(name), c.type, dialect="duckdb"))
+            (c.name, as_column(name) if below.arrow == c.arrow else exp.cast(as_column(name), c.type, dialect="duckdb"))
             for c, name, below in zip(columns, names, top.columns, strict=True)
         )
         if isinstance(top, p.Map) and all(isinstance(item, exp.Column) for _, item in items):
@@ -242,7 +242,10 @@ class Planner:
             items = tuple((c.name, item) for c, (_, item) in zip(columns, below.items, strict=True))
             return replace(below, items=items, columns=columns)
         return p.Map(
-            below, tuple((c.name, _column(b.name)) for c, b in zip(columns, below.columns, strict=True)), None, columns
+            below,
+            tuple((c.name, as_column(b.name)) for c, b in zip(columns, below.columns, strict=True)),
+            None,
+            columns,
         )
 
     def _table(self, table: exp.Table, used: frozenset[str] | None) -> Plan:
@@ -363,10 +366,6 @@ def _parts(select: exp.Select) -> Iterator[tuple[str, exp.Expr]]:
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, exp.Expr):
                 yield name, part
-
-
-def _column(name: str) -> exp.Column:
-    return exp.column(exp.to_identifier(name, quoted=True))
 
 
 def _fixed(column: Column) -> bool:

@@ -19,7 +19,7 @@ from .dialect import twin_sql
 from .plan import Plan
 from .plan_inputs import with_inputs
 from .relations import Column
-from .trees import copied, every
+from .trees import as_column, copied, every
 from .types import connect
 
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.Between, exp.In)
@@ -96,11 +96,11 @@ class _Pushdown:
         moved = self._moved(plan, condition)
         if moved is not None:
             return moved
-        return p.Map(plan, tuple((c.name, _column(c.name)) for c in plan.columns), condition, plan.columns)
+        return p.Map(plan, as_they_are(plan.columns), condition, plan.columns)
 
     def _side(self, plan: p.UnionAll | p.SetOperation, below: Plan, condition: exp.Expr) -> Plan:
         """The input of a set operation, whose columns go by their place."""
-        places = {column.name: _column(named.name) for column, named in zip(plan.columns, below.columns, strict=True)}
+        places = {column.name: as_column(named.name) for column, named in zip(plan.columns, below.columns, strict=True)}
         inner = _renamed(condition, places)
         assert inner is not None
         return self._filtered(below, inner)
@@ -167,7 +167,7 @@ def _is_false(condition: exp.Expr) -> bool:
 
 
 def _nothing(columns: Sequence[Column]) -> Plan:
-    items = ", ".join(f"CAST(NULL AS {c.type}) AS {twin_sql(_column(c.name))}" for c in columns)
+    items = ", ".join(f"CAST(NULL AS {c.type}) AS {twin_sql(as_column(c.name))}" for c in columns)
     return p.Constant(f"SELECT {items} WHERE FALSE", tuple(columns))
 
 
@@ -275,5 +275,6 @@ def _names(plan: Plan) -> set[str]:
     return {column.name for column in plan.columns}
 
 
-def _column(name: str) -> exp.Expr:
-    return exp.column(exp.to_identifier(name, quoted=True))
+def as_they_are(columns: Sequence[Column]) -> tuple[tuple[str, exp.Expr], ...]:
+    """The items of a map that passes these columns on."""
+    return tuple((column.name, as_column(column.name)) for column in columns)

@@ -19,7 +19,7 @@ from .frames import frame_of
 from .plan import Plan
 from .relations import Column
 from .ties import called, called_name
-from .trees import copied, every
+from .trees import as_column, copied, every
 
 _ODD_TYPES = ("ENUM", "BIT", "TIME WITH TIME ZONE", "VARINT", "INTERVAL", "GEOMETRY")  # whose Arrow order is another
 _FUNCTIONS = ("row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead")
@@ -141,7 +141,7 @@ def plan_limit(query: exp.Query, plan_query: Callable[[exp.Expr], Plan]) -> Plan
     top = p.TopN(below, (), kept, "row_number", offset, offset + limit, len(kept), False, below.columns)
     if not hidden:
         return top
-    shown = tuple((name, exp.column(exp.to_identifier(name, quoted=True))) for name in names[:width])
+    shown = tuple((name, as_column(name)) for name in names[:width])
     return p.Map(top, shown, None, below.columns[:width])
 
 

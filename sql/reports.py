@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..storage.errors import Error
 from ..storage.folder import Folder
 from ..storage.readable import ReadableFolder
 from .failed_rows import FailedLog, versions_of
@@ -25,11 +24,6 @@ class Reports:
     def ends(self) -> dict[str, list[int]]:
         """Of the streams that late rows were sent to: how far each partition goes."""
         return self.late.ends
-
-    @property
-    def failure(self) -> Error | None:
-        """Why the last reports could not be written down."""
-        return self.late.failure or self.failed.failure
 
     def flush(self) -> None:
         """Append what an epoch has reported."""

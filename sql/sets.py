@@ -16,7 +16,7 @@ from .dialect import twin_sql
 from .plan import Plan
 from .relations import Column, schema_of
 from .temporal import refuse_clock
-from .trees import copied, every
+from .trees import as_column, copied, every
 from .twin import bind_over, named_tables, twin
 from .types import Binder, connect
 
@@ -52,7 +52,7 @@ def _aligned(side: Plan, columns: tuple[Column, ...], binder: Binder, *, by_name
             items.append((column.name, exp.cast(exp.Null(), column.type, dialect="duckdb")))
             continue
         below = side.columns[names.index(column.name.lower()) if by_name else place]
-        item: exp.Expr = exp.column(exp.to_identifier(below.name, quoted=True))
+        item: exp.Expr = as_column(below.name)
         items.append(
             (column.name, item if below.type == column.type else exp.cast(item, column.type, dialect="duckdb"))
         )

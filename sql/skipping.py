@@ -16,15 +16,14 @@ from .early_computing import CONDITIONAL, computed_early, failing_items, may_fai
 from .places import FAILS, PLACE
 from .plan import Plan
 from .plan_inputs import with_inputs
-from .pushdown import is_total
+from .pushdown import as_they_are, is_total
 from .relations import Column
 from .statements import Emit, Option
 from .trees import copied, every
 from .types import Binder
 
 OPTION = "on_error"
-SKIP, STOP = "skip", "stop"
-_MEANINGS = {SKIP: True, STOP: False}
+_MEANINGS = {"skip": True, "stop": False}
 
 
 def read_on_error(value: object, position: Position | None = None) -> bool:
@@ -161,29 +160,29 @@ def _lowest(plan: Plan) -> Iterator[tuple[p.Scan | p.ViewScan, Plan]]:
     """What is read, each with the node right above it."""
     for node in p.walk(plan):
         for below in p.inputs_of(node):
-            source = below.input if isinstance(below, p.Late) else below
+            source = _read(below)
             if isinstance(source, p.Scan | p.ViewScan) and not isinstance(node, p.Late):
                 yield source, node
+
+
+def _read(plan: Plan) -> Plan:
+    """What a map is over, late rows told apart or not."""
+    return plan.input if isinstance(plan, p.Late) else plan
 
 
 def _skipping(plan: Plan, ways: Mapping[int, _Ways]) -> Plan:
     inputs = []
     for below in p.inputs_of(plan):
-        source = below.input if isinstance(below, p.Late) else below
+        source = _read(below)
         read = isinstance(source, p.Scan | p.ViewScan) and source.place in ways
         read = read and not isinstance(plan, p.Map | p.Late | p.Changelog)
-        inputs.append(_skipping(_as_it_is(below) if read else below, ways))
+        inputs.append(_skipping(p.Map(below, as_they_are(below.columns), None, below.columns) if read else below, ways))
     changed = with_inputs(plan, inputs)
     if isinstance(changed, p.Map):
-        source = changed.input.input if isinstance(changed.input, p.Late) else changed.input
+        source = _read(changed.input)
         if isinstance(source, p.Scan | p.ViewScan):
             return _lowest_map(changed, source, *ways.get(-1 if source.place is None else source.place, ({}, {})))
     return changed
-
-
-def _as_it_is(plan: Plan) -> p.Map:
-    names = [(column.name, exp.column(exp.to_identifier(column.name, quoted=True))) for column in plan.columns]
-    return p.Map(plan, tuple(names), None, plan.columns)
 
 
 def _lowest_map(

@@ -18,6 +18,7 @@ from .correlation import Apart, Outer, has_own_aggregates, one_row, own_conjunct
 from .plan import Plan
 from .plan_keys import key_of
 from .subqueries_of_groups import split_groups
+from .trees import as_column
 
 ZERO_OF_NO_ROWS = frozenset(["count", "count_star", "approx_count_distinct", "regr_count"])
 UNKNOWN_OF_NO_ROWS = frozenset(  # neither 0 nor surely NULL, as all others
@@ -132,7 +133,7 @@ class _Block:
             return
         if not self._selects_no_null(query):
             apart = self._outer.apart(query, self._alias(), any_condition=True)
-            null = exp.Is(this=_column(apart.values[0]), expression=exp.Null())
+            null = exp.Is(this=as_column(apart.values[0]), expression=exp.Null())
             self._join("ANTI", apart, [], _distinct(apart, apart.keys, where=null), apart.keys)
         if not self._outer.names.never_null(value):
             apart = self._outer.apart(query, self._alias(), any_condition=True)
@@ -151,7 +152,7 @@ class _Block:
 
         if not self._selects_no_null(query):
             apart = self._outer.apart(query, self._alias(), any_condition=True)
-            null = exp.or_(*(exp.Is(this=_column(name), expression=exp.Null()) for name in apart.values))
+            null = exp.or_(*(exp.Is(this=as_column(name), expression=exp.Null()) for name in apart.values))
             names = [*apart.values, *apart.keys]
             self._join("ANTI", apart, tests(apart), _distinct(apart, names, where=null), names)
         if not all(self._outer.names.never_null(value) for value in values.expressions):
@@ -214,7 +215,7 @@ class _Block:
         if isinstance(value, exp.Tuple) or len(apart.values) != 1:
             raise Unplannable("IN of several values, as a value")
         name = apart.values[0]
-        column = self._bind(exp.select(_column(name)).from_(apart.source()))[0]
+        column = self._bind(exp.select(as_column(name)).from_(apart.source()))[0]
         if not same_values(self._outer.type_of(value), column):
             raise Unplannable("IN of another type, as a value")
         different = _distinct(apart, [name, *apart.keys])
@@ -223,12 +224,12 @@ class _Block:
         if self._selects_no_null(query) and self._outer.names.never_null(value):
             return found
         groups = self._outer.apart(query, self._alias(), one_group=True)
-        null = exp.Is(this=_column(name), expression=exp.Null())
+        null = exp.Is(this=as_column(name), expression=exp.Null())
         any_null = exp.AnonymousAggFunc(this="bool_or", expressions=[null])
-        grouped = exp.select(*map(_column, groups.keys), exp.alias_(any_null, "some null", quoted=True))
+        grouped = exp.select(*map(as_column, groups.keys), exp.alias_(any_null, "some null", quoted=True))
         grouped = grouped.from_(groups.source())
         if groups.keys:
-            grouped = grouped.group_by(*map(_column, groups.keys))
+            grouped = grouped.group_by(*map(as_column, groups.keys))
         self._join("LEFT", groups, [], grouped, [*groups.keys, "some null"])
         some_null = groups.column("some null")
         unknown = exp.or_(exp.Is(this=value.copy(), expression=exp.Null()), some_null.copy())
@@ -363,7 +364,7 @@ def _equalities(value: exp.Expr, apart: Apart) -> list[exp.Expr]:
 
 def _distinct(apart: Apart, names: list[str], where: exp.Expr | None = None) -> exp.Select:
     """The different values of some columns of what stands apart, and the word that they are there."""
-    items: list[exp.Expr] = [*map(_column, names)]
+    items: list[exp.Expr] = [*map(as_column, names)]
     if where is None or not items:
         items.append(exp.alias_(exp.true(), "there"))
     query = exp.select(*items).distinct().from_(apart.source())
@@ -385,7 +386,3 @@ def _or_none(call: exp.Expr, column: exp.Expr) -> exp.Expr:
     if name in UNKNOWN_OF_NO_ROWS or not name:
         raise Unplannable(f"{name}() in a correlated subquery")
     return column
-
-
-def _column(name: str) -> exp.Column:
-    return exp.column(exp.to_identifier(name, quoted=True))

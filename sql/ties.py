@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from .blocks import function_name, has_aggregate, is_aggregate
 from .dialect import twin_sql
-from .trees import copied, every, every_node
+from .trees import as_column, copied, every, every_node
 
 Names = Callable[[exp.Query], list[str]]  # the columns that a query returns
 
@@ -173,7 +173,7 @@ def _ties(select: exp.Select, names: Names) -> list[exp.Expr]:
     known = names(star)
     real = {name.lower() for name in known}
     if any(isinstance(item, exp.Star) or (isinstance(item, exp.Column) and item.is_star) for item in items):
-        return [exp.column(exp.to_identifier(name, quoted=True)) for name in known]
+        return [as_column(name) for name in known]
     seen: dict[str, exp.Expr] = {}
     for node in own_nodes(select):
         if isinstance(node, exp.Column) and not node.is_star and node.parts[-1].name.lower() in real:

@@ -63,3 +63,8 @@ def _bare(node: E) -> E:
     new._meta = None if node._meta is None else {**node._meta}
     new._hash = node._hash
     return new
+
+
+def as_column(name: str) -> exp.Column:
+    """The column of exactly that name."""
+    return exp.column(exp.to_identifier(name, quoted=True))

@@ -14,6 +14,7 @@ from .correlation import has_own_aggregates, own_windows
 from .dialect import twin_sql
 from .join_scope import JoinedSource, JoinNames
 from .relations import Column
+from .trees import as_column
 from .twin import bind_over
 from .types import Binder
 
@@ -128,7 +129,7 @@ def _apart(select: exp.Select, bind: Bind) -> exp.Select:
 
     def below(value: exp.Expr) -> exp.Column:
         inner.append(exp.alias_(value.copy(), f"below {len(inner) + 1}", quoted=True))
-        return exp.column(exp.to_identifier(inner[-1].alias, quoted=True))
+        return as_column(inner[-1].alias)
 
     for item in select.expressions:
         value = item.this

@@ -32,7 +32,7 @@ from .system import refuse_system
 from .temporal import without_clocks
 from .ties import settle_windows
 from .time_to_live import Said, hints_in
-from .trees import copied, every
+from .trees import as_column, copied, every
 from .twin import (
     bind,
     expand_views,
@@ -161,10 +161,7 @@ class ViewPlanner:
             )
         if names:
             columns = _named(columns, names, emit)
-            items = tuple(
-                (c.name, exp.column(exp.to_identifier(b.name, quoted=True)))
-                for c, b in zip(columns, plan.columns, strict=True)
-            )
+            items = tuple((c.name, as_column(b.name)) for c, b in zip(columns, plan.columns, strict=True))
             plan = p.Map(plan, items, None, columns)
         plan = push_filters(plan)
         if skips:
