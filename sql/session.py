@@ -87,7 +87,7 @@ class Session:
         self.database = database
         self.settings = Settings(database)
         self._written: dict[ReadableTopic, list[int]] = {}  # where the rows of this connection end, by partition
-        self._problems = {problem.notice for problem in failures(database)}
+        self._problems = {problem.what: problem.notice for problem in failures(database)}
         self._notices = list(database.notices)  # what opening found, told with the first statement
         self.flush_target()
 
@@ -104,8 +104,8 @@ class Session:
 
     def _new_problems(self) -> list[str]:
         """What has gone wrong since the last statement, each told once for as long as it lasts."""
-        known, self._problems = self._problems, {problem.notice for problem in failures(self.database)}
-        return sorted(self._problems - known)
+        known, self._problems = self._problems, {problem.what: problem.notice for problem in failures(self.database)}
+        return sorted(notice for what, notice in self._problems.items() if what not in known)
 
     @property
     def _waits(self) -> bool:

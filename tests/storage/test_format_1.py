@@ -17,7 +17,8 @@ from .logs import numbered, numbers_of
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     with tarfile.open(Path(__file__).parent / "format_1.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+        archive.extractall(tmp_path)
     return tmp_path
 
 
