@@ -30,7 +30,7 @@ class SlotArray:
         """Make room for slots below `size`."""
         room = len(self.values)
         if size > room:
-            self._become(current().grown(self.values, max(size, 2 * room), self.start))
+            self._become(current().grown(self.values, size, self.start))
 
     def keep(self, slots: Slots) -> None:
         """Slot `slots[i]` becomes slot i; all others are gone."""
@@ -41,9 +41,12 @@ class SlotArray:
         self._become(kept)
 
     def load(self, values: npt.NDArray[Any]) -> None:
-        """Slots from 0 on become `values`; all others are gone."""
-        loaded = current().array(max(_SLOTS_MIN, len(values)), self.values.dtype, self.start)
-        loaded[: len(values)] = values
+        """Slots from 0 on become `values`, which do not change; all others are gone."""
+        memory = current()
+        loaded = memory.adopted(values) if values.dtype == self.values.dtype else None
+        if loaded is None:
+            loaded = memory.array(max(_SLOTS_MIN, len(values)), self.values.dtype, self.start)
+            loaded[: len(values)] = values
         self._become(loaded)
 
     def move(self) -> None:

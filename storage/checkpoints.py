@@ -13,9 +13,10 @@ import pyarrow.ipc as ipc
 
 from .document import load_document, save_document
 from .errors import CorruptionError, Error, OperationalError
-from .files import File, list_folder, make_folder, map_file, remove_file, sync_folder
+from .files import File, list_folder, make_folder, remove_file, sync_folder
 from .limits import CHECKPOINT_TABLE_BYTES, CHECKPOINTS_KEPT
 from .memory import current
+from .private_maps import map_to_adopt
 
 _PIECE = 64 << 20  # bytes written at once
 _SMALL = pa.schema([("name", pa.string()), ("table", pa.binary())])
@@ -128,7 +129,7 @@ class Checkpoints:
 
     def _read(self, place: Mapping[str, Any]) -> pa.Table:
         path = self._path / place["file"]
-        buffer = map_file(path, place["size"])
+        buffer = map_to_adopt(path, place["size"])
         if f"{google_crc32c.value(buffer):08x}" != place["crc32c"]:
             raise CorruptionError(f'cannot read "{path}": its checksum does not match')
         return _table(buffer)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
+import functools
+import mmap
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +21,10 @@ from .errors import FolderLockedError, OperationalError
 
 DISK_FULL = "53100"  # the sqlstate of errors that more room would mend
 
+Identity = tuple[int, int, int]  # a file's device, its number there, and its size
 Fault = Callable[[str, Path], None]  # told the operation and the file before each call; raises OSError to make it fail
+
+_MAP_FIXED = 0x10  # on Linux; Python has no name for it
 
 _fault: Fault | None = None
 
@@ -104,6 +111,44 @@ def map_file(path: Path, size: int) -> pa.Buffer:
         return pa.py_buffer(b"")
     with _disk("map", path), pa.memory_map(str(path)) as file:
         return file.read_buffer(size)
+
+
+def identity(path: Path) -> Identity:
+    """Another one for every file there ever is, as long as somebody holds the first."""
+    with _disk("stat", path):
+        return _identity(path.stat())
+
+
+def map_over(address: int, size: int, path: Path, position: int, known: Identity) -> bool:
+    """Let `size` bytes of memory be those of a file from `position` on; what is written there stays there.
+
+    False where the system cannot, or the file is not the one that was `known`: the memory is of no use then.
+    Holds: whole pages, that are the caller's; `position` is a multiple of their size.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    with _disk("map", path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _identity(os.fstat(descriptor)) != known:
+                return False
+            rights, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | _MAP_FIXED
+            return _system_mmap()(address, size, rights, kind, descriptor, position) == address
+        finally:
+            os.close(descriptor)
+
+
+@functools.cache
+def _system_mmap() -> Callable[..., int | None]:
+    """The call itself: Python's own does not say where to."""
+    call = ctypes.CDLL(None).mmap
+    call.restype = ctypes.c_void_p
+    call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+    return call
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size
 
 
 def read_file(path: Path) -> bytes:

@@ -19,7 +19,8 @@ import pyarrow.ipc as ipc
 
 from .errors import OperationalError
 from .files import File, make_folder, remove_file, remove_folder
-from .limits import JOINED_BYTES_MAX, JOINED_BYTES_MAX_UNLIMITED, SPILLED_BYTES_MIN, SPILLED_FILES
+from .limits import ADOPTED_STRETCH, JOINED_BYTES_MAX, JOINED_BYTES_MAX_UNLIMITED, SPILLED_BYTES_MIN, SPILLED_FILES
+from .private_maps import Room, room_of
 
 Array = npt.NDArray[Any]
 
@@ -91,8 +92,15 @@ class Memory:
         return array
 
     def grown(self, values: Array, size: int, start: object = 0) -> Array:
-        """`values`, which nobody may use any more, and then `start` up to a length of `size`."""
+        """`values`, which nobody may use any more, and then `start` up to a length of at least `size`."""
         room = len(values)
+        if isinstance(values.base, Room) and size * values.itemsize <= values.base.bytes:
+            most = values.base.bytes // values.itemsize
+            array = values.base.array(most if start == 0 else min(most, size + ADOPTED_STRETCH), values.dtype)
+            if start != 0:
+                array[room:] = start
+            return array
+        size = max(size, 2 * room)
         if isinstance(values.base, _Mapping):
             file = values.base.file
             file.allocate(values.nbytes, size * values.itemsize)
@@ -103,6 +111,18 @@ class Memory:
         array = self.array(size, values.dtype, start)
         array[:room] = values
         return array
+
+    def adopted(self, values: Array) -> Array | None:
+        """The same values to write to, which nobody else sees: the very pages of the file that they lie in.
+
+        None where they are too few for that, or in no such file, or there is no room in memory for twice as many.
+        """
+        size = 2 * len(values)
+        room = room_of(values, size) if self._fits(size * values.itemsize) else None
+        if room is None:
+            return None
+        self._count(room, room.bytes, spilled=False)
+        return room.array(len(values), values.dtype)
 
     def moved(self, values: Array) -> Array:
         """The same values, which nobody may use any more, in a file where there are too many in memory."""

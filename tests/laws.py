@@ -5,6 +5,7 @@ recovery: to take a snapshot, restore it into a new operator and go on changes n
 journal: to restore an older snapshot and to take in at once what came since changes nothing.
 slicing: how the input is cut into deltas changes nothing in the sum.
 spilled: where state lies, in memory or in files, changes nothing. It takes a while, so it is looked at now and then.
+adopted: nor does it where that is the pages of a checkpoint's files. The same.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import strategies as st
 
 from headrace.engine.delta import Delta, concat
 from headrace.engine.journal import Entry, enter
-from headrace.engine.operator import NO_WATERMARK, Operator, ResultHolder, Time
-from headrace.storage.checkpoints import stream_of
+from headrace.engine.operator import NO_WATERMARK, Operator, ResultHolder, Snapshot, Time
+from headrace.storage import checkpoints as checkpoints_on_disk
+from headrace.storage import private_maps
+from headrace.storage.checkpoints import Checkpoints, stream_of
 from headrace.storage.memory import Memory
 
-_SPILLED_EVERY = 16  # cases of the laws
+_ELSEWHERE_EVERY = 16  # cases of the laws
 _checked = 0
 
 Rows = Counter[tuple[Any, ...]]
@@ -67,8 +71,10 @@ def check_laws(make_operator: Callable[[], Operator], query: BatchQuery, inputs:
     check_slicing(make_operator, inputs)
     global _checked
     _checked += 1
-    if _checked % _SPILLED_EVERY == 0:
+    if _checked % _ELSEWHERE_EVERY == 0:
         check_spilled(make_operator, query, inputs)
+    if _checked % _ELSEWHERE_EVERY == _ELSEWHERE_EVERY // 2:
+        check_adopted(make_operator, inputs)
 
 
 def check_spilled(make_operator: Callable[[], Operator], query: BatchQuery, inputs: Sequence[Delta]) -> None:
@@ -76,6 +82,29 @@ def check_spilled(make_operator: Callable[[], Operator], query: BatchQuery, inpu
     with tempfile.TemporaryDirectory() as folder, spilling(Path(folder)):
         check_incremental(make_operator(), query, inputs)
         check_recovery(make_operator, inputs)
+
+
+def check_adopted(make_operator: Callable[[], Operator], inputs: Sequence[Delta]) -> None:
+    """An operator whose state is what a checkpoint on disk has goes on as it would have, and so after the next one."""
+    with tempfile.TemporaryDirectory() as folder, adopting():
+        checkpoints = Checkpoints(Path(folder), durable=False)
+
+        def through_files(snapshot: Snapshot) -> Snapshot:
+            checkpoints.save({}, {name: stream_of(table) for name, table in snapshot.items()}, {})
+            loaded = checkpoints.load()
+            assert loaded is not None
+            return loaded[1]
+
+        check_recovery(make_operator, inputs, through_files)
+
+
+@contextmanager
+def adopting() -> Iterator[None]:
+    """Within the block every column of a checkpoint is taken as it is in its file, however small it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(private_maps, "ADOPTED_BYTES_MIN", 1)
+        patch.setattr(checkpoints_on_disk, "CHECKPOINT_TABLE_BYTES", 0)
+        yield
 
 
 @contextmanager
@@ -102,7 +131,11 @@ def check_incremental(operator: Operator, query: BatchQuery, inputs: Sequence[De
             assert held == expected, f"epoch {epoch}, rows(): {show(held, expected)}"
 
 
-def check_recovery(make_operator: Callable[[], Operator], inputs: Sequence[Delta]) -> None:
+def check_recovery(
+    make_operator: Callable[[], Operator],
+    inputs: Sequence[Delta],
+    kept: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot,
+) -> None:
     """An operator that is replaced by its restored self after every epoch says the same as one that is not."""
     steady = make_operator()
     replaced = make_operator()
@@ -112,7 +145,7 @@ def check_recovery(make_operator: Callable[[], Operator], inputs: Sequence[Delta
         add(right, step(replaced, delta, epoch))
         left, right = nonzero(left), nonzero(right)
         assert left == right, f"epoch {epoch}, after a restore: {show(right, left)}"
-        snapshot = replaced.snapshot()
+        snapshot = kept(replaced.snapshot())
         replaced = make_operator()
         replaced.restore(snapshot)
         if isinstance(steady, ResultHolder) and isinstance(replaced, ResultHolder):
