@@ -215,10 +215,10 @@ class OfBagPooled(OfBag):
                 before = self._pool.take(self._places.values[stale[known]]).column(0)
                 same = pc.equal(values.take(pa.array(known)), before).fill_null(False)
                 changed[known[same.to_numpy(zero_copy_only=False)]] = False
-            self._versions.values[stale] = versions[stale]
+            self._versions[stale] = versions[stale]
             moved = stale[changed]
             places = self._pool.append(pa.RecordBatch.from_arrays([values], schema=self._pool.schema))
-            self._places.values[moved] = places[changed]
+            self._places[moved] = places[changed]
             self._pooled.append(moved)
         return [self._places.values[slots]]
 
@@ -228,7 +228,7 @@ class OfBagPooled(OfBag):
             return
         self._turn = self._bag.turn
         for slots in self._pooled:
-            self._places.values[slots] = -1
+            self._places[slots] = -1
         self._pool, self._pooled = RowStore(self._pool.schema), []
 
     def to_array(self, words: Words) -> pa.Array:

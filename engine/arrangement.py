@@ -127,7 +127,7 @@ class Withdrawal:
             slots, _ = self._index.lookup_or_insert(delta.batch)
             self._counts.reserve(self._index.slots)
             weights = delta.weight_array()
-            np.add.at(self._counts.values, slots, weights)
+            self._counts.add(slots, weights)
             self._left += int(weights.sum())
             self._narrow_by(delta.batch)
 
@@ -158,7 +158,7 @@ class Withdrawal:
         turns = np.arange(len(slots)) - np.repeat(starts, lengths)  # the how-manieth row of its kind
         wanted = self._counts.values[slots[starts]]
         taken = np.minimum(wanted, lengths)
-        self._counts.values[slots[starts]] -= taken
+        self._counts[slots[starts]] = wanted - taken
         self._left -= int(taken.sum())
         found = found[turns < np.repeat(wanted, lengths)]
         left = np.ones(batch.num_rows, np.bool_)

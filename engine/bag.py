@@ -126,15 +126,16 @@ class Bag(SlotState):
         places, _ = self._index.lookup_or_insert(batch)
         self.counts.reserve(self._index.slots)
         self.owners.reserve(self._index.slots)
-        self.owners.values[places] = slots
+        self.owners[places] = slots
         touched = distinct(places, self._index.slots)
         before = self.counts.values[touched]
-        np.add.at(self.counts.values, places, 1 if weights is None else weights)
+        self.counts.add(places, 1 if weights is None else weights)
         after = self.counts.values[touched]
         assert weights is None or after.min(initial=0) >= 0, "a row was retracted that is not there"
         if weights is not None:
             self._index.delete(touched[after == 0])
-        self.versions.values[self.owners.values[touched[before != after]]] += 1
+        changed = self.owners.values[touched[before != after]]
+        self.versions[changed] = self.versions.values[changed] + 1
         return Touched(touched, before, after)
 
     def absorb(self, slots: Slots, other: SlotState, sources: Slots, counts: npt.NDArray[np.int64]) -> None:
@@ -203,7 +204,7 @@ class Bag(SlotState):
         owners = self.owners.values[places]
         known = owners < len(renumbered)
         places, owners = places[known], renumbered[owners[known]]
-        self.owners.values[places] = owners
+        self.owners[places] = owners
         self.versions.keep(slots)
         self._rebuild(places[owners >= 0])
 

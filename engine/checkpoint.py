@@ -12,10 +12,11 @@ import pyarrow as pa
 from ..storage.checkpoints import Checkpoint, Checkpoints, stream_of
 from .arrangement import Arrangement
 from .dataflow import Node
+from .freezing import Frozen
 from .group import Group
 from .journal import Entry, Journal, delta_of, enter
 from .metrics import Figures
-from .operator import Snapshot
+from .operator import Operator, Snapshot
 from .output import Progress
 from .view import Stream, StreamRead, View
 from .watermark import PartitionTime, StreamTime
@@ -36,21 +37,25 @@ class Moment:
 class Capture:
     """All that a checkpoint says: `content` as JSON, and tables: new ones and the places of those that are the same.
 
-    `changes` counts, by part number, what the tables contain.
+    `whole` has the parts whose state it says, by number, and `entries` what went into others. `changes` counts, by
+    number, what the tables contain.
     """
 
     content: Mapping[str, Any]
-    whole: Mapping[str, pa.Table]
+    whole: dict[int, Frozen[Operator | Arrangement]]
     entries: Mapping[str, Entry]
     same: Mapping[str, Mapping[str, Any]]
     changes: Mapping[int, int]
 
-    def tables(self) -> dict[str, pa.Buffer]:
-        """The new ones by name, as Arrow streams. No epoch need wait for this."""
-        tables = {name: stream_of(table) for name, table in self.whole.items()}
+    def tables(self) -> Iterator[tuple[str, pa.Buffer]]:
+        """The new ones and their names, as Arrow streams, once. No epoch need wait for this."""
+        while self.whole:
+            number, part = self.whole.popitem()
+            for name, table in part.thaw().snapshot().items():
+                yield f"{number}.{name}", stream_of(table)
         for prefix, entry in self.entries.items():
-            tables.update((f"{prefix}.{name}", stream_of(table)) for name, table in entry.tables().items())
-        return tables
+            for name, table in entry.tables().items():
+                yield f"{prefix}.{name}", stream_of(table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +71,13 @@ class Part:
         """Whether what went in may stand for its state."""
         return isinstance(self.of, Arrangement) or (self.of.operator is not None and self.of.operator.journalled)
 
-    def snapshot(self) -> Snapshot:
-        """Its state."""
+    @property
+    def state(self) -> Operator | Arrangement:
+        """Who keeps it."""
         if isinstance(self.of, Arrangement):
-            return self.of.snapshot()
+            return self.of
         assert self.of.operator is not None
-        return self.of.operator.snapshot()
+        return self.of.operator
 
 
 class RestoreError(Exception):
@@ -99,7 +105,7 @@ class Recorder:
     def capture(self, group: Group, moment: Moment) -> Capture:
         """The group's views, between two epochs; those that have stopped are left out."""
         views: dict[str, Any] = {}
-        whole: dict[str, pa.Table] = {}
+        whole: dict[int, Frozen[Operator | Arrangement]] = {}
         entries: dict[str, Entry] = {}
         same: dict[str, Mapping[str, Any]] = {}
         changes: dict[int, int] = {}
@@ -122,10 +128,9 @@ class Recorder:
             if goes_on:
                 entries[f"{number}+{part.journal.entries}"] = part.journal.cut()
                 return
-            tables = {f"{number}.{name}": table for name, table in part.snapshot().items()}
-            whole.update(tables)
+            whole[number] = Frozen(part.state)
             if part.journalled:
-                part.journal.start(sum(int(table.nbytes) for table in tables.values()))
+                part.journal.start(part.state.bytes)
 
         for view in group.views:
             if view.error is not None or view.key is None:

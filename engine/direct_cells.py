@@ -35,7 +35,7 @@ class DirectCells:
 
     def put(self, keys: Integers, slots: Slots) -> None:
         """Each of `keys`, none of which is there, is found at its slot."""
-        self._cells.values[self._addresses(keys)] = slots
+        self._cells[self._addresses(keys)] = slots
 
     def has_room(self, keys: int) -> bool:
         """Whether `keys` more can be inserted: always, for all in the box have a cell."""
@@ -57,13 +57,13 @@ class DirectCells:
         Holds: `lookup` is the one that `find` was last called with.
         """
         cells = self._found[rows]
-        winners = claim(self._cells.values, cells)
-        self._cells.values[cells[winners]] = give(rows[winners])
+        winners = claim(self._cells, cells)
+        self._cells[cells[winners]] = give(rows[winners])
         slots[rows] = self._cells.values[cells]
 
     def delete(self, keys: Integers) -> None:
         """Take out `keys`, which are in."""
-        self._cells.values[self._addresses(keys)] = FREE
+        self._cells[self._addresses(keys)] = FREE
 
     def present(self) -> Slots:
         """All slots that are in, in ascending order."""

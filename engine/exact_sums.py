@@ -87,7 +87,7 @@ class ExactSums:
     def add(self, slots: Slots, values: Doubles, weights: Weights | None) -> None:
         """Add `values[i]` to `slots[i]`, `weights[i]` times."""
         if values.whole and self._waits(values.largest, len(slots), weights):
-            np.add.at(self._waiting.values, slots, values.mantissas if weights is None else values.mantissas * weights)
+            self._waiting.add(slots, values.mantissas if weights is None else values.mantissas * weights)
             return
         self._add(slots, values.mantissas, values.powers, weights)
 
@@ -95,7 +95,7 @@ class ExactSums:
         """Add `left[i] * right[i]` to `slots[i]`, `weights[i]` times."""
         if left.whole and right.whole and self._waits(left.largest * right.largest, len(slots), weights):
             products = left.mantissas * right.mantissas
-            np.add.at(self._waiting.values, slots, products if weights is None else products * weights)
+            self._waiting.add(slots, products if weights is None else products * weights)
             return
         powers = left.powers + right.powers
         left_high, left_low = left.mantissas >> _HALF_BITS, left.mantissas & _HALF
@@ -119,7 +119,7 @@ class ExactSums:
         first = self._make_room(low, low + digits.shape[1], len(slots))
         cells = slots * self._room + first
         for limb in range(digits.shape[1]):
-            np.add.at(self._cells.values, cells + limb, digits[:, limb])
+            self._cells.add(cells + limb, digits[:, limb])
 
     def _waits(self, largest: float, rows: int, weights: Weights | None) -> bool:
         """Whether so many numbers, none above `largest`, can wait; afterwards there is room for them."""
@@ -133,7 +133,8 @@ class ExactSums:
             for start in range(0, self._slots, _PIECE):
                 waiting = self._waiting.values[start : start + _PIECE]
                 places = where(waiting)
-                integers, waiting[places] = waiting[places], 0
+                integers = waiting[places]
+                self._waiting[start + places] = 0
                 self._add(start + places, integers & _LIMB, np.zeros(1, np.int64), None)
                 self._add(start + places, integers >> _LIMB_BITS, np.full(1, _LIMB_BITS), None)
             self._waiting_sum = 0.0
@@ -150,10 +151,9 @@ class ExactSums:
         below, above = (integers & _LIMB) << shifts, (integers >> _LIMB_BITS) << shifts
         digits = [below & _LIMB, (below >> _LIMB_BITS) + (above & _LIMB), above >> _LIMB_BITS]
         cells = slots * self._room + (first + (limbs - int(limbs.min())))
-        flat = self._cells.values
         for place, digit in enumerate(digits):
             if place < 2 or digit.any():
-                np.add.at(flat, cells + place, digit if weights is None else digit * weights)
+                self._cells.add(cells + place, digit if weights is None else digit * weights)
 
     def _make_room(self, start: int, end: int, added: int) -> int:
         """Have the limbs `[start, end)` and room in them for `added` numbers; the place of limb `start`."""
@@ -161,6 +161,7 @@ class ExactSums:
         if self._pending + added > _PENDING_MAX:
             limbs = self._limbs
             for some in self._pieces():
+                self._cells.touch(slice(some.start * self._room, some.stop * self._room))
                 limbs[some] = _carry(limbs[some])
             self._pending = 0
         self._pending += added

@@ -63,12 +63,12 @@ class PooledExtreme(Accumulator):
         best = _best_rows(self._side, np.concatenate([known, slots]), candidates, len(counts))
         best = best[best >= len(known)] - len(known)  # a stored value stands where none is better
         came = pa.RecordBatch.from_arrays([values.take(pa.array(best))], names=["value"])
-        self._places.values[slots[best]] = self._pool.append(came)
+        self._places[slots[best]] = self._pool.append(came)
 
     def _compact(self, size: int) -> None:
         held = where(self._places.values[:size] >= 0)
         self._pool.keep(self._places.values[held])
-        self._places.values[held] = np.arange(len(held))
+        self._places[held] = np.arange(len(held))
 
     def read(self, slots: Slots) -> Words:
         """Places in the pool: another place is another value."""
@@ -129,18 +129,18 @@ class BagExtreme(Accumulator):
         if dead.any():
             candidates = np.concatenate([candidates, self._bag.places_of(slots[dead])])
         candidates = np.concatenate([best[(best >= 0) & ~dead], candidates])
-        self._best.values[slots] = -1
+        self._best[slots] = -1
         self._note_best(candidates, size)
 
     def _choose_all(self) -> None:
-        self._best.values[:] = -1
+        self._best[:] = -1
         places = self._bag.alive()
         self._note_best(places, int(self._bag.owners.values[places].max(initial=-1)) + 1)
 
     def _note_best(self, candidates: Slots, size: int) -> None:
         owners = self._bag.owners.values[candidates]
         rows = _best_rows(self._side, owners, self._bag.values(candidates)[0], size)
-        self._best.values[owners[rows]] = candidates[rows]
+        self._best[owners[rows]] = candidates[rows]
 
     def read(self, slots: Slots) -> Words:
         """Places of values: another place is another value."""

@@ -60,7 +60,7 @@ class Firsts(Accumulator):
         if not len(near):
             return
         owners, words, held = slots[near], words[near], held[near]
-        np.minimum.at(self._words.values, owners, words)
+        self._words.apply(np.minimum, owners, words)
         best = where(words == self._words.values[owners])
         near, owners, better = near[best], owners[best], words[best] < held[best]
         candidates = [column.take(pa.array(near)) for column in columns]
@@ -130,11 +130,11 @@ class Firsts(Accumulator):
             before = self._store.take(told[known]).column(0)
             same = pc.equal(came.column(0).take(pa.array(known)), before)
             known = known[same.fill_null(False).to_numpy(zero_copy_only=False)]
-        self._firsts.values[moved] = places
+        self._firsts[moved] = places
         kept = told[known]
         told[:] = places
         told[known] = kept
-        self._told.values[moved] = told
+        self._told[moved] = told
 
     def absorb(self, slots: Slots, other: SlotState, sources: Slots, counts: npt.NDArray[np.int64]) -> None:
         assert isinstance(other, Firsts)
@@ -174,7 +174,7 @@ class Firsts(Accumulator):
         for batch in snapshot["rows"].to_batches():
             self._store.append(batch)
         for slots in pieces(where(firsts >= 0)):
-            self._words.values[slots] = self._words_of(0, self._store.take(firsts[slots]).columns)
+            self._words[slots] = self._words_of(0, self._store.take(firsts[slots]).columns)
 
     @property
     def bytes(self) -> int:

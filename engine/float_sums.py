@@ -53,7 +53,7 @@ class GrowingFloatSum(FloatSum):
     ) -> None:
         floats = fixed_values(columns[0], self._dtype).astype(np.float64, copy=False)
         with np.errstate(invalid="ignore", over="ignore"):
-            np.add.at(self._sum.values, slots, floats if weights is None else floats * weights)
+            self._sum.add(slots, floats if weights is None else floats * weights)
 
     def read_floats(self, slots: Slots) -> Floats:
         floats: Floats = self._sum.values[slots]

@@ -35,7 +35,7 @@ class Fold(Accumulator):
         self, slots: Slots, columns: Sequence[pa.Array], weights: Weights | None, counts: npt.NDArray[np.int64]
     ) -> None:
         with np.errstate(invalid="ignore"):
-            self._fold.at(self._values.values, slots, fixed_values(columns[0], self._dtype))
+            self._values.apply(self._fold, slots, fixed_values(columns[0], self._dtype))
 
     def read(self, slots: Slots) -> Words:
         return [self._values.values[slots].view(f"i{self._dtype.itemsize}")]
@@ -70,7 +70,7 @@ class Parity(Fold):
         if weights is not None:
             odd = where((weights & 1).astype(np.bool_))
             slots, values = slots[odd], values[odd]
-        self._fold.at(self._values.values, slots, values)
+        self._values.apply(self._fold, slots, values)
 
 
 def fixed_extreme(side: Literal["min", "max"], kind: pa.DataType) -> Fold:

@@ -68,7 +68,7 @@ class GroupingSets:
             columns = [key if place in chosen else pa.nulls(rows, key.type) for place, key in enumerate(keys)]
             slots.reserve(self._combinations.slots)
             numbers = pa.array(np.full(rows, number, np.int32))
-            slots.values[combinations] = groups.find([*columns, numbers], rows)
+            slots[combinations] = groups.find([*columns, numbers], rows)
 
     @property
     def bytes(self) -> int:

@@ -117,7 +117,7 @@ class Groups:
         """The slots of groups that have no rows now and yet are there from now on: of a row that no aggregate sees."""
         slots = self.find(keys, rows)
         self._reserve()
-        self._rows.values[slots] += 1
+        self._rows[slots] = self._rows.values[slots] + 1
         for input in self._inputs:
             input.overlook(slots, self.slots)
         return slots
@@ -154,13 +154,13 @@ class Groups:
 
     def _take_in(self, slots: Slots, intake: Rows | Partials) -> None:
         if isinstance(intake, Rows):
-            np.add.at(self._rows.values, slots, 1 if intake.weights is None else intake.weights)
+            self._rows.add(slots, 1 if intake.weights is None else intake.weights)
             rows = self._rows.values[: self.slots]
             for input in self._inputs:
                 input.update(slots, intake.columns, intake.weights, rows)
         else:
             added = intake.groups._rows.values[intake.sources]
-            np.add.at(self._rows.values, slots, added)
+            self._rows.add(slots, added)
             rows = self._rows.values[: self.slots]
             for input, source in zip(self._inputs, intake.groups._inputs, strict=True):
                 input.absorb(slots, source, intake.sources, added, rows)
@@ -179,7 +179,7 @@ class Groups:
 
     def remove(self, slots: Slots) -> None:
         """Forget `slots`, which are there and named once each."""
-        self._rows.values[slots] = 0
+        self._rows[slots] = 0
         self._delete(slots)
 
     def _delete(self, slots: Slots) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from ..storage.hashing import Hashes
 from .key_columns import KeyColumn, Lookup, Rows
@@ -91,8 +90,8 @@ class HashedCells:
             new = rows[firsts]
             given = give(new)
             self.by_slot.reserve(int(given[-1]) + 1)
-            self.by_slot.values[given] = lookup.hashes[new]
-            self._cells.values[ends[firsts]] = given
+            self.by_slot[given] = lookup.hashes[new]
+            self._cells[ends[firsts]] = given
             self._occupied += len(new)
             if len(firsts) == len(rows):
                 slots[rows] = given
@@ -113,8 +112,8 @@ class HashedCells:
         claims = np.arange(_CLAIM, _CLAIM - len(hashes), -1, dtype=np.int32)
         pending, table = owners.copy(), self._cells.values
         while len(pending):
-            free = where(table[cells] == FREE)
-            table[cells[free[::-1]]] = claims[pending[free[::-1]]]  # of all who write a cell the last stays
+            free = where(table[cells] == FREE)[::-1]
+            self._cells[cells[free]] = claims[pending[free]]  # of all who write a cell the last stays
             met = table[cells]
             lost = where(met != claims[pending])
             pending, cells = pending[lost], cells[lost]
@@ -132,7 +131,7 @@ class HashedCells:
         cells = self._home(hashes)
         while len(slots):
             here = self._cells.values[cells] == slots
-            self._cells.values[cells[where(here)]] = _DELETED
+            self._cells[cells[where(here)]] = _DELETED
             going_on = where(~here)
             slots, hashes = slots[going_on], hashes[going_on]
             cells = self._next(cells[going_on], hashes)
@@ -176,11 +175,11 @@ class HashedCells:
         return same
 
 
-def claim(cells: npt.NDArray[np.int32], wanted: Rows) -> Rows:
+def claim(cells: SlotArray, wanted: Rows) -> Rows:
     """The first to want each cell, as places in `wanted`; the cells then hold numbers below -2, to be written over."""
     claims = np.arange(_CLAIM, _CLAIM - len(wanted), -1, dtype=np.int32)
     cells[wanted[::-1]] = claims[::-1]  # of all who write a cell the last stays
-    return where(cells[wanted] == claims)
+    return where(cells.values[wanted] == claims)
 
 
 def pieces(slots: Slots | range) -> Iterator[Slots]:

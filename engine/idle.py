@@ -41,7 +41,7 @@ class Idle:
         self._touched = []
         self._last.reserve(end)
         new = touched[self._last.values[touched] == _NEVER]
-        self._last.values[touched] = clock
+        self._last[touched] = clock
         self._due.add(np.full(len(new), clock), new)
 
     def expire(self, clock: int) -> Slots:
@@ -53,7 +53,7 @@ class Idle:
         alive = last > clock - self._ttl_us
         self._due.add(last[alive], looked[alive])
         expired = looked[~alive]
-        self._last.values[expired] = _NEVER
+        self._last[expired] = _NEVER
         return expired
 
     def keep(self, slots: Slots) -> None:
@@ -93,7 +93,7 @@ class Idle:
         """Become what `times` was taken of; slot by slot, some perhaps repeatedly. Only what is empty can."""
         size = int(slots.max(initial=-1)) + 1
         self._last.reserve(size)
-        self._last.values[slots] = times["last"].to_numpy()
+        self._last[slots] = times["last"].to_numpy()
         self._queue(size)
 
     @property

@@ -111,7 +111,7 @@ class Input:
     ) -> None:
         if self._different is not None:
             slots, values, weights = self._first_and_last(self._different, slots, values, weights)
-            np.add.at(self._members.values, slots, 1 if weights is None else weights)
+            self._members.add(slots, 1 if weights is None else weights)
         if self._accumulators:
             counts = self._counts(rows)
             for accumulator in self._accumulators.values():
@@ -155,7 +155,7 @@ class Input:
             if self._excluded is None:
                 self._excluded = SlotArray(np.int64)
                 self._excluded.reserve(len(rows))
-            np.add.at(self._excluded.values, slots, other._excluded.values[sources])
+            self._excluded.add(slots, other._excluded.values[sources])
             held = where(other.counts(sources, added) > 0)
             slots, sources = slots[held], sources[held]
         for name, accumulator in self._accumulators.items():
@@ -183,7 +183,7 @@ class Input:
             self._excluded = SlotArray(np.int64)
             self._excluded.reserve(size)
         out = where(mask)
-        np.add.at(self._excluded.values, slots[out], 1 if weights is None else weights[out])
+        self._excluded.add(slots[out], 1 if weights is None else weights[out])
 
     def counts(self, slots: Slots, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """How many rows each of `slots` has seen of this input, given how many it has seen at all."""

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..storage.memory import current
 from .deadlines import Deadlines
 from .delta import Delta
 from .idle import Idle
@@ -148,7 +147,7 @@ class JoinSide:
         if self.idle is not None:
             tables["idle"] = self.idle.times(np.arange(self.rows.end))
         if self.matches is not None:
-            tables["matches"] = pa.table({"matches": current().copied(self.matches.values[: self.rows.end])})
+            tables["matches"] = pa.table({"matches": self.matches.copied(self.rows.end)})
         return tables
 
     def restore(self, snapshot: Snapshot) -> None:

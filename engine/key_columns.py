@@ -122,7 +122,7 @@ class FixedColumn(KeyColumn):
     def __init__(self, kind: pa.DataType, dtype: np.dtype[Any], *, words: int) -> None:
         self._kind = kind
         self._dtype = dtype
-        self._words = [SlotArray(dtype) for _ in range(words)]
+        self._words = [SlotArray(dtype, appended=True) for _ in range(words)]
         self._nulls: SlotArray | None = None  # until the first NULL comes
         self._batch: list[npt.NDArray[Any]] = []
         self._batch_nulls: Mask | None = None
@@ -153,14 +153,12 @@ class FixedColumn(KeyColumn):
     def append(self, size: int, rows: Rows) -> None:
         for stored, column in zip(self._words, self._batch, strict=True):
             stored.reserve(size + len(rows))
-            stored.values[size : size + len(rows)] = column[rows]
+            stored[size : size + len(rows)] = column[rows]
         if self._batch_nulls is not None and self._nulls is None:
-            self._nulls = SlotArray(np.bool_, start=False)
+            self._nulls = SlotArray(np.bool_, start=False, appended=True)
         if self._nulls is not None:
             self._nulls.reserve(size + len(rows))
-            self._nulls.values[size : size + len(rows)] = (
-                False if self._batch_nulls is None else self._batch_nulls[rows]
-            )
+            self._nulls[size : size + len(rows)] = False if self._batch_nulls is None else self._batch_nulls[rows]
 
     def take(self, slots: Slots) -> pa.Array:
         nulls = None if self._nulls is None else self._nulls.values[slots]
@@ -190,10 +188,10 @@ class TextColumn(KeyColumn):
         self._words_max = _WORDS_COMPARED if compared else 0
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         self._stored_kind = pa.large_string() if text else pa.large_binary()
-        self._lengths = SlotArray(np.int64)
+        self._lengths = SlotArray(np.int64, appended=True)
         self._words: list[SlotArray] = []
-        self._ends = SlotArray(np.int64)  # ends.values[slot + 1]; the first is 0
-        self._data = SlotArray(np.uint8)
+        self._ends = SlotArray(np.int64, appended=True)  # ends.values[slot + 1]; the first is 0
+        self._data = SlotArray(np.uint8, appended=True)
         self._size = 0
         self._view: pa.Array | None = None
         self._batch: pa.Array = pa.nulls(0, kind)
@@ -231,23 +229,22 @@ class TextColumn(KeyColumn):
         end = size + len(rows)
         lengths = self._batch_lengths[rows]
         self._lengths.reserve(end)
-        self._lengths.values[size:end] = lengths
+        self._lengths[size:end] = lengths
         while len(self._words) < self._batch_words.shape[1]:
-            self._words.append(SlotArray(np.uint64))
+            self._words.append(SlotArray(np.uint64, appended=True))
         for stored in self._words:
             stored.reserve(end)
         for stored, column in zip(self._words, self._batch_words.T, strict=False):
-            stored.values[size:end] = column[rows]
+            stored[size:end] = column[rows]
         self._ends.reserve(end + 1)
         bytes_used = int(self._ends.values[size])
-        np.cumsum(np.maximum(lengths, 0), out=self._ends.values[size + 1 : end + 1])
-        self._ends.values[size + 1 : end + 1] += bytes_used
+        self._ends[size + 1 : end + 1] = np.cumsum(np.maximum(lengths, 0)) + bytes_used
         bytes_added = int(self._ends.values[end]) - bytes_used
         if bytes_added:
             added = self._batch.take(pa.array(rows)).cast(self._stored_kind)
             text = np.frombuffer(added.buffers()[2], np.uint8)
             self._data.reserve(bytes_used + bytes_added)
-            self._data.values[bytes_used : bytes_used + bytes_added] = text[:bytes_added]
+            self._data[bytes_used : bytes_used + bytes_added] = text[:bytes_added]
         self._size = end
         self._view = None
 
@@ -268,8 +265,8 @@ class TextColumn(KeyColumn):
 
     def keep(self, slots: Slots) -> None:
         kept = self.take(slots)
-        self._lengths, self._words = SlotArray(np.int64), []
-        self._ends, self._data = SlotArray(np.int64), SlotArray(np.uint8)
+        self._lengths, self._words = SlotArray(np.int64, appended=True), []
+        self._ends, self._data = (SlotArray(kind, appended=True) for kind in (np.int64, np.uint8))
         self._size, self._view = 0, None
         self.load(kept)
         self.append(0, np.arange(len(kept)))

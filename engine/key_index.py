@@ -37,7 +37,9 @@ class KeyIndex:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self._columns: list[KeyColumn] = [key_column(field.type) for field in schema]
-        self._table: HashedCells | DirectCells = HashedCells(self._columns, _none(), SlotArray(np.uint64), 0)
+        self._table: HashedCells | DirectCells = HashedCells(
+            self._columns, _none(), SlotArray(np.uint64, appended=True), 0
+        )
         self._rows_since_rebuild = 0
         self.slots = 0  # slots given out since the last compact: slot-addressed columns need this many
         self.size = 0  # keys present
@@ -190,10 +192,10 @@ class KeyIndex:
 
     def _hashes(self) -> SlotArray:
         """The hashes of all keys present, by slot."""
-        hashes = SlotArray(np.uint64)
+        hashes = SlotArray(np.uint64, appended=True)
         hashes.reserve(self.slots)
         for piece in pieces(self._present()):
-            hashes.values[piece] = hash_columns(self.key_columns(piece))
+            hashes[piece] = hash_columns(self.key_columns(piece))
         return hashes
 
     def _direct(self, lookup: Lookup | None) -> DirectCells | None:

@@ -57,8 +57,8 @@ class RowLists:
         counts = self._counts.values[touched].astype(np.int64)
         self._widen(touched, counts, counts + added)
         targets = expanded(self._starts.values[touched] + counts, added)
-        self._ids.values[targets] = rows if order is None else rows[order]
-        self._counts.values[touched] = counts + added
+        self._ids[targets] = rows if order is None else rows[order]
+        self._counts[touched] = counts + added
 
     def find(self, slots: Slots) -> tuple[RowIds, RowIds]:
         """Every pair of a place in `slots` and a row id in that slot's list; below slot 0 there are none."""
@@ -72,8 +72,8 @@ class RowLists:
         """Shorten the lists of `slots`, which are named once each: of what `find(slots)` says, leave what is `kept`."""
         queries, rows = self.find(slots)
         counts = np.bincount(queries[kept], minlength=len(slots))
-        self._ids.values[expanded(self._starts.values[slots], counts)] = rows[kept]
-        self._counts.values[slots] = counts
+        self._ids[expanded(self._starts.values[slots], counts)] = rows[kept]
+        self._counts[slots] = counts
 
     @property
     def bytes(self) -> int:
@@ -97,9 +97,9 @@ class RowLists:
         assert self._end < 1 << 31, "more rows than a list of 32-bit ids can hold"
         self._ids.reserve(self._end)
         if lengths.any():
-            self._ids.values[expanded(new, lengths)] = self._ids.values[expanded(old, lengths)]
-        self._starts.values[movers] = new
-        self._rooms.values[movers] = room
+            self._ids[expanded(new, lengths)] = self._ids.values[expanded(old, lengths)]
+        self._starts[movers] = new
+        self._rooms[movers] = room
 
     def _pack(self) -> None:
         """Close the gaps that moved lists left; each keeps its room."""
@@ -109,8 +109,8 @@ class RowLists:
         new = np.cumsum(rooms) - rooms
         ids = SlotArray(np.int32)
         ids.reserve(self._room)
-        ids.values[expanded(new, counts)] = self._ids.values[expanded(self._starts.values[slots], counts)]
-        self._starts.values[slots] = new
+        ids[expanded(new, counts)] = self._ids.values[expanded(self._starts.values[slots], counts)]
+        self._starts[slots] = new
         self._ids, self._end = ids, self._room
 
 

@@ -141,13 +141,13 @@ class SlottedRows:
         if not len(rows):
             return
         if self._index is not None:
-            self._weights.values[rows] = 0
+            self._weights[rows] = 0
             self._index.delete(rows)
         else:
             if self._gone is None:
                 self._gone = SlotArray(np.bool_, start=False)
             self._gone.reserve(self.end)
-            self._gone.values[rows] = True
+            self._gone[rows] = True
         self._shorten(rows)
 
     @property
@@ -175,9 +175,9 @@ class SlottedRows:
         """The rows in the order of their ids, and their slots and weights. Renumbers the rows: see `compact`."""
         if self.size < self.end:
             self.compact()
-        columns = {"slot": pa.array(current().copied(self._slots.values[: self.end]))}
+        columns = {"slot": pa.array(self._slots.copied(self.end))}
         if self._index is not None:
-            columns["weight"] = pa.array(current().copied(self._weights.values[: self.end]))
+            columns["weight"] = pa.array(self._weights.copied(self.end))
         rows = [current().batch(self.take(every)) for every in pieces(range(self.end))]
         return {"rows": pa.Table.from_batches(rows, schema=self.schema), "places": pa.table(columns)}
 
@@ -231,7 +231,7 @@ class SlottedRows:
             self.end = max(self.end, int(rows[-1]) + 1)
             self.size += len(rows)
             self._slots.reserve(self.end)
-            self._slots.values[rows] = slots
+            self._slots[rows] = slots
             self._lists.add(slots, rows)
         return rows
 
@@ -240,10 +240,10 @@ class SlottedRows:
         ids, _ = index.lookup_or_insert(delta.batch)
         self._weights.reserve(index.slots)
         self._slots.reserve(index.slots)
-        self._slots.values[ids] = slots
+        self._slots[ids] = slots
         touched = distinct(ids, index.slots)
         before = self._weights.values[touched]
-        np.add.at(self._weights.values, ids, 1 if delta.weights is None else delta.weights)
+        self._weights.add(ids, 1 if delta.weights is None else delta.weights)
         after = self._weights.values[touched]
         assert after.min(initial=0) >= 0, "a row was retracted that is not there"
         came = touched[where((before == 0) & (after > 0))]
@@ -262,11 +262,11 @@ class SlottedRows:
             return
         self.size -= len(rows)
         slots = self.slots_of(rows)
-        np.add.at(self._dead.values, slots, 1)
+        self._dead.add(slots, 1)
         slots = distinct(slots, len(self._dead.values))
         slots = slots[where(2 * self._dead.values[slots] >= self._lists.counts(slots))]
         self._lists.keep(slots, self.there(self._lists.find(slots)[1]))
-        self._dead.values[slots] = 0
+        self._dead[slots] = 0
 
     def _index_rows(self) -> RowIds:
         """From here on equal rows share an id; an old id of each, in the new order."""
@@ -276,7 +276,7 @@ class SlottedRows:
         ids, new = self._index.lookup_or_insert(batch)
         self._columns, self._gone = [], None
         self._weights.reserve(self._index.slots)
-        np.add.at(self._weights.values, ids, 1)
+        self._weights.add(ids, 1)
         first = np.empty(self._index.slots, np.int64)
         first[ids[where(new)]] = where(new)
         self.place([slots[first]])

@@ -38,7 +38,7 @@ class Specials:
         masks = (np.isnan(floats), np.isposinf(floats), np.isneginf(floats))
         for count, mask in zip(self._counts, masks, strict=True):
             rows = where(mask)
-            np.add.at(count.values, slots[rows], 1 if weights is None else weights[rows])
+            count.add(slots[rows], 1 if weights is None else weights[rows])
         return finite
 
     def absorb(self, slots: Slots, other: Specials, sources: Slots) -> None:
@@ -47,7 +47,7 @@ class Specials:
             self._counts = [SlotArray(np.int64) for _ in range(3)]
             self.reserve(self._size)
         for count, added in zip(self._counts, other._counts, strict=False):
-            np.add.at(count.values, slots, added.values[sources])
+            count.add(slots, added.values[sources])
 
     def added_to(self, floats: Floats, slots: Slots) -> Floats:
         """Sums or means of the finite floats of `slots`, made those of all floats."""

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from ..storage.errors import DataError
 from ..storage.hashing import fixed_values
-from ..storage.memory import current
 from .delta import Weights
 from .slot_array import Mask, SlotArray, Slots, distinct
 from .words import Words, words_array
@@ -105,11 +104,11 @@ class IntegerSum(Accumulator):
         if len(words) == 1 and self._limbs is None:
             furthest = max(abs(int(words[0].min())), abs(int(words[0].max())))
             if self._fits(furthest * heaviest * len(slots)):
-                np.add.at(self._narrow.values, slots, words[0] if weights is None else words[0] * weights)
+                self._narrow.add(slots, words[0] if weights is None else words[0] * weights)
                 return
         assert heaviest * len(slots) < 1 << 30, "weights this large have no place in one delta"
         for limb, values_of in zip(self._widen(), _split(words), strict=True):
-            np.add.at(limb.values, slots, values_of if weights is None else values_of * weights)
+            limb.add(slots, values_of if weights is None else values_of * weights)
         self._carry(distinct(slots, len(counts)))
 
     def _fits(self, added: int) -> bool:
@@ -133,8 +132,8 @@ class IntegerSum(Accumulator):
         assert self._limbs is not None
         for limb, above in zip(self._limbs[:-1], self._limbs[1:], strict=True):
             values = limb.values[slots]
-            limb.values[slots] = values & _LIMB
-            above.values[slots] += values >> 32
+            limb[slots] = values & _LIMB
+            above[slots] = above.values[slots] + (values >> 32)
 
     def read(self, slots: Slots) -> Words:
         """The sum, or once it was widened its low and its high 64 bits."""
@@ -214,7 +213,7 @@ def _split(words: Words) -> Words:
 
 def slots_table(arrays: list[SlotArray], size: int) -> pa.Table:
     """The first `size` slots of each array as a column."""
-    return pa.table({str(place): current().copied(array.values[:size]) for place, array in enumerate(arrays)})
+    return pa.table({str(place): array.copied(size) for place, array in enumerate(arrays)})
 
 
 def table_columns(table: pa.Table) -> Words:

@@ -104,18 +104,18 @@ class Versions:
         slots, starts = self._slots.values[versions], self._times.values[versions]
         after = self._winners.values[versions].copy()
         ends, some = self._times_of.next_times(slots, starts, self._winners.values)
-        self._winners.values[versions] = before
+        self._winners[versions] = before
         older, more = self._times_of.next_times(slots, starts, self._winners.values)
-        self._winners.values[versions] = after
+        self._winners[versions] = after
         return VersionChange(slots, starts, np.maximum(ends, older), ~(some & more), versions, before)
 
     def before_and_after(self, change: VersionChange, slots: Slots, times: Times) -> tuple[RowIds, RowIds]:
         """The row of the last version at each time, before the change and now; -1 where there is none."""
         after = self.find(slots, times)
         winners = self._winners.values[change.versions].copy()
-        self._winners.values[change.versions] = change.before
+        self._winners[change.versions] = change.before
         before = self.find(slots, times)
-        self._winners.values[change.versions] = winners
+        self._winners[change.versions] = winners
         return before, after
 
     def columns(self, rows: RowIds, names: Sequence[str]) -> list[pa.Array]:
@@ -132,7 +132,7 @@ class Versions:
         versions, slots, times = versions[order], slots[order], times[order]
         over = where((slots[1:] == slots[:-1]) & (times[1:] <= last))
         self._rows.remove(self._rows.rows_of(versions[over])[1])
-        self._winners.values[versions[over]] = -1
+        self._winners[versions[over]] = -1
         self._after_forgetting = self._rows.size
 
     @property
@@ -190,7 +190,7 @@ class Versions:
             first = np.ones(len(order), np.bool_)
             first[1:] = places[order][1:] != places[order][:-1]
             winners[places[order[first]]] = rows[order[first]]
-        self._winners.values[versions] = winners
+        self._winners[versions] = winners
 
     def _list(self, versions: Slots) -> None:
         """Put versions that are new into the order of time."""
@@ -198,7 +198,7 @@ class Versions:
         if not len(new):
             return
         batch = self._rows.take(self._winners.values[new], list(dict.fromkeys([*self._keys, _TIME])))
-        self._slots.values[new] = self.slots(batch, self._keys)
-        self._times.values[new] = batch.column(_TIME).to_numpy()
-        self._listed.values[new] = True
+        self._slots[new] = self.slots(batch, self._keys)
+        self._times[new] = batch.column(_TIME).to_numpy()
+        self._listed[new] = True
         self._times_of.add(self._slots.values[new], self._times.values[new], new)

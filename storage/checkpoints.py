@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,19 +70,24 @@ class Checkpoints:
         return None
 
     def save(
-        self, content: Mapping[str, Any], tables: Mapping[str, pa.Buffer], same: Mapping[str, Mapping[str, Any]]
+        self, content: Mapping[str, Any], tables: Iterable[tuple[str, pa.Buffer]], same: Mapping[str, Mapping[str, Any]]
     ) -> Checkpoint:
-        """Another checkpoint: `tables` by name, each an Arrow stream, and those of an earlier one that are the `same`.
+        """Another checkpoint: `tables` and their names, each an Arrow stream, and those of an earlier one as `same`.
 
         Raises: OperationalError where the disk refuses, and then the ones before are what they were.
         """
         make_folder(self._path, durable=self._durable)
         number = max(self._numbers(), default=0) + 1
         places: dict[str, Mapping[str, Any]] = dict(same)
-        small = {name: buffer for name, buffer in tables.items() if buffer.size < CHECKPOINT_TABLE_BYTES}
-        large = [name for name in tables if name not in small]
-        for count, name in enumerate(large):
-            places[name] = self._write(f"{number:08d}.{count}.arrow", tables[name])
+        small: dict[str, pa.Buffer] = {}
+        written = count = 0
+        for name, buffer in tables:
+            written += buffer.size
+            if buffer.size < CHECKPOINT_TABLE_BYTES:
+                small[name] = buffer
+                continue
+            places[name] = self._write(f"{number:08d}.{count}.arrow", buffer)
+            count += 1
         if small:
             columns = [
                 pa.array(list(small), pa.string()),
@@ -96,7 +101,7 @@ class Checkpoints:
             sync_folder(self._path)
         save_document(self._document(number), {"content": content, "tables": places}, durable=self._durable)
         self._prune()
-        return Checkpoint(number, content, places, sum(buffer.size for buffer in tables.values()))
+        return Checkpoint(number, content, places, written)
 
     def forget(self) -> None:
         """Remove all of them."""

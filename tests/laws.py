@@ -2,7 +2,7 @@
 
 incremental: the sum of the outputs is the query of the sum of the inputs, after every epoch.
 recovery: to take a snapshot, restore it into a new operator and go on changes nothing.
-journal: to restore an older snapshot and to take in at once what came since changes nothing.
+journal: to restore a snapshot of a moment ago and to take in at once what came since changes nothing.
 slicing: how the input is cut into deltas changes nothing in the sum.
 spilled: where state lies, in memory or in files, changes nothing. It takes a while, so it is looked at now and then.
 adopted: nor does it where that is the pages of a checkpoint's files. The same.
@@ -27,7 +27,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
+from headrace.engine import slot_array
 from headrace.engine.delta import Delta, concat
+from headrace.engine.freezing import Frozen
 from headrace.engine.journal import Entry, enter
 from headrace.engine.operator import NO_WATERMARK, Operator, ResultHolder, Snapshot, Time
 from headrace.storage import checkpoints as checkpoints_on_disk
@@ -90,7 +92,7 @@ def check_adopted(make_operator: Callable[[], Operator], inputs: Sequence[Delta]
         checkpoints = Checkpoints(Path(folder), durable=False)
 
         def through_files(snapshot: Snapshot) -> Snapshot:
-            checkpoints.save({}, {name: stream_of(table) for name, table in snapshot.items()}, {})
+            checkpoints.save({}, {name: stream_of(table) for name, table in snapshot.items()}.items(), {})
             loaded = checkpoints.load()
             assert loaded is not None
             return loaded[1]
@@ -159,10 +161,13 @@ def check_journal(make_operator: Callable[[], Operator], inputs: Sequence[Delta]
     steady, middle = make_operator(), (len(inputs) - 1) // 2
     for epoch, delta in enumerate(inputs[:middle], 1):
         step(steady, delta, epoch)
-    again, snapshot = make_operator(), steady.snapshot()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slot_array, "_COPIED_AT_ONCE", 0)
+        again, frozen = make_operator(), Frozen(steady)
     for epoch, delta in enumerate(inputs[middle:-1], middle + 1):
         step(steady, delta, epoch)
-    again.restore({name: as_written(table) for name, table in snapshot.items()})  # which has not changed meanwhile
+    snapshot = frozen.thaw().snapshot()  # of what it was then
+    again.restore({name: as_written(table) for name, table in snapshot.items()})
     since = tuple(delta for delta in inputs[middle:-1] if delta.rows)
     entry = Entry({0: since} if since else {}, Time(epoch=len(inputs) - 1, clock=0))
     enter(again, {name: as_written(table) for name, table in entry.tables().items()})

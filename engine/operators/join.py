@@ -180,7 +180,7 @@ class Join(Operator):
             if other.matches is not None:
                 ids = distinct(rows, other.rows.end)
                 before = other.matches.values[ids] > 0
-                np.add.at(other.matches.values, rows, 1 if delta.weights is None else delta.weights[queries])
+                other.matches.add(rows, 1 if delta.weights is None else delta.weights[queries])
                 after = other.matches.values[ids] > 0
                 self._turn(1 - port, ids[where(~before & after)], True, output)
                 self._turn(1 - port, ids[where(before & ~after)], False, output)
@@ -190,7 +190,7 @@ class Join(Operator):
         own.note(inserted.came)
         if own.matches is not None:
             own.matches.reserve(own.rows.end)
-            own.matches.values[inserted.rows] = found
+            own.matches[inserted.rows] = found
 
     def _passing(self, port: int, batch: pa.RecordBatch, slots: Slots) -> Iterator[tuple[RowIds, RowIds]]:
         """Pairs of a place in `batch` and a row of the other side that the residual condition lets pass, in pieces."""

@@ -47,7 +47,7 @@ class SetOperation(ResultHolder):
             counts.reserve(self._index.slots)
         touched = self._distinct(slots, self._index.slots)
         before = self._result(touched)
-        np.add.at(self._counts[port].values, slots, 1 if delta.weights is None else delta.weights)
+        self._counts[port].add(slots, 1 if delta.weights is None else delta.weights)
         change = self._result(touched) - before
         output = self._changed(touched, change) if self.emits else None
         self._forget(touched)
@@ -64,7 +64,7 @@ class SetOperation(ResultHolder):
 
     def snapshot(self) -> Snapshot:
         self._compact()
-        left, right = (current().copied(counts.values[: self._index.slots]) for counts in self._counts)
+        left, right = (counts.copied(self._index.slots) for counts in self._counts)
         return {**self._index.snapshot(), "counts": pa.table({"left": left, "right": right})}
 
     def restore(self, snapshot: Snapshot) -> None:

@@ -117,7 +117,7 @@ class TopN(ResultHolder):
         before = self._top(expired) if self.emits else _NOTHING
         gone = self._difference(before, _NOTHING)
         self._rows.remove(self._rows.rows_of(expired)[1])
-        self._bounds.values[expired] = LAST
+        self._bounds[expired] = LAST
         return gone
 
     def rows(self) -> pa.Table:
@@ -172,7 +172,7 @@ class TopN(ResultHolder):
             short = ~full & (bounds < LAST)
             if not short.any():
                 return top
-            self._bounds.values[slots[short]] = LAST
+            self._bounds[slots[short]] = LAST
             return self._top(slots, settle=settle)
         return self._ranked(groups, ids, firsts, slots, settle=settle)[0]
 
@@ -197,8 +197,8 @@ class TopN(ResultHolder):
         enough = where(reached >= self._limit)
         full[groups[last[enough]]] = True
         if settle:
-            self._bounds.values[slots] = LAST
-            self._bounds.values[slots[groups[last[enough]]]] = firsts[last[enough]]
+            self._bounds[slots] = LAST
+            self._bounds[slots[groups[last[enough]]]] = firsts[last[enough]]
             if self._forgets and len(inside) < len(ids):
                 self._rows.remove(ids[where(ranks > self._limit)])
         shown = inside

@@ -52,8 +52,8 @@ class Upsert(ResultHolder):
         came = batch if len(final) == batch.num_rows and live.all() else batch.take(pa.array(final[live]))
         left = old[old >= 0]
         change = self._change(came, left) if self.emits else None
-        self._numbers.values[slots[live]] = self._stored.append(came)
-        self._numbers.values[slots[~live]] = -1
+        self._numbers[slots[live]] = self._stored.append(came)
+        self._numbers[slots[~live]] = -1
         self._index.delete(slots[~live])
         self._tidy()
         return change
@@ -91,7 +91,7 @@ class Upsert(ResultHolder):
         """The last row of each key in a delta, in the order of the delta."""
         self._last.reserve(self._index.slots)
         rows = np.arange(len(slots))
-        self._last.values[slots] = rows
+        self._last[slots] = rows
         return where(self._last.values[slots] == rows)
 
     def _present(self) -> Numbers:
@@ -113,4 +113,4 @@ class Upsert(ResultHolder):
         if self._stored.size > 2 * self._index.size + _DEAD_MIN:
             slots = where(self._numbers.values[: self._index.slots] >= 0)
             self._stored.keep(self._numbers.values[slots])
-            self._numbers.values[slots] = np.arange(len(slots))
+            self._numbers[slots] = np.arange(len(slots))

@@ -34,7 +34,7 @@ def tables_of(number: int) -> Tables:
 
 def save(store: Checkpoints, number: int) -> Checkpoint:
     buffers = {name: stream_of(table) for name, table in tables_of(number).items()}
-    return store.save({"epoch": number}, buffers, {})
+    return store.save({"epoch": number}, buffers.items(), {})
 
 
 def found(path: Path) -> tuple[int, Tables] | None:
@@ -61,7 +61,7 @@ def test_tables_that_are_the_same_are_not_written_again(tmp_path: Path) -> None:
     changed = pa.table({"rows": pa.array([7], pa.int64())})
     for epoch in (6, 7, 8):
         same = {name: place for name, place in last.tables.items() if name != "0.rows"}
-        last = store.save({"epoch": epoch}, {"0.rows": stream_of(changed)}, same)
+        last = store.save({"epoch": epoch}, {"0.rows": stream_of(changed)}.items(), same)
         assert last.written < 1000
         assert last.bytes > limits.CHECKPOINT_TABLE_BYTES
     assert found(tmp_path) == (8, {**tables_of(5), "0.rows": changed})

@@ -46,7 +46,7 @@ def saved(folder: Path) -> Checkpoints:
             "text": [str(number) for number in range(ROWS)],
         }
     )
-    checkpoints.save({}, {"t": stream_of(table)}, {})
+    checkpoints.save({}, {"t": stream_of(table)}.items(), {})
     return checkpoints
 
 
