@@ -16,7 +16,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="headrace-checkpoints-"))
     try:
         changes(folder / "changes", arguments.keys)
+        meanwhile(folder / "meanwhile", arguments.keys)
         recoveries(folder)
         states(folder)
     finally:
@@ -68,6 +71,40 @@ def changes(path: Path, keys: int) -> None:
     print(f"  first, whole                       {whole[0]:>15,} {1:>14.1%} {whole[2]:>10.1f} {whole[3]:>10.2f}")
     print(f"  median of {len(later)} later ones             {middle[0]:>15,.0f} {middle[0] / whole[1]:>14.1%} "
           f"{middle[2]:>10.1f} {middle[3]:>10.2f}")  # fmt: skip
+
+
+def meanwhile(path: Path, keys: int) -> None:
+    """How long epochs of a thousand rows take while nothing else happens, and while the state is written whole."""
+    random = np.random.default_rng(1)
+    with headrace.connect(path, checkpoint_interval_s=0) as con:
+        con.execute(
+            """CREATE STREAM bids (k BIGINT, v DOUBLE);
+            CREATE MATERIALIZED VIEW totals AS
+            SELECT k, count(*) AS n, sum(v) AS v, max(v) AS top FROM bids GROUP BY k"""
+        )
+        append(con, random.permutation(keys), random)
+        timed(con, keys, lambda count: count < 50)
+        alone = timed(con, keys, lambda count: count < 300)
+        writing = threading.Thread(target=lambda: con.execute("CHECKPOINT"))
+        writing.start()
+        beside = timed(con, keys, lambda count: writing.is_alive())
+        writing.join()
+    for what, seconds in (("nothing else", alone), ("a whole one", beside)):
+        of_all = " ".join(f"{1e3 * np.quantile(seconds, share):>9.2f}" for share in (0.5, 0.99, 1))
+        print(f"  epochs of 1000 rows beside {what:<13} p50, p99, longest ms {of_all}   ({len(seconds)})")
+
+
+def timed(con: headrace.Connection, keys: int, going_on: Callable[[int], bool]) -> list[float]:
+    """Appends of a thousand rows until they are in the view. Units: seconds."""
+    random = np.random.default_rng(2)
+    seconds: list[float] = []
+    while going_on(len(seconds)):
+        rows = pa.table({"k": random.integers(0, keys, 1000), "v": random.random(1000)})
+        begun = time.perf_counter()
+        con.append("bids", rows)
+        con.flush()
+        seconds.append(time.perf_counter() - begun)
+    return seconds
 
 
 def append(con: headrace.Connection, keys: np.ndarray, random: np.random.Generator) -> None:

@@ -137,7 +137,7 @@ class Recorder:
                 continue
             numbers = [self._number(node) for node in view.dataflow.nodes]
             for number, node in zip(numbers, view.dataflow.nodes, strict=True):
-                figures[str(number)] = asdict(node.figures)
+                figures[str(number)] = dict(vars(node.figures))
                 if node.operator is not None:
                     keep(number, Part(node, node.figures.changes, node.journal))
             stepped = [[sorted(streams), mark] for streams, mark in view.stepped.items()]

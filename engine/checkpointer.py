@@ -77,7 +77,7 @@ class Checkpointer:
 
         Raises: OperationalError where the disk refuses; queries go on, and the checkpoints before stay.
         """
-        with self._one, self._engine.memory.used():
+        with self._one, self._engine.memory.apart():
             begun = time.monotonic()
             capture = self._engine.capture()
             if capture is None:

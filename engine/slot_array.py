@@ -89,8 +89,9 @@ class SlotArray:
 
     def freeze(self) -> tuple[SlotArray, Copying | None]:
         """Another one, that holds what this one holds now; what has to run first, if any, and then be its `values`."""
-        twin = SlotArray(self.values.dtype, self.start, appended=self.appended)
-        twin.frozen, twin._end = True, self._end
+        twin = object.__new__(SlotArray)
+        twin.start, twin.appended, twin.frozen = self.start, self.appended, True
+        twin._end, twin._copying = self._end, None
         copying = None if self._copying is None else self._copying()
         if copying is not None:
             copying.run()

@@ -18,7 +18,9 @@ from .limits import CHECKPOINT_TABLE_BYTES, CHECKPOINTS_KEPT
 from .memory import current
 from .private_maps import map_to_adopt
 
-_PIECE = 64 << 20  # bytes written at once
+_PIECE = (
+    4 << 20
+)  # bytes written and synced at once: a log that is synced meanwhile waits for what is on its way to the disk
 _SMALL = pa.schema([("name", pa.string()), ("table", pa.binary())])
 
 
@@ -111,14 +113,16 @@ class Checkpoints:
     def _write(self, name: str, buffer: pa.Buffer) -> dict[str, Any]:
         file = File(self._path / name, create=True)
         try:
+            checksum = 0
             for start in range(0, buffer.size, _PIECE):
                 piece = buffer.slice(start, min(_PIECE, buffer.size - start))
+                checksum = google_crc32c.extend(checksum, piece)
                 file.write([piece], piece.size, start)
-            if self._durable:
-                file.sync()
+                if self._durable:
+                    file.sync()
         finally:
             file.close()
-        return {"file": name, "size": buffer.size, "bytes": buffer.size, "crc32c": f"{google_crc32c.value(buffer):08x}"}
+        return {"file": name, "size": buffer.size, "bytes": buffer.size, "crc32c": f"{checksum:08x}"}
 
     def _tables(self, checkpoint: Checkpoint) -> dict[str, pa.Table]:
         files: dict[str, pa.Table] = {}

@@ -190,7 +190,7 @@ class Memory:
 
     def watch(self, holder: Holder) -> None:
         """Let `holder` move what it holds when there is less room."""
-        if holder.bytes >= self.smallest:
+        if holder.bytes >= self.smallest and not _current.apart:
             self._holders.add(holder)
 
     def set_limit(self, limit: int | None) -> None:
@@ -214,6 +214,16 @@ class Memory:
             yield
         finally:
             use(before)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """The same for what this thread makes for itself: it is not asked to move, as another thread would ask."""
+        with self.used():
+            _current.apart = True
+            try:
+                yield
+            finally:
+                _current.apart = False
 
     def _fits(self, bytes: int) -> bool:
         return self.limit is None or self._folder is None or self.resident + bytes <= self.limit
@@ -297,6 +307,7 @@ def no_memory(wish: str, error: MemoryError) -> OperationalError:
 
 class _Current(threading.local):
     memory: Memory
+    apart = False
 
     def __init__(self) -> None:
         self.memory = _UNLIMITED

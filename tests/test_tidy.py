@@ -155,3 +155,23 @@ def test_the_package_holds_links_and_public_names_only() -> None:
         link = ROOT / "headrace" / layer
         assert link.is_symlink()
         assert link.readlink() == Path("..") / layer
+
+
+def test_slot_arrays_are_written_to_by_their_methods() -> None:
+    """Else a checkpoint under way would have what an epoch after it wrote (decision 0032)."""
+    found = []
+    for path in SOURCES:
+        if path.name == "slot_array.py":
+            continue
+        for node in ast.walk(tree(path)):
+            written: list[ast.expr] = []
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+                written = [node.value]
+            elif isinstance(node, ast.Call):
+                written = [keyword.value for keyword in node.keywords if keyword.arg == "out"]
+                if isinstance(node.func, ast.Attribute) and node.func.attr == "at":
+                    written += node.args[:1]
+            written = [target.value if isinstance(target, ast.Subscript) else target for target in written]
+            if any(isinstance(target, ast.Attribute) and target.attr == "values" for target in written):
+                found.append(f"{name_of(path)}:{node.lineno}")
+    assert found == []
