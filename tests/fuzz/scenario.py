@@ -15,6 +15,7 @@ import headrace
 from headrace.sql.relations import Column
 from headrace.sql.verify import compare
 
+from .holding import Held
 from .reports import wrong_reports
 from .tree import Query, sql
 
@@ -93,13 +94,20 @@ class Restart:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of now, whose tables are made when rows have come since, before anything else happens."""
+
+    text: str = "CHECKPOINT"
+
+
+@dataclass(frozen=True)
 class Check:
     """All views are compared."""
 
     text: str = "VERIFY"
 
 
-Step: TypeAlias = Statement | Create | Alter | Recreate | Insert | Restart | Check
+Step: TypeAlias = Statement | Create | Alter | Recreate | Insert | Restart | Checkpoint | Check
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,7 @@ class Run:
         self._views: dict[str, Create] = {}
         self._listeners: dict[str, tuple[headrace.Cursor, Counter[str]]] = {}
         self._connection = self._open()
+        self._checkpoint: Held | None = None
 
     def go(self) -> Failure | None:
         """The first failure."""
@@ -162,12 +171,20 @@ class Run:
                 return None
             return Failure(f"{type(error).__name__}", "", str(error))
         finally:
+            self._end_checkpoint()
             self._connection.close()
 
     def _open(self) -> headrace.Connection:
         return headrace.connect(self._folder / "db", idle_timeout_s=0.0, durability="none", **self._scenario.options)
 
+    def _end_checkpoint(self) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint.end()
+            self._checkpoint = None
+
     def _step(self, step: Step) -> Failure | None:
+        if not isinstance(step, Insert | Check):
+            self._end_checkpoint()
         match step:
             case Statement() | Insert():
                 return self._execute(step.text)
@@ -181,6 +198,9 @@ class Run:
                 self._connection.close()
                 self._connection = self._open()
                 self._listeners = {name: self._listen(name) for name in self._listeners}
+                return None
+            case Checkpoint():
+                self._checkpoint = Held(self._connection)
                 return None
             case Check():
                 return self._check()

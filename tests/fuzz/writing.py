@@ -7,7 +7,7 @@ from random import Random
 
 from .expressions import TYPES, condition, expression, value
 from .generator import Writer, Written
-from .scenario import Alter, Check, Create, Insert, Recreate, Restart, Scenario, Statement, Step
+from .scenario import Alter, Check, Checkpoint, Create, Insert, Recreate, Restart, Scenario, Statement, Step
 from .tree import Column, Relation
 
 _STREAM = (("k", "int"), ("n", "int"), ("s", "str"), ("d", "dec"), ("x", "dbl"), ("b", "bool"), ("ts", "ts"))
@@ -39,6 +39,8 @@ def scenario(seed: int, *, views: int = 6, depth: int = 3, skip: bool = False) -
         if chance.random() < 0.5:
             second = _change(chance, relations, steps, second)
     for _ in range(chance.randrange(3, 7)):
+        if chance.random() < 0.4:
+            steps.append(Checkpoint())
         second = _change(chance, relations, steps, second)
         if chance.random() < 0.7:
             steps.append(Check())
