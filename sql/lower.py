@@ -43,7 +43,7 @@ from .sets import constant_rows
 from .skipping import screening
 from .time_bounds import says_no_more
 from .trees import as_column, every
-from .types import connect, scan_sql
+from .types import connect, scan_sql, translate
 
 KnownLate = Mapping[str, list[tuple[int, int, int]]]  # per stream (partition, offset, closed), found before a restart
 ReportLate = Callable[[str, LateRows], None]  # stream, rows
@@ -233,6 +233,7 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
                 schema,
                 plan.partition,
                 connect(),
+                translate,
             )
         case p.Over():
             operator = Over(plan.partition, plan.order, plan.calls, schema_of(plan.input.columns))

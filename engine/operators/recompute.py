@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import duckdb
 import numpy as np
@@ -27,7 +27,7 @@ class Recompute(ResultHolder):
     row in those columns are looked up and run, before and after the change.
     Holds: its inputs; without `partition` also its result.
     State: all rows of all inputs, O(rows); nothing bounds it but LIMIT or an aggregate below it.
-    Raises: OperationalError beyond limits.RECOMPUTE_ROWS_MAX rows of input.
+    Raises: OperationalError beyond limits.RECOMPUTE_ROWS_MAX rows of input; what `translate` makes of DuckDB's errors.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Recompute(ResultHolder):
         schema: pa.Schema,
         partition: Sequence[Sequence[str]],
         connection: duckdb.DuckDBPyConnection,
+        translate: Callable[[duckdb.Error], Exception],
     ) -> None:
         self.schema = schema
         self._sql = sql
@@ -46,6 +47,7 @@ class Recompute(ResultHolder):
         self._reads = list(reads)
         self._partition = [list(columns) for columns in partition]
         self._connection = connection
+        self._translate = translate
         self._inputs: list[Arrangement | KeyedRows] = [
             KeyedRows(input_schema, partition[place]) if partition else Arrangement(input_schema)
             for place, input_schema in enumerate(input_schemas)
@@ -138,7 +140,10 @@ class Recompute(ResultHolder):
                 hint="EXPLAIN shows which part is recomputed; filter or aggregate below it.",
             )
         with_clause = f"WITH {', '.join(ctes)} " if ctes else ""
-        result = self._connection.sql(f"{with_clause}SELECT * FROM ({self._sql})").to_arrow_table()
+        try:
+            result = self._connection.sql(f"{with_clause}SELECT * FROM ({self._sql})").to_arrow_table()
+        except duckdb.Error as error:
+            raise self._translate(error) from None
         return result.rename_columns(self.schema.names).cast(self.schema)
 
     def _difference(self, old: pa.Table, new: pa.Table) -> Delta | None:

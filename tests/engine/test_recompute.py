@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from headrace.engine.delta import Delta
 from headrace.engine.operator import Time
 from headrace.engine.operators.recompute import Recompute
+from headrace.sql.types import translate
 from headrace.storage import limits
-from headrace.storage.errors import OperationalError
+from headrace.storage.errors import DataError, OperationalError
 from tests.laws import batch_query, changes, check_laws, delta_of, oracle, step
 
 SCHEMA = pa.schema([("k", pa.string()), ("v", pa.int64()), ("f", pa.float64())])
@@ -31,7 +32,7 @@ def recompute(sql: str, partition: tuple[tuple[str, ...], ...]) -> Recompute:
     connection.register("in0", SCHEMA.empty_table())
     schema = connection.sql(sql).to_arrow_table().schema
     read = 'SELECT * FROM "in0_rows"'
-    return Recompute(sql, ["in0"], [read], [SCHEMA], schema, partition, oracle())
+    return Recompute(sql, ["in0"], [read], [SCHEMA], schema, partition, oracle(), translate)
 
 
 @pytest.mark.parametrize(("sql", "partition"), QUERIES)
@@ -69,7 +70,9 @@ def test_partitions_meet_across_integer_types(large: bool) -> None:
     read = ['SELECT * FROM "in0_rows"', 'SELECT * FROM "in1_rows"']
     sql = "SELECT l.k AS a, r.k AS b FROM in0 AS l FULL JOIN in1 AS r ON l.k IS NOT DISTINCT FROM r.k"
     schema = pa.schema([("a", pa.int8()), ("b", pa.int64())])
-    operator = Recompute(sql, ["in0", "in1"], read, [small_schema, large_schema], schema, (("k",), ("k",)), oracle())
+    operator = Recompute(
+        sql, ["in0", "in1"], read, [small_schema, large_schema], schema, (("k",), ("k",)), oracle(), translate
+    )
     parts = [delta_of(small_schema, [(1,), (None,)]), delta_of(large_schema, [(1,), (257,), (None,)])]
     if large:
         operator.process(parts[1], 1)
@@ -81,3 +84,13 @@ def test_partitions_meet_across_integer_types(large: bool) -> None:
             operator.advance(Time(epoch=port, clock=0))
     expected = [{"a": 1, "b": 1}, {"a": None, "b": 257}, {"a": None, "b": None}]
     assert sorted(operator.rows().to_pylist(), key=str) == sorted(expected, key=str)
+
+
+def test_what_fails_in_it_is_an_error_of_ours() -> None:
+    operator = Recompute(
+        "SELECT CAST(s AS BIGINT) AS n FROM in0", ["in0"], ["SELECT * FROM in0_rows"],
+        [pa.schema([("s", pa.string())])], pa.schema([("n", pa.int64())]), (), oracle(), translate,
+    )  # fmt: skip
+    operator.process(delta_of(pa.schema([("s", pa.string())]), [("1",), ("x",)]))
+    with pytest.raises(DataError, match=r"^could not convert string 'x' to INT64"):
+        operator.advance(Time(epoch=1, clock=0))
