@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from ..storage.memory import current
 from .delta import Weights
-from .hashed_cells import LARGE_PIECE, pieces
 from .key_index import KeyIndex
 from .ranks import ranks
-from .slot_array import SlotArray, Slots, distinct, where
+from .slot_array import LARGE_PIECE, SlotArray, Slots, distinct, pieces, where
 from .sums import SlotState
 
 Counts = npt.NDArray[np.int64]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from .hashed_cells import FREE, claim
 from .key_columns import Integers, Lookup, Rows
@@ -23,15 +24,22 @@ class DirectCells:
 
     def __init__(self, box: Box) -> None:
         self.box = box
-        strides = []
-        cells = 1
-        for low, high in box:
-            strides.append(cells)
-            cells *= high - low + 1
-        self._strides = strides
+        self._strides = _strides(box)
         self._found: Rows = np.zeros(0, np.int64)
         self._cells = SlotArray(np.int32, FREE)
-        self._cells.reserve(cells)
+        self._cells.reserve(box_cells(box))
+
+    @classmethod
+    def restored(cls, box: Box, cells: npt.NDArray[np.int32]) -> DirectCells:
+        """The table of this box whose `stored` cells these are."""
+        table = cls([(0, 0)] * len(box))
+        table.box, table._strides = box, _strides(box)
+        table._cells.load(cells, grows=False)
+        return table
+
+    def stored(self) -> npt.NDArray[np.int32]:
+        """The cells, for `restored`. Does not change."""
+        return self._cells.copied(box_cells(self.box))
 
     def put(self, keys: Integers, slots: Slots) -> None:
         """Each of `keys`, none of which is there, is found at its slot."""
@@ -114,3 +122,8 @@ def joined_box(left: Box | None, right: Box) -> Box:
     if left is None:
         return right
     return [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(left, right, strict=True)]
+
+
+def _strides(box: Box) -> list[int]:
+    """How many cells lie between two neighbours, by column."""
+    return [box_cells(box[:place]) for place in range(len(box))]

@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .delta import Weights
-from .hashed_cells import pieces
 from .row_store import RowStore
-from .slot_array import Mask, SlotArray, Slots, distinct, where
+from .slot_array import Mask, SlotArray, Slots, distinct, pieces, where
 from .sort_keys import LAST, OrderWords, SortKey, exact_word, first_words, order_words, sortable, sorted_rows
 from .sums import Accumulator, SlotState, slots_table, table_columns
 from .words import Words

@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from .aggregates import AggregateCall, bind
 from .delta import Weights
-from .hashed_cells import LARGE_PIECE
 from .key_index import KeyIndex
 from .operator import Snapshot
-from .slot_array import Distinct, Mask, SlotArray, Slots, where
+from .slot_array import LARGE_PIECE, Distinct, Mask, SlotArray, Slots, where
 from .sums import slots_table, table_columns, widened
 from .words import Words
 
@@ -253,7 +252,7 @@ class Groups:
     def restore(self, snapshot: Snapshot) -> None:
         """Become the groups that `snapshot` was taken of."""
         if not self._keyless:
-            self.index.restore({"keys": snapshot["keys"]})
+            self.index.restore(snapshot)
         self.generation += 1
         self._rows.load(table_columns(snapshot["rows"])[0])
         for place, input in enumerate(self._inputs):

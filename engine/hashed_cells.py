@@ -2,49 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ..storage.hashing import Hashes
-from .key_columns import KeyColumn, Lookup, Rows
-from .slot_array import Mask, SlotArray, Slots, where
+from .key_columns import KeyColumn, Lookup, Rows, hashes_of
+from .slot_array import Mask, SlotArray, Slots, pieces, where
 
 FREE = -1
 _DELETED = -2
 _CLAIM = -3  # and below: of the first, the second, ... of those who want a cell
 _CELLS_MIN = 256
 _STEP_BITS = np.uint64(0xFFFF)
-LARGE_PIECE = 1 << 18  # rows or slots gone through at once, where there may be many
 _ODD = np.uint64(1)
 
 
 class HashedCells:
     """Where the slot of each key is found by the key's hash; what a slot's key is, `columns` know.
 
-    State: 8 bytes of hash a slot, and 8 to 24 bytes of cells a key.
+    State: 8 to 24 bytes of cells a key, and 8 bytes of hash a slot where `keeps_hashes`.
     Holds: equal hashes prove nothing, keys are compared; at least half of the cells are free.
     From: double hashing, Knuth, The Art of Computer Programming 3, section 6.4, algorithm D. All rows probe once, those
     that met a stranger go on and probe again; each by a step of its own, so that few have to go far.
     """
 
-    def __init__(self, columns: Sequence[KeyColumn], present: Slots | range, hashes: SlotArray, room: int) -> None:
+    def __init__(
+        self, columns: Sequence[KeyColumn], present: Slots | range, hashes: SlotArray | None, room: int
+    ) -> None:
         """A table fit for `room` keys, with the slots `present` in it; `hashes`, by slot, are its own from now on."""
         self._columns = columns
         self._ends: Rows = np.zeros(0, np.int64)  # where the search for each row of the last lookup ended
         self._exact = all(column.exact for column in columns)
         self.by_slot = hashes
-        bits = max(_CELLS_MIN, 3 * room).bit_length()
-        self._size = 1 << bits
         self._cells = SlotArray(np.int32, FREE)
+        self._resize(1 << max(_CELLS_MIN, 3 * room).bit_length())
         self._cells.reserve(self._size)
-        self._shift = np.uint64(64 - bits)
         self._occupied = len(present)
         for piece in pieces(present):
             self._enter(piece)
 
+    @classmethod
+    def restored(
+        cls, columns: Sequence[KeyColumn], hashes: SlotArray | None, cells: npt.NDArray[np.int32], keys: int
+    ) -> HashedCells:
+        """The table whose `stored` cells these are, when it had so many keys."""
+        table = cls(columns, range(0), hashes, room=0)
+        table._cells.load(cells, grows=False)
+        table._resize(len(cells))
+        table._occupied = keys
+        return table
+
+    def stored(self) -> npt.NDArray[np.int32]:
+        """The cells, for `restored`: where keys are numbered from 0 on, so that none was deleted. Does not change."""
+        return self._cells.copied(self._size)
+
+    def _resize(self, size: int) -> None:
+        """Go by so many cells: a power of two."""
+        self._size = size
+        self._shift = np.uint64(64 - (size.bit_length() - 1))
+
     def _enter(self, present: Slots) -> None:
-        slots, hashes = present.astype(np.int32), self.by_slot.values[present]
+        slots, hashes = present.astype(np.int32), self._hashes(present)
         table, cells = self._cells.values, self._home(hashes)
         while len(slots):
             free = where(table[cells] == FREE)
@@ -89,8 +109,9 @@ class HashedCells:
             firsts = where(first)
             new = rows[firsts]
             given = give(new)
-            self.by_slot.reserve(int(given[-1]) + 1)
-            self.by_slot[given] = lookup.hashes[new]
+            if self.by_slot is not None:
+                self.by_slot.reserve(int(given[-1]) + 1)
+                self.by_slot[given] = lookup.hashes[new]
             self._cells[ends[firsts]] = given
             self._occupied += len(new)
             if len(firsts) == len(rows):
@@ -127,7 +148,7 @@ class HashedCells:
 
     def delete(self, slots: Slots) -> None:
         """Take out `slots`, which are in and named once each."""
-        hashes = self.by_slot.values[slots]
+        hashes = self._hashes(slots)
         cells = self._home(hashes)
         while len(slots):
             here = self._cells.values[cells] == slots
@@ -143,7 +164,12 @@ class HashedCells:
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._cells.bytes + self.by_slot.bytes
+        return self._cells.bytes + (0 if self.by_slot is None else self.by_slot.bytes)
+
+    def _hashes(self, slots: Slots) -> Hashes:
+        """The hashes of the keys of `slots`."""
+        hashes: Hashes = hashes_of(self._columns, slots) if self.by_slot is None else self.by_slot.values[slots]
+        return hashes
 
     def _home(self, hashes: Hashes) -> Rows:
         """The cell where the search for a hash begins: its leading bits."""
@@ -162,6 +188,7 @@ class HashedCells:
         if self._exact and len(self._columns) == 1:
             same &= self._columns[0].equal(slots, rows)
             return same
+        assert self.by_slot is not None
         same &= self.by_slot.values[slots] == (hashes if rows is None else hashes[rows])
         if same.all():
             for column in self._columns:
@@ -175,15 +202,13 @@ class HashedCells:
         return same
 
 
+def keeps_hashes(columns: Sequence[KeyColumn]) -> bool:
+    """Whether a table of such keys has their hashes by slot: to compare by, or since to make them again takes long."""
+    return len(columns) != 1 or not columns[0].hashed_again
+
+
 def claim(cells: SlotArray, wanted: Rows) -> Rows:
     """The first to want each cell, as places in `wanted`; the cells then hold numbers below -2, to be written over."""
     claims = np.arange(_CLAIM, _CLAIM - len(wanted), -1, dtype=np.int32)
     cells[wanted[::-1]] = claims[::-1]  # of all who write a cell the last stays
     return where(cells.values[wanted] == claims)
-
-
-def pieces(slots: Slots | range) -> Iterator[Slots]:
-    """The same slots, so many at once that what is made of them takes little memory."""
-    for start in range(0, len(slots), LARGE_PIECE):
-        piece = slots[start : start + LARGE_PIECE]
-        yield np.arange(piece.start, piece.stop) if isinstance(piece, range) else piece

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..storage.hashing import Hashes, hash_columns, padded_words
+from ..storage.hashing import Hashes, fixed_values, hash_columns, padded_words
+from ..storage.memory import current
 from .row_store import RowStore
-from .slot_array import Mask, SlotArray, Slots, where
+from .slot_array import LARGE_PIECE, Mask, SlotArray, Slots, pieces, where
 from .words import fixed_words, words_array
 
 _WORDS_COMPARED = 4  # of a string: what is longer than 32 bytes is compared as a whole
@@ -32,6 +33,7 @@ class KeyColumn(ABC):
     """
 
     exact = False  # True where comparing costs no more than comparing a hash does
+    hashed_again = False  # True where to hash keys costs no more than to keep their hashes
 
     @abstractmethod
     def load(self, array: pa.Array) -> None:
@@ -66,6 +68,28 @@ class KeyColumn(ABC):
     def keep(self, slots: Slots) -> None:
         """Slot `slots[i]` becomes slot i; all others are gone."""
 
+    def whole(self, size: int) -> pa.Array | pa.ChunkedArray:
+        """The keys of all slots below `size`, for `adopt`; as one array where there can be one. Does not change."""
+        memory = current()
+        batches = [
+            memory.batch(pa.RecordBatch.from_arrays([self.take(piece)], names=["0"])) for piece in pieces(range(size))
+        ]
+        return pa.Table.from_batches(batches).column(0)
+
+    def extra(self, size: int) -> pa.Table | None:
+        """What `adopt` would else make of them, where that takes long. Does not change."""
+        return None
+
+    def adopt(self, keys: pa.ChunkedArray, extra: pa.Table | None) -> None:
+        """Become the column of these keys; only what is empty can."""
+        size = 0
+        for chunk in keys.chunks:
+            for start in range(0, len(chunk), LARGE_PIECE):
+                piece = chunk.slice(start, LARGE_PIECE)
+                self.load(piece)
+                self.append(size, np.arange(len(piece)))
+                size += len(piece)
+
     @property
     @abstractmethod
     def bytes(self) -> int:
@@ -90,6 +114,11 @@ class Lookup:
         if self._hashes is None:
             return hash_columns(self._batch.columns, [column.padded for column in self._columns])
         return self._hashes
+
+
+def hashes_of(columns: Sequence[KeyColumn], slots: Slots) -> Hashes:
+    """The hashes of the keys of `slots`."""
+    return hash_columns([column.take(slots) for column in columns])
 
 
 def all_or_none(columns: Sequence[npt.NDArray[np.signedinteger[Any]] | None]) -> Integers | None:
@@ -118,6 +147,7 @@ class FixedColumn(KeyColumn):
     """Keys of fixed width, as one or more integer words; NULL is zero words and a mark beside them."""
 
     exact = True
+    hashed_again = True
 
     def __init__(self, kind: pa.DataType, dtype: np.dtype[Any], *, words: int) -> None:
         self._kind = kind
@@ -163,6 +193,17 @@ class FixedColumn(KeyColumn):
     def take(self, slots: Slots) -> pa.Array:
         nulls = None if self._nulls is None else self._nulls.values[slots]
         return words_array(self._kind, [stored.values[slots] for stored in self._words], nulls)
+
+    def whole(self, size: int) -> pa.Array:
+        nulls = None if self._nulls is None else self._nulls.values[:size]
+        return words_array(self._kind, [stored.copied(size) for stored in self._words], nulls)
+
+    def adopt(self, keys: pa.ChunkedArray, extra: pa.Table | None) -> None:
+        simple = len(self._words) == 1 and not pa.types.is_boolean(self._kind)
+        if simple and keys.num_chunks == 1 and not keys.null_count:
+            self._words[0].load(fixed_values(keys.chunk(0), self._dtype))
+        else:
+            super().adopt(keys, extra)
 
     def keep(self, slots: Slots) -> None:
         for stored in self._words:
@@ -262,6 +303,36 @@ class TextColumn(KeyColumn):
     def take(self, slots: Slots) -> pa.Array:
         taken = self._stored().take(pa.array(slots))
         return taken if taken.type == self._kind else taken.cast(self._kind)
+
+    def whole(self, size: int) -> pa.Array:
+        assert size == self._size
+        ends = self._ends.copied(size + 1)
+        data = self._data.copied(int(ends[size]))
+        buffers = [self._stored().buffers()[0], pa.py_buffer(ends), pa.py_buffer(data)]
+        return pa.Array.from_buffers(self._stored_kind, size, buffers)
+
+    def extra(self, size: int) -> pa.Table | None:
+        words = [stored.copied(size) for stored in self._words]
+        return pa.table({str(place): column for place, column in enumerate(words)}) if words else None
+
+    def adopt(self, keys: pa.ChunkedArray, extra: pa.Table | None) -> None:
+        known = not self._words_max or (extra is not None and extra.num_rows == len(keys))
+        if keys.num_chunks != 1 or keys.type != self._stored_kind or not known:
+            super().adopt(keys, extra)
+            return
+        (chunk,) = keys.chunks
+        self._size = len(chunk)
+        ends = np.frombuffer(chunk.buffers()[1], np.int64)[: self._size + 1]
+        lengths = np.diff(ends)
+        if chunk.null_count:
+            lengths[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
+        self._ends.load(ends)
+        self._lengths.load(lengths)
+        if ends[-1]:
+            self._data.load(np.frombuffer(chunk.buffers()[2], np.uint8)[: int(ends[-1])])
+        for column in extra.columns if extra is not None else []:
+            self._words.append(SlotArray(np.uint64, appended=True))
+            self._words[-1].load(column.to_numpy())
 
     def keep(self, slots: Slots) -> None:
         kept = self.take(slots)

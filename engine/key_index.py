@@ -6,24 +6,28 @@ a 64-bit hash is a filter, never a proof.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from ..storage.hashing import Hashes, hash_columns
+from ..storage.hashing import Hashes
+from ..storage.limits import STORED_CELLS_KEYS
 from ..storage.memory import current
 from .delta import PIECE_ROWS
 from .direct_cells import DirectCells, box_cells, box_of, grown_box, joined_box
-from .hashed_cells import LARGE_PIECE, HashedCells, pieces
-from .key_columns import Integers, KeyColumn, Lookup, Rows, all_or_none, key_column
+from .hashed_cells import HashedCells, keeps_hashes
+from .key_columns import Integers, KeyColumn, Lookup, Rows, all_or_none, hashes_of, key_column
 from .operator import Snapshot
-from .slot_array import Mask, SlotArray, Slots, where
+from .slot_array import LARGE_PIECE, Mask, SlotArray, Slots, pieces, where
 
 _SLOTS_WASTED_MIN = 256
 _INSERTED_MIN = 2048  # so few rows may have a new key each; of more it is counted how many they have
 _DIRECT_CELLS_MIN = 4096  # so few cells are always worth it
 _DIRECT_CELLS_PER_KEY = 6
+_LAYOUT = "1"  # of cells in a checkpoint; another one when they are put, or keys are hashed, in another way
+_KEYS_TRIED = 256
 _DIRECT_CELLS_PER_KEY_KEPT = 24  # a table that is direct stays so while many of its keys go and come
 
 
@@ -37,12 +41,10 @@ class KeyIndex:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self._columns: list[KeyColumn] = [key_column(field.type) for field in schema]
-        self._table: HashedCells | DirectCells = HashedCells(
-            self._columns, _none(), SlotArray(np.uint64, appended=True), 0
-        )
         self._rows_since_rebuild = 0
         self.slots = 0  # slots given out since the last compact: slot-addressed columns need this many
         self.size = 0  # keys present
+        self._table: HashedCells | DirectCells = HashedCells(self._columns, range(0), self._hashes(), 0)
 
     def lookup_or_insert(self, batch: pa.RecordBatch, hashes: Hashes | None = None) -> tuple[Slots, Mask]:
         """The slot of each row's key, and True for the first row of each key that was not present before.
@@ -126,7 +128,7 @@ class KeyIndex:
         """Renumber the keys present from 0 on, in the order they had; their old slots, in the new order."""
         kept = self._present()
         kept = np.arange(self.slots) if isinstance(kept, range) else kept
-        if isinstance(self._table, HashedCells):
+        if isinstance(self._table, HashedCells) and self._table.by_slot is not None:
             self._table.by_slot.keep(kept)
         for column in self._columns:
             column.keep(kept)
@@ -139,15 +141,61 @@ class KeyIndex:
         """Memory in use. Units: bytes."""
         return self._table.bytes + sum(column.bytes for column in self._columns)
 
-    def snapshot(self) -> Snapshot:
-        """The keys present, in the order of their slots; `restore` numbers them from 0 on."""
-        memory = current()
-        keys = [memory.batch(self.keys(piece)) for piece in pieces(self._present())]
-        return {"keys": pa.Table.from_batches(keys, schema=self.schema)}
+    def snapshot(self, name: str = "keys") -> Snapshot:
+        """The keys present, in the order of their slots, as a table of this name; `restore` numbers them from 0 on.
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Become the index that `snapshot` was taken of, its keys numbered from 0 on."""
-        self.fill(snapshot["keys"].to_batches(max_chunksize=LARGE_PIECE))
+        Where there are many, beside it the tables of what would take long to be made of them again.
+        """
+        memory = current()
+        if self.slots != self.size or self.size < STORED_CELLS_KEYS:
+            keys = [memory.batch(self.keys(piece)) for piece in pieces(self._present())]
+            return {name: pa.Table.from_batches(keys, schema=self.schema)}
+        columns = [column.whole(self.slots) for column in self._columns]
+        tables = {name: pa.Table.from_arrays(columns, names=self.schema.names)}
+        for place, column in enumerate(self._columns):
+            extra = column.extra(self.slots)
+            if extra is not None:
+                tables[_extra(name, place)] = extra
+        box = json.dumps(self._table.box) if isinstance(self._table, DirectCells) else ""
+        known = {"layout": _LAYOUT, "keys": str(self.size), "box": box}
+        tables[_cells(name)] = pa.table({"cell": self._table.stored()}, metadata=known)
+        if isinstance(self._table, HashedCells) and self._table.by_slot is not None:
+            tables[_hashes(name)] = pa.table({"hash": self._table.by_slot.copied(self.slots)})
+        return tables
+
+    def restore(self, snapshot: Snapshot, name: str = "keys") -> None:
+        """Become the index that `snapshot` was taken of, its keys numbered from 0 on; only what is empty can."""
+        assert not self.slots, "only an empty index can be restored"
+        keys = snapshot[name]
+        for place, column in enumerate(self._columns):
+            column.adopt(keys.column(place), snapshot.get(_extra(name, place)))
+        self.slots = self.size = keys.num_rows
+        cells = snapshot.get(_cells(name))
+        table = None if cells is None else self._restored(cells, snapshot.get(_hashes(name)))
+        if table is not None:
+            self._table = table
+        elif self.slots:
+            self._table = self._new_table()
+
+    def _restored(self, cells: pa.Table, hashes: pa.Table | None) -> HashedCells | DirectCells | None:
+        """The table with these cells; None if it does not go with the keys, and has to be made anew."""
+        known = {key.decode(): value.decode() for key, value in (cells.schema.metadata or {}).items()}
+        needed = keeps_hashes(self._columns) and not known.get("box")
+        if known.get("layout") != _LAYOUT or known.get("keys") != str(self.size) or needed != (hashes is not None):
+            return None
+        values = cells.column("cell").to_numpy()
+        table: HashedCells | DirectCells
+        if known["box"]:
+            table = DirectCells.restored(json.loads(known["box"]), values)
+        else:
+            by_slot = None
+            if hashes is not None:
+                by_slot = SlotArray(np.uint64, appended=True)
+                by_slot.load(hashes.column("hash").to_numpy())
+            table = HashedCells.restored(self._columns, by_slot, values, self.size)
+        some = np.unique(np.linspace(0, self.slots - 1, _KEYS_TRIED).astype(np.int64))
+        found = table.find(Lookup(self._columns, self.keys(some)))
+        return table if found is not None and np.array_equal(found, some) else None
 
     def load(self, batch: pa.RecordBatch) -> None:
         """Fill an empty index with the keys of `batch`, all different: row i gets slot i."""
@@ -160,7 +208,10 @@ class KeyIndex:
             lookup = Lookup(self._columns, batch)
             self._give(np.arange(lookup.rows))
         if self.slots:
-            self._table = self._direct(None) or HashedCells(self._columns, self._present(), self._hashes(), self.size)
+            self._table = self._new_table()
+
+    def _new_table(self) -> HashedCells | DirectCells:
+        return self._direct(None) or HashedCells(self._columns, self._present(), self._hashes(), self.size)
 
     def _give(self, rows: Rows) -> Slots:
         """New slots for the keys of `rows` of the loaded batch."""
@@ -190,12 +241,14 @@ class KeyIndex:
         hashes = self._table.by_slot if isinstance(self._table, HashedCells) else self._hashes()
         return HashedCells(self._columns, present, hashes, self.size + room)
 
-    def _hashes(self) -> SlotArray:
-        """The hashes of all keys present, by slot."""
+    def _hashes(self) -> SlotArray | None:
+        """The hashes of all keys present, by slot, where a table keeps them."""
+        if not keeps_hashes(self._columns):
+            return None
         hashes = SlotArray(np.uint64, appended=True)
         hashes.reserve(self.slots)
         for piece in pieces(self._present()):
-            hashes[piece] = hash_columns(self.key_columns(piece))
+            hashes[piece] = hashes_of(self._columns, piece)
         return hashes
 
     def _direct(self, lookup: Lookup | None) -> DirectCells | None:
@@ -239,3 +292,15 @@ def _different(lookup: Lookup, rows: Slots | None) -> int:
 
 def _none() -> Slots:
     return np.zeros(0, np.int64)
+
+
+def _cells(name: str) -> str:
+    return f"{name} cells"
+
+
+def _hashes(name: str) -> str:
+    return f"{name} hashes"
+
+
+def _extra(name: str, place: int) -> str:
+    return f"{name} column {place}"

@@ -8,11 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from .delta import Delta, Weights
-from .hashed_cells import LARGE_PIECE, pieces
 from .key_index import KeyIndex
 from .operator import Snapshot
 from .row_lists import RowIds
-from .slot_array import Mask, Slots, distinct, where
+from .slot_array import LARGE_PIECE, Mask, Slots, distinct, pieces, where
 from .slotted_rows import Inserted, SlottedRows
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from .hashed_cells import pieces
 from .key_index import KeyIndex
-from .slot_array import Slots, where
+from .slot_array import Slots, pieces, where
 
 
 class Seen:
@@ -49,12 +48,12 @@ class Seen:
 
     def snapshot(self, size: int) -> dict[str, pa.Table]:
         """All rows."""
-        return {"rows": self._index.snapshot()["keys"]}
+        return dict(self._index.snapshot("rows"))
 
     def restore(self, snapshot: dict[str, pa.Table]) -> None:
         """Become what `snapshot` was taken of."""
         self._index = KeyIndex(self._index.schema)
-        self._index.restore({"keys": snapshot["rows"]})
+        self._index.restore(snapshot, "rows")
 
     def _owners(self) -> Slots:
         """The slot of each row."""

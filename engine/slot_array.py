@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from .copying import Copying
 Slots = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+LARGE_PIECE = 1 << 18  # rows or slots gone through at once, where there may be many
 _SLOTS_MIN = 64
 _PIECE = 1 << 20  # slots moved at once
 _COPIED_AT_ONCE = 1 << 16  # bytes that are copied sooner than others are told of a copy
@@ -73,11 +75,11 @@ class SlotArray:
             kept[start : start + len(piece)] = self.values[piece]
         self._become(kept)
 
-    def load(self, values: npt.NDArray[Any]) -> None:
-        """Slots from 0 on become `values`, which do not change; all others are gone."""
+    def load(self, values: npt.NDArray[Any], *, grows: bool = True) -> None:
+        """Slots from 0 on become `values`, which do not change; all others are gone. Without `grows` none will come."""
         self._end = max(_SLOTS_MIN, len(values))
         memory = current()
-        loaded = memory.adopted(values) if values.dtype == self.values.dtype else None
+        loaded = memory.adopted(values, grows=grows) if values.dtype == self.values.dtype else None
         if loaded is None:
             loaded = memory.array(max(_SLOTS_MIN, len(values)), self.values.dtype, self.start)
             loaded[: len(values)] = values
@@ -167,3 +169,10 @@ def distinct(slots: Slots, size: int) -> Slots:
 def where(mask: Mask) -> npt.NDArray[np.int64]:
     """The places where a one-dimensional mask is True; np.flatnonzero with less ceremony."""
     return mask.nonzero()[0]
+
+
+def pieces(slots: Slots | range) -> Iterator[Slots]:
+    """The same slots, so many at once that what is made of them takes little memory."""
+    for start in range(0, len(slots), LARGE_PIECE):
+        piece = slots[start : start + LARGE_PIECE]
+        yield np.arange(piece.start, piece.stop) if isinstance(piece, range) else piece

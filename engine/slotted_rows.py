@@ -11,12 +11,11 @@ import pyarrow as pa
 
 from ..storage.memory import current
 from .delta import Delta, Weights
-from .hashed_cells import LARGE_PIECE, pieces
 from .key_columns import KeyColumn, key_column
 from .key_index import KeyIndex
 from .operator import Snapshot
 from .row_lists import RowIds, RowLists
-from .slot_array import SlotArray, Slots, distinct, where
+from .slot_array import LARGE_PIECE, SlotArray, Slots, distinct, pieces, where
 
 _GONE_MIN = 256
 
@@ -187,7 +186,7 @@ class SlottedRows:
         slots = snapshot["places"]["slot"].to_numpy()
         if "weight" in snapshot["places"].column_names:
             self._columns, self._index = [], KeyIndex(self.schema)
-            self._index.restore({"keys": snapshot["rows"]})
+            self._index.restore(snapshot, "rows")
             self._weights.load(snapshot["places"]["weight"].to_numpy())
         else:
             for batch in snapshot["rows"].to_batches():

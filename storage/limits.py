@@ -85,6 +85,7 @@ EPOCHS_UNSYNCED_MAX = 5_000  # epochs that a power failure may take from the jou
 EPOCHS_SKIPPED = 10_000  # numbers that are left out after a crash, since somebody may have seen one that is lost
 EPOCHS_WHOLE = 256  # every so many one says how far all streams are, and not only those with news
 EPOCH_SEGMENT_BYTES = 8 << 20  # of the journal
+STORED_CELLS_KEYS = 1 << 16  # keys, from where on a checkpoint has the table that finds them, too
 JOURNAL_STATE_BYTES = 1 << 20  # of an operator: from here on a checkpoint may have what went in instead of the state
 JOURNAL_SHARE = 0.5  # of the bytes of the state: what goes in takes no more, or else the state is written again
 JOURNAL_ENTRIES = 64  # checkpoints that do so, one after the other

@@ -19,7 +19,7 @@ import pyarrow.ipc as ipc
 
 from .errors import OperationalError
 from .files import File, make_folder, remove_file, remove_folder
-from .limits import ADOPTED_STRETCH, JOINED_BYTES_MAX, JOINED_BYTES_MAX_UNLIMITED, SPILLED_BYTES_MIN, SPILLED_FILES
+from .limits import JOINED_BYTES_MAX, JOINED_BYTES_MAX_UNLIMITED, SPILLED_BYTES_MIN, SPILLED_FILES
 from .private_maps import Room, room_of
 
 Array = npt.NDArray[Any]
@@ -94,12 +94,9 @@ class Memory:
     def grown(self, values: Array, size: int, start: object = 0) -> Array:
         """`values`, which nobody may use any more, and then `start` up to a length of at least `size`."""
         room = len(values)
-        if isinstance(values.base, Room) and size * values.itemsize <= values.base.bytes:
-            most = values.base.bytes // values.itemsize
-            array = values.base.array(most if start == 0 else min(most, size + ADOPTED_STRETCH), values.dtype)
-            if start != 0:
-                array[room:] = start
-            return array
+        longer = values.base.longer(values, size, start) if isinstance(values.base, Room) else None
+        if longer is not None:
+            return longer
         size = max(size, 2 * room)
         if isinstance(values.base, _Mapping):
             file = values.base.file
@@ -112,12 +109,13 @@ class Memory:
         array[:room] = values
         return array
 
-    def adopted(self, values: Array) -> Array | None:
+    def adopted(self, values: Array, *, grows: bool) -> Array | None:
         """The same values to write to, which nobody else sees: the very pages of the file that they lie in.
 
-        None where they are too few for that, or in no such file, or there is no room in memory for twice as many.
+        With `grows` there is room for as many behind them, if there is so much memory.
+        None where they are too few for that, or in no such file, or there is no memory for them.
         """
-        size = 2 * len(values)
+        size = len(values) * (2 if grows and self._fits(2 * values.nbytes) else 1)
         room = room_of(values, size) if self._fits(size * values.itemsize) else None
         if room is None:
             return None

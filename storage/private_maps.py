@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from .errors import OperationalError
 from .files import Identity, identity, map_file, map_over
-from .limits import ADOPTED_BYTES_MIN
+from .limits import ADOPTED_BYTES_MIN, ADOPTED_STRETCH
 
 Array = npt.NDArray[Any]
 
@@ -40,11 +40,26 @@ class Room(mmap.mmap):
 
     start = 0
     bytes = 0  # from there on
+    given = 0  # of these, to whoever has the longest array
 
     def array(self, size: int, dtype: np.dtype[Any]) -> Array:
         """The array, as far as so many values."""
+        self.given = size * dtype.itemsize
         found: Array = np.ndarray(size, dtype, buffer=self, offset=self.start)
         return found
+
+    def longer(self, values: Array, size: int, start: object) -> Array | None:
+        """The array as far as at least `size` values, `start` behind `values`; None if there is no room for them.
+
+        Nor where `values` are not all of it: then what is behind them is somebody else's.
+        """
+        if values.nbytes != self.given or size * values.itemsize > self.bytes:
+            return None
+        most = self.bytes // values.itemsize
+        array = self.array(most if start == 0 else min(most, size + ADOPTED_STRETCH), values.dtype)
+        if start != 0:
+            array[len(values) :] = start
+        return array
 
 
 _files: weakref.WeakSet[MappedFile] = weakref.WeakSet()

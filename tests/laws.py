@@ -27,7 +27,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from headrace.engine import slot_array
+from headrace.engine import key_index, slot_array
 from headrace.engine.delta import Delta, concat
 from headrace.engine.freezing import Frozen
 from headrace.engine.journal import Entry, enter
@@ -102,10 +102,11 @@ def check_adopted(make_operator: Callable[[], Operator], inputs: Sequence[Delta]
 
 @contextmanager
 def adopting() -> Iterator[None]:
-    """Within the block every column of a checkpoint is taken as it is in its file, however small it is."""
+    """Within the block a checkpoint has the tables of all keys, and what is in its files is taken as it is there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(private_maps, "ADOPTED_BYTES_MIN", 1)
         patch.setattr(checkpoints_on_disk, "CHECKPOINT_TABLE_BYTES", 0)
+        patch.setattr(key_index, "STORED_CELLS_KEYS", 1)
         yield
 
 

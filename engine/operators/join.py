@@ -8,12 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from ..delta import Delta, Weights, concat
-from ..hashed_cells import pieces
 from ..join_side import JoinInput, JoinSide
 from ..key_index import KeyIndex
 from ..operator import NO_WATERMARK, Operator, Snapshot, Time
 from ..row_lists import RowIds
-from ..slot_array import Slots, distinct, where
+from ..slot_array import Slots, distinct, pieces, where
 from ..time_bound import Kind, TimeBound
 from ..value_order import in_order
 from .map import Map

@@ -10,10 +10,9 @@ import pyarrow as pa
 
 from ...storage.memory import current
 from ..delta import Delta
-from ..hashed_cells import pieces
 from ..key_index import KeyIndex
 from ..operator import ResultHolder, Snapshot, Time
-from ..slot_array import Distinct, SlotArray, Slots, where
+from ..slot_array import Distinct, SlotArray, Slots, pieces, where
 
 Kind = Literal["intersect", "except"]
 Counts = npt.NDArray[np.int64]
@@ -68,7 +67,7 @@ class SetOperation(ResultHolder):
         return {**self._index.snapshot(), "counts": pa.table({"left": left, "right": right})}
 
     def restore(self, snapshot: Snapshot) -> None:
-        self._index.restore({"keys": snapshot["keys"]})
+        self._index.restore(snapshot)
         for counts, column in zip(self._counts, snapshot["counts"].columns, strict=True):
             counts.load(column.to_numpy())
 

@@ -10,11 +10,10 @@ import pyarrow as pa
 from ...storage.last_rows import WEIGHT_COLUMN
 from ...storage.memory import current
 from ..delta import Delta
-from ..hashed_cells import LARGE_PIECE, pieces
 from ..key_index import KeyIndex
 from ..operator import ResultHolder, Snapshot
 from ..row_store import Numbers, RowStore
-from ..slot_array import Mask, SlotArray, Slots, where
+from ..slot_array import LARGE_PIECE, Mask, SlotArray, Slots, pieces, where
 
 _DEAD_MIN = 1024  # rows that were superseded and still take room, before they are dropped
 

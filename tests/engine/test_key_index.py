@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headrace.engine import key_columns, key_index
 from headrace.engine.key_index import KeyIndex
 from headrace.storage.hashing import Hashes
-from tests.laws import batch_rows, values
+from tests.laws import as_written, batch_rows, values
 
 TYPES = [
     pa.int8(),
@@ -80,12 +80,12 @@ def colliding(kind: str) -> Callable[[Sequence[pa.Array]], Hashes]:
 def test_against_a_dictionary(hashes: str, direct_cells_min: int, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if hashes != "real":
-            patch.setattr(key_index, "hash_columns", colliding(hashes))
             patch.setattr(key_columns, "hash_columns", colliding(hashes))
         patch.setattr(key_index, "PIECE_ROWS", data.draw(st.sampled_from([1, 1 << 16])))
         patch.setattr(key_index, "_DIRECT_CELLS_MIN", direct_cells_min)
         patch.setattr(key_index, "_DIRECT_CELLS_PER_KEY", direct_cells_min)
         patch.setattr(key_index, "_DIRECT_CELLS_PER_KEY_KEPT", direct_cells_min or 1)
+        patch.setattr(key_index, "STORED_CELLS_KEYS", data.draw(st.sampled_from([1, 1 << 16])))
         check_against_a_dictionary(data)
 
 
@@ -108,12 +108,14 @@ def check_against_a_dictionary(data: st.DataObject) -> None:
         doomed = data.draw(st.lists(st.sampled_from(sorted(model.values())), unique=True)) if model else []
         index.delete(np.array(doomed, dtype=np.int64))
         model = {key: slot for key, slot in model.items() if slot not in doomed}
-        match data.draw(st.sampled_from(["go on", "compact", "restore"])):
+        match data.draw(st.sampled_from(["go on", "compact", "restore", "compact and restore"])):
             case "compact":
                 kept = index.compact().tolist()
                 model = {key: kept.index(slot) for key, slot in model.items()}
-            case "restore":
-                snapshot = index.snapshot()
+            case ("restore" | "compact and restore") as what:
+                if what != "restore":
+                    index.compact()
+                snapshot = {name: as_written(table) for name, table in index.snapshot().items()}
                 index = KeyIndex(index.schema)
                 index.restore(snapshot)
                 order = sorted(model.values())
@@ -144,3 +146,84 @@ def test_an_index_can_be_filled_in_order() -> None:
     batch = pa.RecordBatch.from_pydict({"k": pa.array([Decimal("1.5"), None, Decimal("-3")], pa.decimal128(4, 1))})
     index.load(batch)
     assert index.lookup(batch).tolist() == [0, 1, 2]
+
+
+def many(kind: str, rows: int = 3000) -> pa.RecordBatch:
+    """So many different keys."""
+    numbers = np.random.default_rng(3).permutation(rows)
+    integers = pa.array(numbers)
+    columns = {
+        "close together": [integers],
+        "a box": [pa.array(numbers // 60, pa.int32()), pa.array(numbers % 60, pa.int16())],
+        "far apart": [pa.array(numbers * 1_000_003)],
+        "with NULL": [pa.array(numbers * 1_000_003, mask=numbers == 5)],
+        "floats": [pa.array(numbers / 7)],
+        "wide": [integers.cast(pa.decimal128(30, 2))],
+        "short texts": [pa.array([None if number == 5 else f"{number}" for number in numbers])],
+        "long texts": [pa.array([f"{number}" * (number % 13) + f"-{number}" for number in numbers])],
+        "binaries": [pa.array([f"{number}".encode() for number in numbers])],
+        "no texts": [pa.array([""] * rows), integers.cast(pa.float32())],
+        "pairs": [pa.array([f"{number % 7}" for number in numbers]), pa.array(numbers // 7 * 1_000_003)],
+        "lists": [pa.array([[number, number % 2] for number in numbers.tolist()])],
+        "lists and numbers": [pa.array([[number] for number in numbers.tolist()]), integers],
+    }[kind]
+    return pa.RecordBatch.from_arrays(columns, names=[str(place) for place in range(len(columns))])
+
+
+KINDS = ["close together", "a box", "far apart", "with NULL", "floats", "wide", "short texts", "long texts"]
+KINDS += ["binaries", "no texts", "pairs", "lists", "lists and numbers"]
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_index, "STORED_CELLS_KEYS", 1)
+
+
+def restored(index: KeyIndex, snapshot: Mapping[str, pa.Table]) -> KeyIndex:
+    again = KeyIndex(index.schema)
+    again.restore(snapshot, "k")
+    return again
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_that_was_stored_goes_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = many(kind)
+    index = KeyIndex(keys.schema)
+    assert index.lookup_or_insert(keys.slice(0, 2000))[1].all()
+    snapshot = {name: as_written(table) for name, table in index.snapshot("k").items()}
+    with monkeypatch.context() as patch:
+        patch.delattr(KeyIndex, "_new_table")  # it is not made anew
+        again = restored(index, snapshot)
+    for each in (index, again):  # and both do the same from here on
+        assert each.lookup(keys).tolist() == [*range(2000), *[-1] * 1000]
+        each.delete(np.arange(1000, 1500))
+        assert each.lookup(keys).tolist() == [*range(1000), *[-1] * 500, *range(1500, 2000), *[-1] * 1000]
+        assert each.lookup_or_insert(keys.slice(1500, 1500))[0].tolist() == list(range(1500, 3000))
+        kept = [*range(1000), *range(1500, 3000)]
+        assert each.compact().tolist() == kept
+        assert each.lookup(keys).tolist() == [*range(1000), *[-1] * 500, *range(1000, 2500)]
+        assert each.keys(np.arange(2500)).equals(keys.take(pa.array(kept)))
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("kind", ["close together", "far apart", "long texts", "pairs"])
+def test_a_table_that_does_not_go_with_the_keys_is_made_anew(kind: str) -> None:
+    keys = many(kind)
+    index, other = KeyIndex(keys.schema), KeyIndex(keys.schema)
+    index.load(keys)
+    other.load(keys.take(pa.array(np.roll(np.arange(3000), 1))))
+    snapshot, others = index.snapshot("k"), other.snapshot("k")
+    cells = snapshot["k cells"]
+    fewer = index.keys(np.arange(2999))
+    for wrong in (
+        {"k cells": others["k cells"]},
+        {"k cells": cells.replace_schema_metadata({**cells.schema.metadata, b"layout": b"0"})},
+        {"k cells": cells.replace_schema_metadata(None)},
+        {"k": pa.Table.from_batches([fewer]).cast(snapshot["k"].schema)},
+        {"k cells": others["k cells"], "k hashes": pa.table({"hash": np.zeros(3000, np.uint64)})},
+    ):
+        tables = {**snapshot, **wrong}
+        again = restored(index, tables)
+        assert again.lookup(keys).tolist()[:2999] == list(range(2999))
+    assert restored(index, {"k": snapshot["k"]}).lookup(keys).tolist() == list(range(3000))

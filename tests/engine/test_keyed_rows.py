@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.engine import key_columns, key_index, row_lists, slotted_rows
+from headrace.engine import key_columns, row_lists, slotted_rows
 from headrace.engine.delta import Delta
 from headrace.engine.keyed_rows import KeyedRows
 from headrace.engine.row_lists import RowLists
@@ -66,7 +66,6 @@ def by_key(model: Rows, places: list[int]) -> dict[tuple[Any, ...], Rows]:
 def test_against_counters_by_key(retracting: bool, hashes: str, data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if hashes != "real":
-            patch.setattr(key_index, "hash_columns", colliding(hashes))
             patch.setattr(key_columns, "hash_columns", colliding(hashes))
         patch.setattr(slotted_rows, "_GONE_MIN", data.draw(st.sampled_from([0, 4, 256])))
         patch.setattr(row_lists, "_WASTED_MIN", data.draw(st.sampled_from([0, 1024])))

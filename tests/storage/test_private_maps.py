@@ -90,6 +90,19 @@ def test_a_column_is_written_to_and_grows_where_it_lies(name: str, start: int, m
     assert array.values[:ROWS].tolist() == list(range(ROWS)), "and so does the next one"
 
 
+def test_a_part_of_it_grows_elsewhere(memory: Memory, tmp_path: Path) -> None:
+    array = SlotArray(np.int64, start=-1, appended=True)
+    array.load(columns(saved(tmp_path))["number"])
+    part, copying = array.freeze()
+    assert copying is None
+    array.reserve(ROWS + 10)
+    array[np.arange(ROWS, ROWS + 10)] = 7
+    part.reserve(ROWS + 20)
+    part[np.arange(ROWS, ROWS + 20)] = 8
+    assert part.values[ROWS - 1 : ROWS + 20].tolist() == [ROWS - 1, *[8] * 20]
+    assert array.values[ROWS - 1 : ROWS + 10].tolist() == [ROWS - 1, *[7] * 10]
+
+
 def test_memory_is_given_back(memory: Memory, tmp_path: Path) -> None:
     array = SlotArray(np.int64)
     array.load(columns(saved(tmp_path))["number"])
@@ -131,16 +144,20 @@ def test_what_cannot_be_taken_as_it_is_is_copied(memory: Memory, tmp_path: Path)
 
 
 def test_beyond_the_limit_it_lies_in_a_file_of_its_own(tmp_path: Path) -> None:
-    memory = Memory(tmp_path / "spill", limit=2 * 8 * ROWS - 1, smallest=1024)
+    size = 8 * ROWS
+    memory = Memory(tmp_path / "spill", limit=3 * size + size // 2, smallest=1024)
     with memory.used():
-        array = SlotArray(np.int64)
-        array.load(columns(saved(tmp_path))["number"])
-        assert not isinstance(array.values.base, Room)
-        assert not is_mapped(array.values)
-        other = SlotArray(np.int64)
-        other.load(columns(saved(tmp_path))["number"])
-        assert is_mapped(other.values)
-        assert other.values[:ROWS].tolist() == array.values[:ROWS].tolist() == list(range(ROWS))
+        arrays = [SlotArray(np.int64) for _ in range(3)]
+        counted = []
+        for array in arrays:
+            array.load(columns(saved(tmp_path))["number"])
+            counted.append((memory.resident // size, memory.spilled // size))
+        assert counted == [(2, 0), (3, 0), (3, 1)], "with room for as many more; without; in a file"
+        assert [isinstance(array.values.base, Room) for array in arrays] == [True, True, False]
+        for array in arrays:
+            array.reserve(ROWS + 100)
+            array[np.arange(ROWS, ROWS + 100)] = 7
+            assert array.values[: ROWS + 100].tolist() == [*range(ROWS), *[7] * 100]
     memory.close()
 
 
