@@ -23,7 +23,7 @@ class GroupingSets:
     """
 
     def __init__(self, key_schema: pa.Schema, sets: Sequence[frozenset[int]]) -> None:
-        self._schema = key_schema
+        self._schema = key_schema if len(key_schema) else pa.schema([("nothing", pa.bool_())])
         self._sets = list(sets)
         self._forget()
 
@@ -32,13 +32,14 @@ class GroupingSets:
         self._groups = [SlotArray(np.int64) for _ in self._sets]  # their slots, by combination
         self._generation = -1  # of the groups' slots that these are
 
-    def find(self, groups: Groups, keys: Sequence[pa.Array]) -> Slots:
-        """The combination of each row, whose keys come in columns; of new ones the groups are there from now on."""
+    def find(self, groups: Groups, keys: Sequence[pa.Array], rows: int) -> Slots:
+        """The combination of each of `rows` rows, whose keys come in columns; of new ones the groups are there then."""
         most = _COMBINATIONS_MIN + groups.slots
         if self._generation != groups.generation or self._combinations.slots > most:
             self._forget()
             self._generation = groups.generation
-        found, new = self._combinations.lookup_or_insert(pa.RecordBatch.from_arrays(keys, schema=self._schema))
+        columns = keys or [pa.nulls(rows, pa.bool_())]  # without columns a batch has no rows
+        found, new = self._combinations.lookup_or_insert(pa.RecordBatch.from_arrays(columns, schema=self._schema))
         fresh = where(new)
         if len(fresh):
             places = pa.array(fresh)

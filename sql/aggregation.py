@@ -111,7 +111,8 @@ def plan_aggregation(select: exp.Select, scope: Scope, *, final: bool, lateness:
         columns = (*key_columns, *call_columns)
         names = tuple(c.name for c in key_columns)
         if isinstance(below, p.Expand) and number is not None:
-            result = p.GroupingSets(unexpanded, by, below.sets, names, tuple(calls.values()), columns)
+            made = tuple(calls.values())
+            result = p.GroupingSets(unexpanded, by, below.sets, names, made, columns, said=scope.said)
         else:
             result = p.Aggregate(below, names, tuple(calls.values()), columns, said=scope.said)
     after = {twin_sql(key): name for key, name in zip(plain, key_names, strict=True)}

@@ -11,7 +11,7 @@ from .plan_properties import forgets
 from .time_to_live import HINT, OPTION, Said
 from .window_twin import interval
 
-Keeping = p.Aggregate | p.Join | p.TopN
+Keeping = p.Aggregate | p.GroupingSets | p.TopN  # what lives by one time
 _SIDES = ("left", "right")
 _PARTNERS = (("right", "full"), ("left", "full", "semi", "anti"))  # joins where the rows of the other side need them
 
@@ -37,12 +37,12 @@ def _expiring(plan: Plan, ttl_us: int | None, *, shown: bool) -> Plan:
                 for side, said in enumerate(plan.said)
             )
             return replace(plan, ttls_us=(left, right))
-        case p.Aggregate() | p.TopN() if _unheeded(plan) is not None:
+        case p.Aggregate() | p.GroupingSets() | p.TopN() if _unheeded(plan) is not None:
             return plan
         case p.Aggregate():
             ttl_us = _meant(plan.said, ttl_us)
             return replace(plan, ttl_us=ttl_us, silent=ttl_us is not None and not plan.calls and not shown)
-        case p.TopN():
+        case p.GroupingSets() | p.TopN():
             return replace(plan, ttl_us=_meant(plan.said, ttl_us))
         case _:
             return plan
@@ -70,18 +70,18 @@ def _said(plan: Plan) -> tuple[Said, ...]:
     match plan:
         case p.Join():
             return tuple(said for said in plan.said if said is not None)
-        case p.Aggregate() | p.TopN() | p.Over():
+        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.Over():
             return () if plan.said is None else (plan.said,)
         case _:
             return ()
 
 
-def _unheeded(plan: p.Aggregate | p.TopN) -> str | None:
+def _unheeded(plan: Keeping) -> str | None:
     """Why an operator cannot forget what is idle; None if it can."""
     match plan:
-        case p.Aggregate() if not p.append_only(plan.input):
+        case p.Aggregate() | p.GroupingSets() if not p.append_only(plan.input):
             return "rows that it has counted may be retracted"
-        case p.Aggregate() if not plan.keys:
+        case p.Aggregate(keys=()) | p.GroupingSets(by=()):
             return "it has one row that is always there"
         case p.TopN() if not plan.partition:
             return "it has one partition"
@@ -112,7 +112,7 @@ def _lives(node: Plan) -> bool:
     match node:
         case p.Join():
             return node.ttls_us != (None, None)
-        case p.Aggregate() | p.TopN():
+        case p.Aggregate() | p.GroupingSets() | p.TopN():
             return node.ttl_us is not None
         case _:
             return False
@@ -139,7 +139,7 @@ def _notes(node: Plan, ttl_us: int | None) -> list[str]:
     match node:
         case p.Join():
             return _join_notes(node, ttl_us)
-        case p.Aggregate() | p.TopN():
+        case p.Aggregate() | p.GroupingSets() | p.TopN():
             name = _named(node)
             if node.ttl_us is not None:
                 return [f"{name} forgets what was idle for {_length(node.ttl_us)}{_TWIN}"]
@@ -147,7 +147,7 @@ def _notes(node: Plan, ttl_us: int | None) -> list[str]:
                 return [f"{asked} says nothing of {name}: {_unheeded(node)}"]
         case p.Over() if (asked := _asked(node.said, ttl_us)) is not None:
             return [f"{asked} says nothing of over: it needs all rows"]
-        case p.Recompute() | p.SetOperation() | p.AsofJoin() | p.GroupingSets() if ttl_us is not None:
+        case p.Recompute() | p.SetOperation() | p.AsofJoin() if ttl_us is not None:
             return [f"{OPTION} says nothing of {type(node).__name__.lower()}: it needs all rows"]
         case _:
             pass
@@ -180,10 +180,14 @@ def _asked(said: Said | None, ttl_us: int | None) -> str | None:
     return None if ttl_us is None else OPTION
 
 
-def _named(plan: p.Aggregate | p.TopN) -> str:
-    if isinstance(plan, p.TopN):
-        return "top_n"
-    return f"aggregate by {', '.join(plan.keys)}" if plan.keys else "aggregate"
+def _named(plan: Keeping) -> str:
+    match plan:
+        case p.TopN():
+            return "top_n"
+        case p.GroupingSets():
+            return f"aggregate by sets of {', '.join(plan.by)}" if plan.by else "aggregate"
+        case p.Aggregate():
+            return f"aggregate by {', '.join(plan.keys)}" if plan.keys else "aggregate"
 
 
 def _length(ttl_us: int) -> str:

@@ -169,7 +169,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
             fast = "append-only input" if p.append_only(plan.input) else "retracting input"
             sets = ", ".join("(" + ", ".join(plan.by[place] for place in sorted(chosen)) + ")" for chosen in plan.sets)
             what = f"aggregate: {_grouped((f'GROUPING SETS ({sets})',), plan.calls)} [{fast}]"
-            return what, f"one row per group, as many as there are{_rows_kept(plan)}"
+            how_many = _idle(plan.ttl_us, "goes when no row came") or "as many as there are"
+            return what, f"one row per group, {how_many}{_rows_kept(plan)}"
         case p.Join():
             pairs = [f"{a} {'IS NOT DISTINCT FROM' if safe else '='} {b}" for a, b, safe in plan.keys]
             on = " AND ".join([*pairs, *([] if plan.residual is None else [twin_sql(plan.residual)])])

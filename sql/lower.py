@@ -216,6 +216,7 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
                 standing=_standing(plan),
                 sets=plan.sets,
                 set_keys=plan.keys,
+                ttl_us=plan.ttl_us,
             )
         case p.Join():
             operator = _join(plan)

@@ -63,7 +63,7 @@ class GroupingSets:
     """An aggregate for each of the `sets` of columns `by` of the input, which they name by place.
 
     A group's `keys` are these, NULL where they are not in the set, then the set's number. The group of a set without
-    columns is there even without rows.
+    columns is there even without rows. With `ttl_us` any other goes as in Aggregate.
     """
 
     input: Plan
@@ -72,3 +72,5 @@ class GroupingSets:
     keys: tuple[str, ...]
     calls: tuple[AggregateCall, ...]
     columns: tuple[Column, ...]
+    ttl_us: int | None = None
+    said: Said | None = field(default=None, compare=False, repr=False)

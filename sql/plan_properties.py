@@ -73,7 +73,7 @@ def monotonic(plan: Plan) -> dict[str, Motion]:
     match plan:
         case p.ViewScan():
             return dict(plan.motions)
-        case p.Aggregate(ttl_us=None) | p.GroupingSets() if p.append_only(plan.input):
+        case p.Aggregate(ttl_us=None) | p.GroupingSets(ttl_us=None) if p.append_only(plan.input):
             return _grouped(plan, plan.keys)
         case p.WindowAggregate() if not plan.final and p.append_only(plan.input):
             names = [column.name for column in plan.columns]
@@ -163,7 +163,7 @@ def _repeatable(node: Plan) -> bool:
             return node.ttl_us is None
         case p.Join():
             return not node.bounds and node.ttls_us == (None, None)
-        case p.Aggregate() if node.ttl_us is not None:
+        case p.Aggregate() | p.GroupingSets() if node.ttl_us is not None:
             return False
         case p.Aggregate() | p.GroupingSets():
             # of keys that are equal one stands for all; sums of floats are exact where rows can leave
@@ -197,6 +197,8 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             return "some"
         case p.Aggregate() | p.GroupingSets():
             whole = any(keeps_rows(call, append_only=p.append_only(node.input)) for call in node.calls)
+            if isinstance(node, p.GroupingSets) and node.ttl_us is not None:  # the group of no columns stays
+                return "keys" if whole and not all(node.sets) else "some"
             return "keys" if node.keys or whole else "some"
         case p.TopN():
             return "some" if not node.partition and forgets(node) else "keys"

@@ -25,11 +25,15 @@ CREATE MATERIALIZED VIEW latest WITH (state_ttl = '1 second') AS
     SELECT v, ts FROM a QUALIFY row_number() OVER (PARTITION BY v ORDER BY ts) = 1;
 CREATE MATERIALIZED VIEW lonely WITH (state_ttl = '1 second') AS
     SELECT count(*) AS n, count(b.v) AS met FROM a FULL JOIN b ON a.v = b.v + 1;
+CREATE MATERIALIZED VIEW rolled WITH (state_ttl = '1 second') AS
+    SELECT k, v, count(*) AS n FROM a GROUP BY ROLLUP (k, v);
 CREATE STREAM names (v BIGINT, name VARCHAR);
 INSERT INTO names VALUES (0, 'zero'), (1, 'one');
 CREATE MATERIALIZED VIEW named AS SELECT /*+ STATE_TTL('a' = '1 second') */ count(*) AS n FROM a JOIN names USING (v);
 CREATE MATERIALIZED VIEW met WITH (state_ttl = '1 second') AS SELECT count(*) AS n FROM a JOIN b ON a.v = b.v;
 """
+WRITTEN = ("windowed", "joined", "sessions")
+VIEWS = ("seen", "latest", "lonely", "rolled", "named", "met")
 
 
 def test_state_is_as_large_after_a_long_time_as_after_a_short_one(tmp_path: Path) -> None:
@@ -45,14 +49,7 @@ def test_state_is_as_large_after_a_long_time_as_after_a_short_one(tmp_path: Path
             for stream in ("a", "b"):
                 con.append(stream, pa.table({"k": number % 400, "v": number, "ts": times}))
             con.flush()
-            for name in (
-                *map(engine_name, ("windowed", "joined", "sessions")),
-                "seen",
-                "latest",
-                "met",
-                "named",
-                "lonely",
-            ):
+            for name in (*map(engine_name, WRITTEN), *VIEWS):
                 kept.setdefault(name, []).append(sum(node.state_bytes for node in engine.state(name).nodes))
         for name, sizes in kept.items():
             early, late = max(sizes[: ROUNDS // 4]), max(sizes[-ROUNDS // 4 :])

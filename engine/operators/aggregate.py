@@ -27,7 +27,8 @@ class Aggregate(ResultHolder):
     set, are called `set_keys`, and after them comes the number of the set, counted from 0.
 
     With `ttl_us` a group that no row came to for so long, by the clock of the epochs, goes as if its rows had been
-    retracted; only groups with keys do, of rows that only come. `silent`: it is forgotten, and its row stays told.
+    retracted; only groups with keys do, of rows that only come, each in its own set. `silent`: it is forgotten, and its
+    row stays told.
 
     Shape: the columns of `output_schema` are keys, by their names in the input, and the calls, by theirs.
     State: per group its key, a count and 8 to 32 bytes a call, 90 or more for variances; DISTINCT, lists, quantiles and
@@ -47,7 +48,7 @@ class Aggregate(ResultHolder):
         ttl_us: int | None = None,
         silent: bool = False,
     ) -> None:
-        assert ttl_us is None or (append_only and keys and standing is None), "what is gone could still be retracted"
+        assert ttl_us is None or (append_only and keys), "what is gone could still be retracted"
         self.schema = output_schema
         self._keys = list(keys)
         key_schema = pa.schema([input_schema.field(name) for name in keys])
@@ -56,6 +57,7 @@ class Aggregate(ResultHolder):
             key_schema = pa.schema([output_schema.field(name) for name in set_keys])
         self._groups = Groups(key_schema, calls, input_schema, append_only=append_only)
         self._idle = None if ttl_us is None else Idle(ttl_us)
+        self._keyed = [number for number, chosen in enumerate(sets or ()) if chosen]  # sets whose groups can go
         self._silent = silent
         self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
         self._unseen = Unseen({*keys, *self._groups.columns})
@@ -173,12 +175,12 @@ class Aggregate(ResultHolder):
         if self._sets is None:
             slots = groups.find(keys, delta.rows)
         else:
-            combinations = self._sets.find(groups, keys)
+            combinations = self._sets.find(groups, keys, delta.rows)
             if not columns:  # rows of equal keys count together
                 combinations, weights = self._sets.counted(combinations, weights)
             slots = self._sets.groups(combinations)
         if self._idle is not None:
-            self._idle.touch(slots.reshape(-1))
+            self._idle.touch(slots if self._sets is None else slots[self._keyed].reshape(-1))
         return slots, Rows(columns, weights)
 
     def _catch_up(self) -> None:
