@@ -11,7 +11,7 @@ from .plan_properties import forgets
 from .time_to_live import HINT, OPTION, Said
 from .window_twin import interval
 
-Keeping = p.Aggregate | p.GroupingSets | p.TopN  # what lives by one time
+Keeping = p.Aggregate | p.GroupingSets | p.TopN | p.SetOperation  # what lives by one time
 _SIDES = ("left", "right")
 _PARTNERS = (("right", "full"), ("left", "full", "semi", "anti"))  # joins where the rows of the other side need them
 
@@ -37,11 +37,14 @@ def _expiring(plan: Plan, ttl_us: int | None, *, shown: bool) -> Plan:
                 for side, said in enumerate(plan.said)
             )
             return replace(plan, ttls_us=(left, right))
-        case p.Aggregate() | p.GroupingSets() | p.TopN() if _unheeded(plan) is not None:
+        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation() if _unheeded(plan) is not None:
             return plan
         case p.Aggregate():
             ttl_us = _meant(plan.said, ttl_us)
             return replace(plan, ttl_us=ttl_us, silent=ttl_us is not None and not plan.calls and not shown)
+        case p.SetOperation():
+            silent = ttl_us is not None and plan.kind == "intersect" and not shown
+            return replace(plan, ttl_us=ttl_us, silent=silent)
         case p.GroupingSets() | p.TopN():
             return replace(plan, ttl_us=_meant(plan.said, ttl_us))
         case _:
@@ -87,6 +90,8 @@ def _unheeded(plan: Keeping) -> str | None:
             return "it has one partition"
         case p.TopN() if not (forgets(plan) and p.append_only(plan.input)):
             return "rows that it has seen may be retracted"
+        case p.SetOperation() if not all(p.append_only(below) for below in plan.inputs):
+            return "rows that it has counted may be retracted"
     return None
 
 
@@ -112,7 +117,7 @@ def _lives(node: Plan) -> bool:
     match node:
         case p.Join():
             return node.ttls_us != (None, None)
-        case p.Aggregate() | p.GroupingSets() | p.TopN():
+        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation():
             return node.ttl_us is not None
         case _:
             return False
@@ -139,15 +144,15 @@ def _notes(node: Plan, ttl_us: int | None) -> list[str]:
     match node:
         case p.Join():
             return _join_notes(node, ttl_us)
-        case p.Aggregate() | p.GroupingSets() | p.TopN():
+        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation():
             name = _named(node)
             if node.ttl_us is not None:
                 return [f"{name} forgets what was idle for {_length(node.ttl_us)}{_TWIN}"]
-            if (asked := _asked(node.said, ttl_us)) is not None:
+            if (asked := _asked(next(iter(_said(node)), None), ttl_us)) is not None:
                 return [f"{asked} says nothing of {name}: {_unheeded(node)}"]
         case p.Over() if (asked := _asked(node.said, ttl_us)) is not None:
             return [f"{asked} says nothing of over: it needs all rows"]
-        case p.Recompute() | p.SetOperation() | p.AsofJoin() if ttl_us is not None:
+        case p.Recompute() | p.AsofJoin() if ttl_us is not None:
             return [f"{OPTION} says nothing of {type(node).__name__.lower()}: it needs all rows"]
         case _:
             pass
@@ -184,6 +189,8 @@ def _named(plan: Keeping) -> str:
     match plan:
         case p.TopN():
             return "top_n"
+        case p.SetOperation():
+            return plan.kind
         case p.GroupingSets():
             return f"aggregate by sets of {', '.join(plan.by)}" if plan.by else "aggregate"
         case p.Aggregate():

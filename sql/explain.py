@@ -210,7 +210,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
             return f"union all of {len(plan.inputs)}", "none"
         case p.SetOperation():
             kind = f"{plan.kind} all" if plan.all_rows else plan.kind
-            return kind, "each different row of its inputs, as many as there are"
+            how_many = _idle(plan.ttl_us, "goes when it did not come") or "as many as there are"
+            return kind, f"each different row of its inputs, {how_many}"
         case _:
             assert_never(plan)
 

@@ -256,7 +256,7 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
         case p.UnionAll():
             operator = UnionAll(schema)
         case p.SetOperation():
-            operator = SetOperation(plan.kind, schema, all_rows=plan.all_rows)
+            operator = SetOperation(plan.kind, schema, all_rows=plan.all_rows, ttl_us=plan.ttl_us, silent=plan.silent)
         case _:
             assert_never(plan)
     on_top = root and isinstance(plan, p.Map)

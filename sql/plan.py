@@ -184,12 +184,17 @@ class UnionAll:
 
 @dataclass(frozen=True)
 class SetOperation:
-    """INTERSECT or EXCEPT of two inputs, as in UnionAll; `all_rows`: as often as SQL's ALL has a row, else once."""
+    """INTERSECT or EXCEPT of two inputs, as in UnionAll; `all_rows`: as often as SQL's ALL has a row, else once.
+
+    With `ttl_us` a row goes that did not come for so long; `silent`: it is forgotten, and not retracted.
+    """
 
     inputs: tuple[Plan, ...]
     kind: Literal["intersect", "except"]
     all_rows: bool
     columns: tuple[Column, ...]
+    ttl_us: int | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,7 +271,8 @@ def append_only(plan: Plan) -> bool:
         case UnionAll():
             return all(append_only(below) for below in plan.inputs)
         case SetOperation():  # what both have once they go on to have
-            return plan.kind == "intersect" and all(append_only(below) for below in plan.inputs)
+            stays = plan.ttl_us is None or plan.silent
+            return plan.kind == "intersect" and stays and all(append_only(below) for below in plan.inputs)
         case ViewScan():
             return plan.append_only
         case Map() | AssignWindow() | Expand() | Unnest():

@@ -27,7 +27,7 @@ def key_of(plan: Plan) -> tuple[str, ...] | None:
             names = [column.name for column in plan.columns]
             start = next((name for name in ("window_start", "window_end", "window_time") if name in names), None)
             return None if start is None else tuple(dict.fromkeys((start, *plan.keys)))
-        case p.Aggregate(silent=True):
+        case p.Aggregate(silent=True) | p.SetOperation(silent=True):
             return None
         case p.Aggregate() | p.GroupingSets():
             return plan.keys

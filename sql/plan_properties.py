@@ -157,9 +157,9 @@ def _repeatable(node: Plan) -> bool:
             return False
         case p.Scan() | p.ViewScan() | p.Map() | p.AssignWindow() | p.Expand() | p.Constant() | p.UnionAll():
             return True
-        case p.SetOperation() | p.Over():
+        case p.Over():
             return True
-        case p.TopN():
+        case p.SetOperation() | p.TopN():
             return node.ttl_us is None
         case p.Join():
             return not node.bounds and node.ttls_us == (None, None)
@@ -193,7 +193,7 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             return "some"
         case p.Join() if node.bounds or None not in node.ttls_us:
             return "some"
-        case p.Aggregate() | p.TopN() if node.ttl_us is not None:
+        case p.Aggregate() | p.TopN() | p.SetOperation() if node.ttl_us is not None:
             return "some"
         case p.Aggregate() | p.GroupingSets():
             whole = any(keeps_rows(call, append_only=p.append_only(node.input)) for call in node.calls)

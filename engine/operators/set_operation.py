@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from ...storage.memory import current
 from ..delta import Delta
+from ..idle import Idle
 from ..key_index import KeyIndex
 from ..operator import ResultHolder, Snapshot, Time
 from ..slot_array import Distinct, SlotArray, Slots, pieces, where
@@ -24,14 +25,22 @@ class SetOperation(ResultHolder):
     INTERSECT ALL has it min(l, r) times, EXCEPT ALL max(l - r, 0) times; without ALL it is there once or not at all:
     where both have it, and where only the left one has. NULL equals NULL, as everywhere in set operations.
 
+    With `ttl_us` a row that came from neither input for so long, by the clock of the epochs, goes as if it had never
+    come; only where rows only come. `silent`: it is forgotten, and stays told.
+
     Shape: both inputs have the output's columns and types; their names may differ.
-    State: each different row of both inputs once, and 16 bytes beside it.
+    State: each different row of both inputs once, and 16 bytes beside it; 24 more with `ttl_us`.
     From: Budiu et al., "DBSP: Automatic Incremental View Maintenance" (VLDB 2023), section 4: what is not linear is
     computed anew for the rows that changed.
     """
 
-    def __init__(self, kind: Kind, schema: pa.Schema, *, all_rows: bool) -> None:
+    def __init__(
+        self, kind: Kind, schema: pa.Schema, *, all_rows: bool, ttl_us: int | None = None, silent: bool = False
+    ) -> None:
         self.schema = schema
+        self._idle = None if ttl_us is None else Idle(ttl_us)
+        self._silent = silent
+        self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
         self._kind = kind
         self._all = all_rows
         self._index = KeyIndex(schema)
@@ -45,6 +54,9 @@ class SetOperation(ResultHolder):
         for counts in self._counts:
             counts.reserve(self._index.slots)
         touched = self._distinct(slots, self._index.slots)
+        if self._idle is not None:
+            assert delta.weights is None or delta.weights.min(initial=1) > 0, "what is gone could still be retracted"
+            self._idle.touch(touched)
         before = self._result(touched)
         self._counts[port].add(slots, 1 if delta.weights is None else delta.weights)
         change = self._result(touched) - before
@@ -53,7 +65,19 @@ class SetOperation(ResultHolder):
         return output
 
     def advance(self, time: Time) -> Delta | None:
+        if self._idle is not None:
+            self._idle.stamp(time.clock)
+            self.wake = self._idle.wake
         return None
+
+    def expire(self, time: Time) -> Delta | None:
+        if self._idle is None or not len(expired := self._idle.expire(time.clock)):
+            return None
+        gone = self._changed(expired, -self._result(expired)) if self.emits and not self._silent else None
+        for counts in self._counts:
+            counts[expired] = 0
+        self._index.delete(expired)
+        return gone
 
     def rows(self) -> pa.Table:
         batches = []
@@ -64,12 +88,18 @@ class SetOperation(ResultHolder):
     def snapshot(self) -> Snapshot:
         self._compact()
         left, right = (counts.copied(self._index.slots) for counts in self._counts)
-        return {**self._index.snapshot(), "counts": pa.table({"left": left, "right": right})}
+        tables = {**self._index.snapshot(), "counts": pa.table({"left": left, "right": right})}
+        if self._idle is not None:
+            tables["idle"] = self._idle.times(np.arange(self._index.slots))
+        return tables
 
     def restore(self, snapshot: Snapshot) -> None:
         self._index.restore(snapshot)
         for counts, column in zip(self._counts, snapshot["counts"].columns, strict=True):
             counts.load(column.to_numpy())
+        if self._idle is not None:
+            self._idle.load(np.arange(self._index.slots), snapshot["idle"])
+            self.wake = self._idle.wake
 
     @property
     def kept(self) -> int | None:
@@ -78,7 +108,12 @@ class SetOperation(ResultHolder):
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._index.bytes + self._distinct.bytes + sum(counts.bytes for counts in self._counts)
+        idle = 0 if self._idle is None else self._idle.bytes
+        return self._index.bytes + self._distinct.bytes + sum(counts.bytes for counts in self._counts) + idle
+
+    @property
+    def oldest(self) -> int | None:
+        return None if self._idle is None else self._idle.oldest
 
     def _result(self, slots: Slots) -> Counts:
         """How often the output has the rows of `slots`."""
@@ -109,3 +144,5 @@ class SetOperation(ResultHolder):
         for counts in self._counts:
             counts.reserve(int(kept.max(initial=-1)) + 1)
             counts.keep(kept)
+        if self._idle is not None:
+            self._idle.keep(kept)

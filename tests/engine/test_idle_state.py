@@ -16,6 +16,7 @@ from headrace.engine import grouping_sets, key_index
 from headrace.engine.aggregates import AggregateCall
 from headrace.engine.operator import Operator, ResultHolder, Time
 from headrace.engine.operators.aggregate import Aggregate
+from headrace.engine.operators.set_operation import Kind, SetOperation
 from tests.laws import Rows, add, as_written, delta_of, nonzero, show, table_rows
 
 Row = tuple[Any, ...]
@@ -51,10 +52,11 @@ def check(
     keys: Callable[[Row], list[Hashable]],
     expected: Callable[[Lives], Rows],
     epochs: list[Epoch],
+    told: Callable[[Lives], Rows] | None = None,
 ) -> None:
     """One that goes on, one that is restored after each epoch, and one that nobody listens to are what is `expected`.
 
-    `keys` are those that a row comes to.
+    `keys` are those that a row comes to. What came out is `told` where that is something else.
     """
     operators = [make() for _ in range(3)]
     operators[2].emits = False
@@ -69,6 +71,7 @@ def check(
                 for key in keys(row):
                     lives.come(key, port, row, clock)
         right = expected(lives)
+        out = right if told is None else told(lives)
         for operator, output in zip(operators, sums, strict=True):
             if operator.wake is not None and operator.wake <= clock:
                 add(output, operator.expire(time))
@@ -77,7 +80,7 @@ def check(
                 add(output, operator.process(delta_of(SCHEMA, rows), port))
             add(output, operator.advance(time))
             if operator.emits:
-                assert nonzero(output) == right, show(nonzero(output), right)
+                assert nonzero(output) == out, show(nonzero(output), out)
             if isinstance(operator, ResultHolder):
                 assert table_rows(operator.rows()) == right, show(table_rows(operator.rows()), right)
         snapshot = operators[1].snapshot()
@@ -88,14 +91,19 @@ def check(
 
 SCHEMA = pa.schema([("a", pa.string()), ("b", pa.int64())])
 ROW = st.tuples(st.sampled_from([None, "x", "y"]), st.sampled_from([None, 1, 2]))
-EPOCHS = st.lists(
-    st.tuples(st.integers(0, 3), st.lists(st.tuples(st.just(0), st.lists(ROW, max_size=4)), max_size=2)), max_size=8
-)
+
+
+def epochs_of(ports: int) -> st.SearchStrategy[list[Epoch]]:
+    comes = st.tuples(st.integers(0, ports - 1), st.lists(ROW, max_size=4))
+    return st.lists(st.tuples(st.integers(0, 3), st.lists(comes, max_size=2)), max_size=8)
+
+
+TTL, WASTED = st.integers(1, 4), st.sampled_from([0, 256])
 
 
 @pytest.mark.parametrize("sets", [[{0, 1}, {0}, set()], [{1}, {0, 1}, {1}]], ids=["rollup", "sets"])
 @settings(max_examples=25)
-@given(epochs=EPOCHS, ttl=st.integers(1, 4), distinct=st.booleans(), wasted=st.sampled_from([0, 256]))
+@given(epochs=epochs_of(1), ttl=TTL, distinct=st.booleans(), wasted=WASTED)
 def test_grouping_sets(sets: list[set[int]], epochs: list[Epoch], ttl: int, distinct: bool, wasted: int) -> None:
     call = AggregateCall("count", "b", None, "n", pa.int64(), distinct=distinct)
     keys = pa.schema([("ka", pa.string()), ("kb", pa.int64()), ("set", pa.int32())])
@@ -130,3 +138,37 @@ def test_grouping_sets(sets: list[set[int]], epochs: list[Epoch], ttl: int, dist
         patch.setattr(grouping_sets, "_COMBINATIONS_MIN", wasted)
         patch.setattr(key_index, "_SLOTS_WASTED_MIN", wasted)
         check(make, Lives(ttl, stays), groups, expected, epochs)
+
+
+@pytest.mark.parametrize("all_rows", [False, True])
+@pytest.mark.parametrize(("kind", "silent"), [("intersect", False), ("intersect", True), ("except", False)])
+@settings(max_examples=25)
+@given(epochs=epochs_of(2), ttl=TTL, wasted=WASTED)
+def test_set_operations(kind: Kind, silent: bool, all_rows: bool, epochs: list[Epoch], ttl: int, wasted: int) -> None:
+    def times(came: list[tuple[int, Row]]) -> int:
+        right = sum(port for port, _ in came)
+        left = len(came) - right
+        if all_rows:
+            return min(left, right) if kind == "intersect" else max(left - right, 0)
+        return int(left > 0 and (right > 0) == (kind == "intersect"))
+
+    lived: list[list[tuple[int, Row]]] = []
+
+    def told(lives: Lives) -> Rows:
+        """What goes in silence stays told, of each life of a row."""
+        lived.extend(came for came in lives.came.values() if not any(came is known for known in lived))
+        rows: Rows = Counter()
+        for came in lived:
+            rows[came[0][1]] += times(came)
+        return nonzero(rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_index, "_SLOTS_WASTED_MIN", wasted)
+        check(
+            lambda: SetOperation(kind, SCHEMA, all_rows=all_rows, ttl_us=ttl, silent=silent),
+            Lives(ttl),
+            lambda row: [row],
+            lambda lives: nonzero(Counter({came[0][1]: times(came) for came in lives.came.values()})),
+            epochs,
+            told if silent else None,
+        )
