@@ -72,6 +72,11 @@ class Part:
         return isinstance(self.of, Arrangement) or (self.of.operator is not None and self.of.operator.journalled)
 
     @property
+    def dated(self) -> bool:
+        """Whether that is kept by epochs."""
+        return isinstance(self.of, Node) and self.of.operator is not None and self.of.operator.dated
+
+    @property
     def state(self) -> Operator | Arrangement:
         """Who keeps it."""
         if isinstance(self.of, Arrangement):
@@ -130,7 +135,7 @@ class Recorder:
                 return
             whole[number] = Frozen(part.state)
             if part.journalled:
-                part.journal.start(part.state.bytes)
+                part.journal.start(part.state.bytes, dated=part.dated)
 
         for view in group.views:
             if view.error is not None or view.key is None:
@@ -175,8 +180,10 @@ class Recorder:
             sizes = [int(place["bytes"]) for place in places.values()]
             whole = sum(size for name, size in zip(places, sizes, strict=True) if "+" not in name)
             entries = {name.split(".")[0] for name in places if "+" in name}
-            if Part(part, 0, found.journals[number]).journalled:
-                found.journals[number].start(whole, sum(sizes) - whole, len(entries))
+            of = Part(part, 0, found.journals[number])
+            if of.journalled:
+                epochs = sum(found.tables[f"{entry}.time"].num_rows for entry in entries) if of.dated else 0
+                of.journal.start(whole, sum(sizes) - whole, len(entries), dated=of.dated, epochs=epochs)
         self.resumed = frozenset(found.views)
 
     def _number(self, part: Node | Arrangement) -> int:

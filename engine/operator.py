@@ -33,8 +33,9 @@ class Operator(ABC):
     news and then `advance` once; what they return together is the operator's output of the epoch.
     `emits` is False while nobody needs the changelog (a view that is only read): such an operator keeps its state
     and may return None; the dataflow sets it True between two epochs, never within one.
-    `journalled` says that its state does not depend on how rows were cut into epochs, and that nothing outside learns
-    what it does: so what went in may stand for the state.
+    `journalled` says that its state depends on nothing but what went in, and that nothing outside learns what it does:
+    so what went in may stand for the state. It does not depend on how rows were cut into epochs either, unless it is
+    `dated`: it does not forget when rows came, by the clock of their epochs.
     `shows_cuts` says that what it puts out, all together, does depend on how rows were cut into epochs.
     `oldest` is the time of what is due to go next, or a moment before: an event time, or the clock at which it was
     touched last where it goes by that; None where nothing does.
@@ -45,6 +46,7 @@ class Operator(ABC):
     emits: bool = True
     wake: int | None = None
     journalled: bool = True
+    dated: bool = False
     shows_cuts: bool = False
 
     def expire(self, time: Time) -> Delta | None:

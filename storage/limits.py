@@ -89,6 +89,7 @@ STORED_CELLS_KEYS = 1 << 16  # keys, from where on a checkpoint has the table th
 JOURNAL_STATE_BYTES = 1 << 20  # of an operator: from here on a checkpoint may have what went in instead of the state
 JOURNAL_SHARE = 0.5  # of the bytes of the state: what goes in takes no more, or else the state is written again
 JOURNAL_ENTRIES = 64  # checkpoints that do so, one after the other
+JOURNAL_EPOCHS = 2_000  # of an operator that takes them in again one by one; then its state is written again
 CHECKPOINT_EPOCHS = 5_000  # or new epochs, since a restart runs them again one by one
 CLOSING_EPOCHS = 500
 CLOSING_ROWS = 10_000  # rows since the last checkpoint that are worth one when the database is closed

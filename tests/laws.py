@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from headrace.engine import key_index, slot_array
 from headrace.engine.delta import Delta, concat
 from headrace.engine.freezing import Frozen
-from headrace.engine.journal import Entry, enter
+from headrace.engine.journal import Entry, Turn, enter
 from headrace.engine.operator import NO_WATERMARK, Operator, ResultHolder, Snapshot, Time
 from headrace.storage import checkpoints as checkpoints_on_disk
 from headrace.storage import private_maps
@@ -169,8 +169,8 @@ def check_journal(make_operator: Callable[[], Operator], inputs: Sequence[Delta]
         step(steady, delta, epoch)
     snapshot = frozen.thaw().snapshot()  # of what it was then
     again.restore({name: as_written(table) for name, table in snapshot.items()})
-    since = tuple(delta for delta in inputs[middle:-1] if delta.rows)
-    entry = Entry({0: since} if since else {}, Time(epoch=len(inputs) - 1, clock=0))
+    since = [(0, delta) for delta in inputs[middle:-1] if delta.rows]
+    entry = Entry([Turn(since, Time(epoch=len(inputs) - 1, clock=0))])
     enter(again, {name: as_written(table) for name, table in entry.tables().items()})
     left, right = Counter[Any](), Counter[Any]()
     add(left, step(steady, inputs[-1], len(inputs)))

@@ -59,7 +59,7 @@ class Aggregate(ResultHolder):
         self._idle = None if ttl_us is None else Idle(ttl_us)
         self._keyed = [number for number, chosen in enumerate(sets or ()) if chosen]  # sets whose groups can go
         self._silent = silent
-        self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
+        self.dated = self.shows_cuts = ttl_us is not None  # it counts when rows came
         self._unseen = Unseen({*keys, *self._groups.columns})
         names = [*key_schema.names, *(call.name for call in calls)]
         self._order = [names.index(name) for name in output_schema.names]

@@ -65,7 +65,7 @@ class Join(Operator):
         assert bound is not None or not final, "without a bound a partner may always come"
         self.schema = schema
         self._expires = ttls_us != (None, None)
-        self.journalled, self.shows_cuts = not self._expires, self._expires  # it counts when rows came
+        self.dated = self.shows_cuts = self._expires  # it counts when rows came
         self._pairs = kind not in ("semi", "anti")
         self._residual = residual
         self._reads = reads

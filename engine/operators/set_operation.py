@@ -40,7 +40,7 @@ class SetOperation(ResultHolder):
         self.schema = schema
         self._idle = None if ttl_us is None else Idle(ttl_us)
         self._silent = silent
-        self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
+        self.dated = self.shows_cuts = ttl_us is not None  # it counts when rows came
         self._kind = kind
         self._all = all_rows
         self._index = KeyIndex(schema)

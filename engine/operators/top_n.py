@@ -64,7 +64,7 @@ class TopN(ResultHolder):
     ) -> None:
         assert ttl_us is None or forgets, "what is gone could still be retracted"
         self._idle = None if ttl_us is None else Idle(ttl_us)
-        self.journalled, self.shows_cuts = ttl_us is None, ttl_us is not None  # it counts when rows came
+        self.dated = self.shows_cuts = ttl_us is not None  # it counts when rows came
         self.schema = input_schema if rank is None else input_schema.append(pa.field(rank, pa.int64()))
         self._order = list(order)
         self._peers = len(order) if peers is None else peers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import headrace
 from headrace.engine.idle import Idle
+from headrace.storage import limits
 
 HOUR = 3_600_000_000
 
@@ -291,6 +293,59 @@ def test_over_a_restart(tmp_path: Path, clock: Clock, how: str) -> None:
         clock.hours = 2.0
         assert rows(con, "SELECT k FROM sums") == []
         assert "WITH (state_ttl = '1 hour') AS SELECT" in con.execute("SHOW CREATE sums").fetchall()[0][1]
+
+
+DATED = """
+CREATE STREAM s (k VARCHAR, n INTEGER); CREATE STREAM r (k VARCHAR, m INTEGER); SET state_ttl = '3 hours';
+CREATE MATERIALIZED VIEW sums AS SELECT k, sum(n) AS n, max(n) AS most FROM s GROUP BY k;
+CREATE MATERIALIZED VIEW pairs AS SELECT n, m FROM s JOIN r USING (k);
+CREATE MATERIALIZED VIEW every AS SELECT n, m FROM s FULL JOIN r USING (k);
+CREATE MATERIALIZED VIEW alone AS SELECT n FROM s WHERE k NOT IN (SELECT k FROM r);
+CREATE MATERIALIZED VIEW last AS SELECT k, n FROM s QUALIFY row_number() OVER (PARTITION BY k ORDER BY n) = 1;
+CREATE MATERIALIZED VIEW rolled AS SELECT k, n % 2 AS odd, count(*) AS c FROM s GROUP BY ROLLUP (k, n % 2);
+CREATE MATERIALIZED VIEW less AS SELECT k, n % 2 AS odd FROM s EXCEPT SELECT k, m % 2 FROM r;
+CREATE STREAM once AS SELECT DISTINCT k, n % 3 AS n FROM s;
+"""
+
+
+def test_what_went_in_by_epochs_stands_for_the_state_in_a_checkpoint(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever goes on from checkpoints of it has what another has who never stopped."""
+    monkeypatch.setattr(limits, "JOURNAL_STATE_BYTES", 1)
+    monkeypatch.setattr(limits, "JOURNAL_SHARE", 1e6)
+    monkeypatch.setattr(limits, "JOURNAL_EPOCHS", 25)
+    random = np.random.default_rng(1)
+
+    def opened(name: str) -> headrace.Connection:
+        return headrace.connect(tmp_path / name, clock=clock, checkpoint_interval_s=0)
+
+    steady, again = opened("steady"), opened("again")
+    for con in (steady, again):
+        con.execute(DATED)
+    entered, whole = 0, 0
+    for step in range(42):
+        clock.hours += float(random.choice([0.0, 0.0, 0.5, 1.0, 4.0], p=[0.3, 0.2, 0.3, 0.15, 0.05]))
+        stream, keys = random.choice(["s", "r"]), random.integers(0, 8, int(random.integers(0, 4)))
+        for con in (steady, again):
+            con.flush()
+            if len(keys):
+                insert(con, f"INSERT INTO {stream} VALUES " + ", ".join(f"('k{key}', {step})" for key in keys))
+        if step % 4 == 3:
+            again.execute("CHECKPOINT")
+            document = max((tmp_path / "again" / "checkpoints").glob("*.json")).read_text()
+            entered += len(re.findall(r'"\d+\+\d+.port', document))
+            whole += len(re.findall(r'"\d+[.]', document))
+        if step % 7 == 6:
+            again.close()
+            again = opened("again")
+            again.flush()
+        for name in ("sums", "pairs", "every", "alone", "last", "rolled", "less", "once") if step % 3 == 2 else ():
+            query = f"SELECT * FROM {name} ORDER BY ALL"
+            assert again.execute(query).fetchall() == steady.execute(query).fetchall(), f"{name} after step {step}"
+    assert min(entered, whole) > 30
+    steady.close()
+    again.close()
 
 
 @given(
