@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..storage.hashing import Hashes
-from ..storage.limits import STORED_CELLS_KEYS
+from ..storage.limits import STORED_KEYS
 from ..storage.memory import current
 from .delta import PIECE_ROWS
 from .direct_cells import DirectCells, box_cells, box_of, grown_box, joined_box
@@ -147,7 +147,7 @@ class KeyIndex:
         Where there are many, beside it the tables of what would take long to be made of them again.
         """
         memory = current()
-        if self.slots != self.size or self.size < STORED_CELLS_KEYS:
+        if self.slots != self.size or not worth_storing(self.size):
             keys = [memory.batch(self.keys(piece)) for piece in pieces(self._present())]
             return {name: pa.Table.from_batches(keys, schema=self.schema)}
         columns = [column.whole(self.slots) for column in self._columns]
@@ -279,6 +279,11 @@ class KeyIndex:
             assert keys is not None
             table.put(keys, piece)
         return table
+
+
+def worth_storing(keys: int) -> bool:
+    """Whether a checkpoint of so many keys, or rows by key, has what it would take long to make of them again."""
+    return keys >= STORED_KEYS
 
 
 def _different(lookup: Lookup, rows: Slots | None) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from .delta import Delta, Weights
-from .key_index import KeyIndex
+from .key_index import KeyIndex, worth_storing
 from .operator import Snapshot
 from .row_lists import RowIds
 from .slot_array import LARGE_PIECE, Mask, Slots, distinct, pieces, where
@@ -145,19 +145,33 @@ class KeyedRows:
         return kept
 
     def snapshot(self) -> Snapshot:
-        """All rows; renumbers them."""
-        self.compact()
-        return self._rows.snapshot()
+        """All rows; renumbers them, and the keys, if they are not numbered from 0 on."""
+        if not self._tidy:
+            self.compact()
+        index = self._index.snapshot("index") if self._keys and worth_storing(self._rows.end) else {}
+        return {**self._rows.snapshot(), **index}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become the rows that `snapshot` was taken of; only what is empty can."""
-        self._rows.restore(snapshot)
-        if self._keys and self._rows.size:
-            parts = []
-            for rows in pieces(range(self._rows.end)):
-                keys = pa.RecordBatch.from_arrays(self._rows.columns(rows, self._keys), schema=self._key_schema)
-                parts.append(self._index.lookup_or_insert(keys)[0])
-            self._rows.place(parts)
+        whole = self._rows.restore(snapshot)
+        if not self._keys or not self._rows.size:
+            return
+        if whole and "index" in snapshot:
+            self._index.restore(snapshot, "index")
+            return
+        parts = []
+        for rows in pieces(range(self._rows.end)):
+            keys = pa.RecordBatch.from_arrays(self._rows.columns(rows, self._keys), schema=self._key_schema)
+            parts.append(self._index.lookup_or_insert(keys)[0])
+        self._rows.place(parts)
+
+    @property
+    def _tidy(self) -> bool:
+        """Whether all rows and keys are there that have a number."""
+        if self._rows.size < self._rows.end or (self._keys and self._index.size < self._index.slots):
+            return False
+        self._rows.reserve(self.slots_end)
+        return not self._keys or bool(self._rows.counts(np.arange(self.slots_end)).all())
 
     @property
     def bytes(self) -> int:

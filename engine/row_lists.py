@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from .operator import Snapshot
 from .slot_array import Mask, SlotArray, Slots
 
 RowIds = npt.NDArray[np.int64]
 
 _WASTED_MIN = 1024
+_BY_SLOT = ("start", "count", "room")  # columns of a snapshot
 
 
 class RowLists:
@@ -32,7 +35,7 @@ class RowLists:
 
     def reserve(self, slots: int) -> None:
         """Make room for slots below `slots`; their lists are empty."""
-        for array in (self._starts, self._counts, self._rooms):
+        for array in self._by_slot:
             array.reserve(slots)
 
     def counts(self, slots: Slots) -> npt.NDArray[np.int32]:
@@ -74,6 +77,36 @@ class RowLists:
         counts = np.bincount(queries[kept], minlength=len(slots))
         self._ids[expanded(self._starts.values[slots], counts)] = rows[kept]
         self._counts[slots] = counts
+
+    def snapshot(self, slots: int) -> Snapshot:
+        """The lists of the slots below `slots`, which are all that have one."""
+        lists = {name: array.copied(slots) for name, array in zip(_BY_SLOT, self._by_slot, strict=True)}
+        known = {"room": str(self._room)}
+        return {"lists": pa.table(lists), "ids": pa.table({"id": self._ids.copied(self._end)}, metadata=known)}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become the lists that `snapshot` was taken of."""
+        lists, ids = snapshot["lists"], snapshot["ids"]
+        for name, array in zip(_BY_SLOT, self._by_slot, strict=True):
+            array.load(lists[name].to_numpy())
+        self._ids.load(ids["id"].to_numpy())
+        self._end, self._room = ids.num_rows, int(ids.schema.metadata[b"room"])
+
+    def fits(self, owners: npt.NDArray[np.int32], some: RowIds) -> bool:
+        """Whether it has as many ids as `owners`, a slot for each, and the lists of the owners of `some` are theirs."""
+        if int(self._counts.values.sum(dtype=np.int64)) != len(owners):
+            return False
+        slots = owners[some]
+        inside = slots < len(self._starts.values)
+        firsts = self._starts.values[slots[inside]]
+        if not inside.all() or (firsts >= self._end).any():
+            return False
+        ids = self._ids.values[firsts]
+        return bool((ids < len(owners)).all() and (owners[ids] == slots).all())
+
+    @property
+    def _by_slot(self) -> tuple[SlotArray, SlotArray, SlotArray]:
+        return self._starts, self._counts, self._rooms
 
     @property
     def bytes(self) -> int:

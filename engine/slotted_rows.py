@@ -12,12 +12,13 @@ import pyarrow as pa
 from ..storage.memory import current
 from .delta import Delta, Weights
 from .key_columns import KeyColumn, key_column
-from .key_index import KeyIndex
+from .key_index import KeyIndex, worth_storing
 from .operator import Snapshot
 from .row_lists import RowIds, RowLists
 from .slot_array import LARGE_PIECE, SlotArray, Slots, distinct, pieces, where
 
 _GONE_MIN = 256
+_ROWS_TRIED = 256
 
 
 @dataclass(frozen=True)
@@ -171,17 +172,33 @@ class SlottedRows:
         return kept
 
     def snapshot(self) -> Snapshot:
-        """The rows in the order of their ids, and their slots and weights. Renumbers the rows: see `compact`."""
+        """The rows in the order of their ids, and their slots and weights. Renumbers the rows: see `compact`.
+
+        Where there are many, the lists as well.
+        """
         if self.size < self.end:
             self.compact()
-        columns = {"slot": pa.array(self._slots.copied(self.end))}
+        slots = self._slots.copied(self.end)
+        places, many = {"slot": slots}, worth_storing(self.end)
+        tables: dict[str, pa.Table] = {}
         if self._index is not None:
-            columns["weight"] = pa.array(self._weights.copied(self.end))
-        rows = [current().batch(self.take(every)) for every in pieces(range(self.end))]
-        return {"rows": pa.Table.from_batches(rows, schema=self.schema), "places": pa.table(columns)}
+            places["weight"] = self._weights.copied(self.end)
+            tables |= self._index.snapshot("rows")
+        elif many and self._columns:
+            columns = [column.whole(self.end) for column in self._columns]
+            tables["rows"] = pa.Table.from_arrays(columns, names=self.schema.names)
+        else:
+            rows = [current().batch(self.take(every)) for every in pieces(range(self.end))]
+            tables["rows"] = pa.Table.from_batches(rows, schema=self.schema)
+        if many:
+            tables |= self._lists.snapshot(int(slots.max()) + 1)
+        return {**tables, "places": pa.table(places)}
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Become what `snapshot` was taken of, with the same ids and slots; only what is empty can."""
+    def restore(self, snapshot: Snapshot) -> bool:
+        """Become what `snapshot` was taken of, with the same ids and slots; only what is empty can.
+
+        Whether there is nothing left to do, and `place` need not be called.
+        """
         assert not self.end, "only what is empty can be restored"
         slots = snapshot["places"]["slot"].to_numpy()
         if "weight" in snapshot["places"].column_names:
@@ -189,11 +206,17 @@ class SlottedRows:
             self._index.restore(snapshot, "rows")
             self._weights.load(snapshot["places"]["weight"].to_numpy())
         else:
-            for batch in snapshot["rows"].to_batches():
-                self._store(batch)
-                self.end += batch.num_rows
+            for column, rows in zip(self._columns, snapshot["rows"].columns, strict=True):
+                column.adopt(rows, None)
         self.size = self.end = len(slots)
+        if "lists" in snapshot:
+            self._lists.restore(snapshot)
+            if self._lists.fits(slots, np.linspace(0, self.end - 1, _ROWS_TRIED).astype(np.int64)):
+                self._slots.load(slots)
+                self._dead.reserve(snapshot["lists"].num_rows)
+                return True
         self.place([slots[start : start + LARGE_PIECE].astype(np.int64) for start in range(0, len(slots), LARGE_PIECE)])
+        return False
 
     @property
     def bytes(self) -> int:

@@ -106,7 +106,7 @@ def adopting() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(private_maps, "ADOPTED_BYTES_MIN", 1)
         patch.setattr(checkpoints_on_disk, "CHECKPOINT_TABLE_BYTES", 0)
-        patch.setattr(key_index, "STORED_CELLS_KEYS", 1)
+        patch.setattr(key_index, "STORED_KEYS", 1)
         yield
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ..delta import Delta, Weights, concat
 from ..join_side import JoinInput, JoinSide
-from ..key_index import KeyIndex
+from ..key_index import KeyIndex, worth_storing
 from ..operator import NO_WATERMARK, Operator, Snapshot, Time
 from ..row_lists import RowIds
 from ..slot_array import Slots, distinct, pieces, where
@@ -346,14 +346,20 @@ class Join(Operator):
         tables = {
             f"{port}/{name}": table for port, side in enumerate(self._sides) for name, table in side.snapshot().items()
         }
+        many = any(worth_storing(side.rows.end) for side in self._sides)
+        if many and len(self._index.schema) and self._index.size == self._index.slots:
+            tables |= self._index.snapshot("index")
         return {**tables, "time": pa.table({"watermark": pa.array([self._watermark], pa.int64())})}
 
     def restore(self, snapshot: Snapshot) -> None:
         self._watermark = snapshot["time"]["watermark"][0].as_py()
+        if "index" in snapshot:
+            self._index.restore(snapshot, "index")
         for port, side in enumerate(self._sides):
             side.restore({n.removeprefix(f"{port}/"): t for n, t in snapshot.items() if n.startswith(f"{port}/")})
-            batches = (side.rows.take(rows) for rows in pieces(range(side.rows.end)))
-            side.rows.place([self._slots(side, batch) for batch in batches])
+            if "index" not in snapshot and len(self._index.schema):
+                batches = (side.rows.take(rows) for rows in pieces(range(side.rows.end)))
+                side.rows.place([self._slots(side, batch) for batch in batches])
         for side in self._sides:
             side.rows.reserve(self._slots_end)
         self._set_wake()

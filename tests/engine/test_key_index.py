@@ -85,7 +85,7 @@ def test_against_a_dictionary(hashes: str, direct_cells_min: int, data: st.DataO
         patch.setattr(key_index, "_DIRECT_CELLS_MIN", direct_cells_min)
         patch.setattr(key_index, "_DIRECT_CELLS_PER_KEY", direct_cells_min)
         patch.setattr(key_index, "_DIRECT_CELLS_PER_KEY_KEPT", direct_cells_min or 1)
-        patch.setattr(key_index, "STORED_CELLS_KEYS", data.draw(st.sampled_from([1, 1 << 16])))
+        patch.setattr(key_index, "STORED_KEYS", data.draw(st.sampled_from([1, 1 << 16])))
         check_against_a_dictionary(data)
 
 
@@ -176,7 +176,7 @@ KINDS += ["binaries", "no texts", "pairs", "lists", "lists and numbers"]
 
 @pytest.fixture
 def stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_index, "STORED_CELLS_KEYS", 1)
+    monkeypatch.setattr(key_index, "STORED_KEYS", 1)
 
 
 def restored(index: KeyIndex, snapshot: Mapping[str, pa.Table]) -> KeyIndex:
