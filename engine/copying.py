@@ -45,6 +45,7 @@ class Copying:
                     np.copyto(copy[start:end], self._source[start:end], where=~self._saved[start:end])
                     self._saved[start:end] = True
                 return True
+            assert slots.dtype.kind in "iu", "slots are numbers, not a mask"
             wanted = slots[(slots >= self._at) & (slots < self._size)]
             wanted = wanted[~self._saved[wanted]]
             copy[wanted] = self._source[wanted]
