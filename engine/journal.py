@@ -122,7 +122,8 @@ class Journal:
         self.stop()
         self._dated, self._epochs = dated, limits.JOURNAL_EPOCHS - epochs
         if state_bytes >= limits.JOURNAL_STATE_BYTES and entries < limits.JOURNAL_ENTRIES:
-            self._left = max(0, int(state_bytes * limits.JOURNAL_SHARE) - entered_bytes)
+            most = min(int(state_bytes * limits.JOURNAL_SHARE), limits.JOURNAL_BYTES_MAX)
+            self._left = max(0, most - entered_bytes)
             memory = current()
             if memory.limit is not None:
                 self._left = min(self._left, memory.limit // 16)

@@ -88,6 +88,7 @@ EPOCH_SEGMENT_BYTES = 8 << 20  # of the journal
 STORED_KEYS = 1 << 16  # or rows by key: from here on a checkpoint has the tables that find them, too
 JOURNAL_STATE_BYTES = 1 << 20  # of an operator: from here on a checkpoint may have what went in instead of the state
 JOURNAL_SHARE = 0.5  # of the bytes of the state: what goes in takes no more, or else the state is written again
+JOURNAL_BYTES_MAX = 256 << 20  # nor more than this, since a restart takes it in again
 JOURNAL_ENTRIES = 64  # checkpoints that do so, one after the other
 JOURNAL_EPOCHS = 2_000  # of an operator that takes them in again one by one; then its state is written again
 CHECKPOINT_EPOCHS = 5_000  # or new epochs, since a restart runs them again one by one
