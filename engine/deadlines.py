@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from ..storage.memory import current
 from .slot_array import Slots
@@ -62,6 +63,16 @@ class Deadlines:
     def clear(self) -> None:
         """Take out all."""
         self._runs = []
+
+    def table(self) -> pa.Table:
+        """All there is, which was added at once, for `adopt`. Does not change."""
+        assert len(self._runs) == 1, "several runs are no order"
+        ((numbers, slots),) = self._runs
+        return pa.table({"due": numbers, "slot": slots})
+
+    def adopt(self, table: pa.Table) -> None:
+        """Become what `table` was taken of; it stays where it lies."""
+        self._runs = [(table["due"].to_numpy(), table["slot"].to_numpy())]
 
     @property
     def bytes(self) -> int:

@@ -11,13 +11,16 @@ import pyarrow as pa
 from .deadlines import Deadlines
 from .delta import Delta
 from .idle import Idle
+from .key_index import worth_storing
 from .operator import Snapshot
 from .row_lists import RowIds
 from .slot_array import SlotArray, distinct, where
 from .slotted_rows import SlottedRows
 from .timed_rows import TimedRows
-from .value_order import OneSideInOrder
+from .value_order import OneSideInOrder, measured
 from .windows import Times
+
+_ROWS_TRIED = 256
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,12 @@ class JoinSide:
             tables["idle"] = self.idle.times(np.arange(self.rows.end))
         if self.matches is not None:
             tables["matches"] = pa.table({"matches": self.matches.copied(self.rows.end)})
+        if worth_storing(self.rows.end):
+            self._note_all()
+            if self._needed is not None:
+                tables["due"] = self._due.table()
+            if self.in_order is not None:
+                tables["order"] = self.in_order.order.table()
         return tables
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -159,7 +168,29 @@ class JoinSide:
             self.matches.load(snapshot["matches"]["matches"].to_numpy())
         if self.idle is not None:
             self.idle.load(np.arange(self.rows.end), snapshot["idle"])
-        self._note_all()
+        if not self._adopted(snapshot.get("due"), snapshot.get("order")):
+            self._note_all()
+
+    def _adopted(self, due: pa.Table | None, order: pa.Table | None) -> bool:
+        """Whether the rows go on in these orders; not if there are none that go with the rows."""
+        if self._needed is not None:
+            if due is None or due.num_rows != self.rows.end:
+                return False
+            some = due.take(np.linspace(0, self.rows.end - 1, _ROWS_TRIED).astype(np.int64))
+            if (self.times_of(some["slot"].to_numpy()) + self._needed != some["due"].to_numpy()).any():
+                return False
+        if self.in_order is not None:
+            if order is None or order.num_rows > self.rows.end:
+                return False
+            some = order.take(np.linspace(0, max(order.num_rows - 1, 0), min(_ROWS_TRIED, order.num_rows)).astype(int))
+            values = self.rows.columns(some["number"].to_numpy(), self.in_order.columns[:1])[0]
+            if values.null_count or (measured(values) != some["value"].to_numpy()).any():
+                return False
+        if due is not None:
+            self._due.adopt(due)
+        if order is not None and self.in_order is not None:
+            self.in_order.order.adopt(order)
+        return True
 
     @property
     def bytes(self) -> int:

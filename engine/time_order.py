@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from ..storage.memory import current
 from .row_lists import RowIds, expanded
@@ -76,6 +77,18 @@ class TimeOrder:
     def clear(self) -> None:
         """Take out all."""
         self._runs = []
+
+    def table(self) -> pa.Table:
+        """All there is, which was added at once, for `adopt`: places as pairs of doubles. Does not change."""
+        assert len(self._runs) == 1, "several runs are no order"
+        ((places, numbers),) = self._runs
+        pairs = pa.FixedSizeListArray.from_arrays(pa.array(places.view(np.float64)), 2)
+        return pa.table({"place": pairs, "number": numbers})
+
+    def adopt(self, table: pa.Table) -> None:
+        """Become what `table` was taken of; it stays where it lies."""
+        pairs = table["place"].combine_chunks()
+        self._runs = [(pairs.flatten().to_numpy().view(np.complex128), table["number"].to_numpy())]
 
     @property
     def bytes(self) -> int:

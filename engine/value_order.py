@@ -17,6 +17,7 @@ Values = npt.NDArray[np.int64]
 
 LEAST, MOST = (int(bound) for bound in (np.iinfo(np.int64).min, np.iinfo(np.int64).max))
 _SIGN = np.int64(LEAST)
+_RUN = ("value", "reach", "reached", "number")  # columns of a snapshot
 
 
 def measurable(kind: pa.DataType) -> bool:
@@ -97,6 +98,17 @@ class ValueOrder:
     def clear(self) -> None:
         """Take out all."""
         self._runs = []
+
+    def table(self) -> pa.Table:
+        """All there is, which was added at once, for `adopt`. Does not change."""
+        assert len(self._runs) <= 1, "several runs are no order"
+        run = self._runs[0] if self._runs else [np.zeros(0, np.int64)] * len(_RUN)
+        return pa.table(dict(zip(_RUN, run, strict=True)))
+
+    def adopt(self, table: pa.Table) -> None:
+        """Become what `table` was taken of; it stays where it lies."""
+        values, reaches, reached, numbers = (table[name].to_numpy() for name in _RUN)
+        self._runs = [(values, reaches, reached, numbers)] if len(values) else []
 
     @property
     def bytes(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from .delta import Delta
-from .key_index import KeyIndex
+from .key_index import KeyIndex, worth_storing
 from .keyed_rows import KeyedRows
 from .operator import Snapshot
 from .row_lists import RowIds
@@ -20,6 +20,8 @@ from .windows import Times
 
 _TIME = "+time"
 _FORGOTTEN_MIN = 1024
+_VERSIONS_TRIED = 256
+_BY_VERSION = ("slot", "time", "winner")  # columns of a snapshot
 
 
 @dataclass(frozen=True)
@@ -146,12 +148,44 @@ class Versions:
         self._number()
 
     def snapshot(self) -> Snapshot:
-        return self._rows.snapshot()
+        """All rows and, where there are many, what goes by version or slot; only after `compact`."""
+        tables = dict(self._rows.snapshot())
+        end = self._rows.slots_end
+        if worth_storing(self._rows.size):
+            by_version = zip(_BY_VERSION, (self._slots, self._times, self._winners), strict=True)
+            tables["versions"] = pa.table({name: array.copied(end) for name, array in by_version})
+            tables["order"] = self._times_of.table()
+            tables |= self._index.snapshot("slots") if self._keys else {}
+        return tables
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: Snapshot) -> bool:
+        """Become what `snapshot` was taken of; whether slots are what they were then."""
         self._rows.restore(snapshot)
         self._retracted = "weight" in snapshot["places"].column_names
-        self._number()
+        if not self._adopted(snapshot):
+            self._number()
+            return False
+        return True
+
+    def _adopted(self, snapshot: Snapshot) -> bool:
+        """Whether it goes on with what there is by version; not if it does not go with the rows."""
+        versions, order, end = snapshot.get("versions"), snapshot.get("order"), self._rows.slots_end
+        if versions is None or order is None or not versions.num_rows == order.num_rows == end:
+            return False
+        some = versions.take(np.linspace(0, end - 1, _VERSIONS_TRIED).astype(np.int64))
+        winners = some["winner"].to_numpy()
+        if winners.min() < 0 or winners.max() >= self._rows.size:
+            return False
+        if (self._rows.take(winners, [_TIME]).column(0).to_numpy() != some["time"].to_numpy()).any():
+            return False
+        if self._keys:
+            self._index.restore(snapshot, "slots")
+        for name, array in zip(_BY_VERSION, (self._slots, self._times, self._winners), strict=True):
+            array.load(versions[name].to_numpy())
+        self._listed.reserve(end)
+        self._listed[:end] = True
+        self._times_of.adopt(order)
+        return True
 
     @property
     def bytes(self) -> int:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ..delta import Delta, Weights, concat
 from ..join_side import JoinInput, JoinSide
+from ..key_index import worth_storing
 from ..operator import NO_WATERMARK, Operator, Snapshot, Time
 from ..row_lists import RowIds
 from ..slot_array import where
@@ -103,6 +104,8 @@ class AsofJoin(Operator):
             ("waiting", self._waiting.snapshot()),
         )
         tables = {f"{part}/{name}": table for part, tables in parts for name, table in tables.items()}
+        if worth_storing(self._left.rows.end):
+            tables["left order"] = self._left_order.table()
         return {**tables, "time": pa.table({"watermark": pa.array([self._watermark], pa.int64())})}
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -111,9 +114,14 @@ class AsofJoin(Operator):
 
         self._watermark = snapshot["time"]["watermark"][0].as_py()
         self._left.restore(part("left"))
-        self._versions.restore(part("right"))
+        same = self._versions.restore(part("right"))
         self._waiting.restore(part("waiting"))
-        self._place_left()
+        order = snapshot.get("left order")
+        if same and order is not None and order.num_rows == self._left.rows.end:
+            self._left.rows.reserve(self._versions.slots_end)
+            self._left_order.adopt(order)
+        else:
+            self._place_left()
 
     @property
     def bytes(self) -> int:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ...storage.last_rows import WEIGHT_COLUMN
 from ...storage.memory import current
 from ..delta import Delta
-from ..key_index import KeyIndex
+from ..key_index import KeyIndex, worth_storing
 from ..operator import ResultHolder, Snapshot
 from ..row_store import Numbers, RowStore
 from ..slot_array import LARGE_PIECE, Mask, SlotArray, Slots, pieces, where
@@ -68,11 +68,17 @@ class Upsert(ResultHolder):
         return pa.Table.from_batches(rows, schema=self.schema)
 
     def snapshot(self) -> Snapshot:
-        return {"rows": self.rows()}
+        if self._index.slots != self._index.size:
+            self._numbers.keep(self._index.compact())
+        index = self._index.snapshot("index") if worth_storing(self._index.size) else {}
+        return {"rows": self.rows(), **index}
 
     def restore(self, snapshot: Snapshot) -> None:
         batches = snapshot["rows"].to_batches(max_chunksize=LARGE_PIECE)
-        self._index.fill(batch.select(self._key) for batch in batches)
+        if "index" in snapshot:
+            self._index.restore(snapshot, "index")
+        else:
+            self._index.fill(batch.select(self._key) for batch in batches)
         for batch in batches:
             self._stored.append(batch)
         self._numbers.load(np.arange(self._stored.size))
