@@ -350,7 +350,7 @@ class Engine:
             return False
         self._clock = clock
         stretch_s = stretch(self._took_s, machine.perf_counter() - self._others_at)
-        self._backfills[:] = [*(one for one in self._backfills if one is not backfill), backfill]  # whoever looks sees all
+        self._backfills[:] = [*(one for one in self._backfills if one is not backfill), backfill]  # never without it
         done = backfill.step(self._main, self.epoch, clock, stretch_s) and not backfill.replaced
         if done:
             self._backfills.remove(backfill)
