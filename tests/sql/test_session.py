@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from headrace.sql.dialect import _read, parse_script
 
 
 @pytest.fixture
-def con() -> headrace.Connection:
-    connection = headrace.connect(idle_timeout_s=0.0)
-    connection.execute("CREATE STREAM s (a INTEGER NOT NULL, b VARCHAR)")
-    return connection
+def con() -> Iterator[headrace.Connection]:
+    with headrace.connect(idle_timeout_s=0.0) as connection:
+        connection.execute("CREATE STREAM s (a INTEGER NOT NULL, b VARCHAR)")
+        yield connection
 
 
 def test_a_stream_created_anew_forgets_the_rows_of_the_old_one(con: headrace.Connection) -> None:

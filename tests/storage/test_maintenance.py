@@ -346,14 +346,16 @@ def test_damage_is_not_copied_under_a_new_checksum(tmp_path: Path) -> None:
 
 def test_the_thread_runs_by_itself_and_ends_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL_S", 0.001)
+    others = set(threading.enumerate())
     folder, topic = make(tmp_path)
     (partition,) = topic.partitions
     coalesced = threading.Event()
     while not coalesced.wait(0.001):
         if all(".g" in segment.path.name for segment in partition.segments[:-1]):
             coalesced.set()
+    assert [thread.name for thread in set(threading.enumerate()) - others] == ["headrace-maintenance"]
     folder.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "headrace-maintenance"]
+    assert not set(threading.enumerate()) - others
 
 
 def test_a_topic_is_dropped_while_it_is_tended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
