@@ -133,19 +133,48 @@ class Versions:
         order = np.lexsort((times, slots))
         versions, slots, times = versions[order], slots[order], times[order]
         over = where((slots[1:] == slots[:-1]) & (times[1:] <= last))
-        self._rows.remove(self._rows.rows_of(versions[over])[1])
-        self._winners[versions[over]] = -1
+        self.remove(versions[over])
         self._after_forgetting = self._rows.size
+
+    def present(self, versions: Slots) -> Slots:
+        """Those of `versions` that are there."""
+        return versions[self._winners.values[versions] >= 0]
+
+    def places(self, versions: Slots) -> tuple[Slots, Times]:
+        """The slot of each version's key, and its time."""
+        return self._slots.values[versions], self._times.values[versions]
+
+    def between(self, slots: Slots, starts: Times, ends: Times) -> Slots:
+        """The versions of these keys from `starts` on and before `ends`."""
+        return self.present(self._times_of.between(slots, starts, ends, np.zeros(len(slots), np.bool_)))
+
+    def of_keys(self, slots: Slots) -> Slots:
+        """All versions of these keys."""
+        least = np.full(len(slots), np.iinfo(np.int64).min)
+        return self.present(self._times_of.between(slots, least, least, np.ones(len(slots), np.bool_)))
+
+    def by_row(self) -> Slots:
+        """The version of each row that is there, in the order of a snapshot."""
+        return self._rows.slots_of(self._rows.rows())
+
+    def remove(self, versions: Slots) -> None:
+        """Forget `versions`, which are there and named once each."""
+        self._rows.remove(self._rows.rows_of(versions)[1])
+        self._winners[versions] = -1
 
     @property
     def wasteful(self) -> bool:
         """True when it is time for `compact`."""
         return self._rows.wasteful
 
-    def compact(self) -> None:
-        """Number rows, versions and keys anew, and forget those that are gone."""
-        self._rows.compact()
+    def compact(self) -> tuple[Slots, Slots]:
+        """Number rows, versions and keys anew, and forget those that are gone: the old numbers of the versions in their
+        new order, and of their keys."""
+        kept = self._rows.compact()
+        assert kept is not None, "a time is part of the key"
+        keys = self._slots.values[kept]
         self._number()
+        return kept, keys
 
     def snapshot(self) -> Snapshot:
         """All rows and, where there are many, what goes by version or slot; only after `compact`."""

@@ -31,7 +31,7 @@ def _expiring(plan: Plan, ttl_us: int | None, *, shown: bool) -> Plan:
     below = [_expiring(each, ttl_us, shown=shown and isinstance(plan, p.Map)) for each in p.inputs_of(plan)]
     plan = _with_inputs(plan, below)
     match plan:
-        case p.Join():
+        case p.Join() | p.AsofJoin():
             left, right = (
                 _meant(said, ttl_us) if _side_unheeded(plan, side) is None else None
                 for side, said in enumerate(plan.said)
@@ -71,7 +71,7 @@ def _with_inputs(plan: Plan, inputs: list[Plan]) -> Plan:
 def _said(plan: Plan) -> tuple[Said, ...]:
     """What hints say of an operator."""
     match plan:
-        case p.Join():
+        case p.Join() | p.AsofJoin():
             return tuple(said for said in plan.said if said is not None)
         case p.Aggregate() | p.GroupingSets() | p.TopN() | p.Over():
             return () if plan.said is None else (plan.said,)
@@ -95,16 +95,25 @@ def _unheeded(plan: Keeping) -> str | None:
     return None
 
 
-def _side_unheeded(plan: p.Join, side: int) -> str | None:
+def _side_unheeded(plan: p.Join | p.AsofJoin, side: int) -> str | None:
     """Why the rows of a side of a join cannot be forgotten; None if they can."""
     own, other = (plan.left, plan.right) if side == 0 else (plan.right, plan.left)
-    if plan.bounds:
+    if plan.bounds if isinstance(plan, p.Join) else plan.rule.needed is not None:
         return "the watermark says how long its rows are needed"
     if not p.append_only(own):
         return "its rows may be retracted"
+    if isinstance(plan, p.AsofJoin):
+        return None if side == 0 else _versions_unheeded(plan)
     if plan.kind in _PARTNERS[side] and not p.append_only(other):
         return "rows of the other input may be retracted, and have all their partners then"
     return None
+
+
+def _versions_unheeded(plan: p.AsofJoin) -> str | None:
+    """Why versions cannot be forgotten, of which none is retracted; None if they can."""
+    if plan.rule.backward:
+        return "any of them may be the first after a row that comes"
+    return None if p.append_only(plan.left) else "rows of the other input may be retracted, each with its version"
 
 
 def expires(plan: Plan) -> bool:
@@ -115,7 +124,7 @@ def expires(plan: Plan) -> bool:
 def _lives(node: Plan) -> bool:
     """Whether an operator forgets what is idle."""
     match node:
-        case p.Join():
+        case p.Join() | p.AsofJoin():
             return node.ttls_us != (None, None)
         case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation():
             return node.ttl_us is not None
@@ -142,7 +151,7 @@ def told(plan: Plan, ttl_us: int | None, hints: Sequence[Said]) -> list[str]:
 def _notes(node: Plan, ttl_us: int | None) -> list[str]:
     """What to say of one operator."""
     match node:
-        case p.Join():
+        case p.Join() | p.AsofJoin():
             return _join_notes(node, ttl_us)
         case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation():
             name = _named(node)
@@ -152,8 +161,8 @@ def _notes(node: Plan, ttl_us: int | None) -> list[str]:
                 return [f"{asked} says nothing of {name}: {_unheeded(node)}"]
         case p.Over() if (asked := _asked(node.said, ttl_us)) is not None:
             return [f"{asked} says nothing of over: it needs all rows"]
-        case p.Recompute() | p.AsofJoin() if ttl_us is not None:
-            return [f"{OPTION} says nothing of {type(node).__name__.lower()}: it needs all rows"]
+        case p.Recompute() if ttl_us is not None:
+            return [f"{OPTION} says nothing of recompute: it needs all rows"]
         case _:
             pass
     return []
@@ -162,19 +171,20 @@ def _notes(node: Plan, ttl_us: int | None) -> list[str]:
 _TWIN = ": from then on the result is not the twin's"
 
 
-def _join_notes(plan: p.Join, ttl_us: int | None) -> list[str]:
+def _join_notes(plan: p.Join | p.AsofJoin, ttl_us: int | None) -> list[str]:
+    name = "join" if isinstance(plan, p.Join) else "asof_join"
     left, right = plan.ttls_us
     if left == right and left is not None:
-        return [f"join forgets what was idle for {_length(left)}{_TWIN}"]
+        return [f"{name} forgets what was idle for {_length(left)}{_TWIN}"]
     reasons = [_side_unheeded(plan, side) for side in range(2)]
     if plan.said == (None, None) and reasons[0] == reasons[1] is not None:
-        return [] if ttl_us is None else [f"{OPTION} says nothing of join: {reasons[0]}"]
+        return [] if ttl_us is None else [f"{OPTION} says nothing of {name}: {reasons[0]}"]
     lives = zip(_SIDES, plan.ttls_us, strict=True)
     forgets = ", ".join(f"rows of its {side} input after {_length(us)}" for side, us in lives if us is not None)
-    notes = [f"join forgets {forgets}{_TWIN}"] if forgets else []
+    notes = [f"{name} forgets {forgets}{_TWIN}"] if forgets else []
     for side, said, reason in zip(_SIDES, plan.said, reasons, strict=True):
         if reason is not None and (asked := _asked(said, ttl_us)) is not None:
-            notes.append(f"{asked} says nothing of the {side} input of join: {reason}")
+            notes.append(f"{asked} says nothing of the {side} input of {name}: {reason}")
     return notes
 
 

@@ -226,19 +226,18 @@ def _joined_state(plan: p.Join) -> str:
     if left is not None and left == right:
         return f"rows of both inputs, each forgotten {interval(left)} after it came [state_ttl]"
     if left is not None or right is not None:
-        sides = zip(("left", "right"), p.inputs_of(plan), (left, right), strict=True)
-        kept = (
-            f"rows of the {side} input, each forgotten {interval(ttl)} after it came [state_ttl]"
-            if ttl is not None
-            else f"{'UNBOUNDED: all rows' if p.append_only(below) else 'the rows'} of the {side} input"
-            for side, below, ttl in sides
-        )
-        return "; ".join(kept)
+        return f"{_side_kept('left', plan.left, left)}; {_side_kept('right', plan.right, right)}"
     if not plan.bounds:
         return "UNBOUNDED: all rows of both inputs"
     side = plan.bounds[0].kept
     dropped = "dropped when the watermark has passed their time and that of all partners"
     return f"rows of both inputs, {dropped}" + (f"; UNBOUNDED: all rows of the {side} input" if side else "")
+
+
+def _side_kept(side: str, plan: Plan, ttl_us: int | None) -> str:
+    if ttl_us is not None:
+        return f"rows of the {side} input, each forgotten {interval(ttl_us)} after it came [state_ttl]"
+    return f"{'UNBOUNDED: all rows' if p.append_only(plan) else 'the rows'} of the {side} input"
 
 
 def _asof(plan: p.AsofJoin) -> tuple[str, str]:
@@ -247,12 +246,19 @@ def _asof(plan: p.AsofJoin) -> tuple[str, str]:
     on = " AND ".join([*pairs, f"{plan.rule.left} {sign} {plan.rule.right}"])
     mode = " [final: each row once, when its version is settled]" if plan.final else " [corrected]"
     what = f"asof_join {'left' if plan.outer else 'inner'}: the nearest version with {on}{mode}"
-    if plan.rule.needed is None:
+    if plan.rule.needed is not None:
+        kept = (
+            "rows whose version is not settled by the watermark, and of each key the versions from the last settled on"
+        )
+        return what, kept
+    left, right = plan.ttls_us
+    if left is None and right is None:
         return what, "UNBOUNDED: all rows of both inputs"
-    return (
-        what,
-        "rows whose version is not settled by the watermark, and of each key the versions from the last settled on",
-    )
+    versions = _side_kept("right", plan.right, None)
+    if right is not None:
+        last = "" if left is None else f", the last one when nothing came to it for {interval(max(left, right))}"
+        versions = f"versions, each forgotten {interval(right)} after a later one of its key came{last} [state_ttl]"
+    return what, f"{_side_kept('left', plan.left, left)}; {versions}"
 
 
 def _over(call: OverCall) -> str:

@@ -24,7 +24,7 @@ from .pushdown import as_they_are
 from .relations import Column
 from .temporal import has_clock
 from .time_bounds import bounded, ends
-from .time_to_live import Said
+from .time_to_live import Said, Sides
 from .trees import as_column, copied, every
 from .types import Binder
 from .unnesting import elements_of
@@ -255,10 +255,18 @@ class _Builder:
         columns = columns or [left.columns[0]]  # something has to carry the rows
         pairs = tuple((a, b, key.null_safe) for a, b, key in zip(left_names, right_names, keys, strict=False))
         rest = exp.and_(*residual, copy=True) if residual else None
-        first = self._joined[self._order[0]].said if place == self._order[1] else None  # else it has no name
-        said = first, part.said
         join = p.Join(
-            left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place, order=order, said=said
+            left,
+            right,
+            part.kind,
+            pairs,
+            rest,
+            tuple(columns),
+            bounds,
+            False,
+            part.place,
+            order,
+            said=self._said(place),
         )
         final = self._final and part.first and part.place is not None and ends(join)
         return _filtered(replace(join, final=True) if final else join, part.above)
@@ -319,9 +327,13 @@ class _Builder:
         pairs = tuple((a, b, k.null_safe) for a, b, k in zip(left_names, right_names, found, strict=True))[:-1]
         ties = tuple(originals[column.name] for column in right.columns if column.name in originals)
         assert part.place is not None
-        return p.AsofJoin(
-            left, right, part.outer, pairs, rule, columns or left.columns[:1], final, ties, versions, part.place
-        )
+        columns, said = columns or left.columns[:1], self._said(place)
+        return p.AsofJoin(left, right, part.outer, pairs, rule, columns, final, ties, versions, part.place, said=said)
+
+    def _said(self, place: int) -> Sides:
+        """What hints say of both sides of a join; the left one has a name if it is a source."""
+        first = self._joined[self._order[0]].said if place == self._order[1] else None
+        return first, self._joined[place].said
 
     def _unnested(self, place: int, left: Plan, above: set[str]) -> Plan:
         """The sources so far with the elements of lists of theirs beside them."""

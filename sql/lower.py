@@ -222,7 +222,7 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
             operator = _join(plan)
         case p.AsofJoin():
             inputs = _join_inputs(plan)
-            operator = AsofJoin(plan.rule, *inputs, schema, outer=plan.outer, final=plan.final)
+            operator = AsofJoin(plan.rule, *inputs, schema, outer=plan.outer, final=plan.final, ttls_us=plan.ttls_us)
         case p.LookupJoin():
             operator = LookupJoin(*_join_inputs(plan), schema, outer=plan.outer)
         case p.Recompute():

@@ -46,7 +46,8 @@ class AsofJoin:
     """Each row of the left beside the version of its `keys` that `rule` chooses; outer: or beside NULLs.
 
     final: once, when its version is settled. `ties` are the columns that choose among versions of one time, and
-    `versions` what tells the versions apart, both as the text has them at the join number `place`.
+    `versions` what tells the versions apart, both as the text has them at the join number `place`. `ttls_us` say how
+    long after it came a row of the left is forgotten, and a version after a later one of its key came.
     """
 
     left: Plan
@@ -59,6 +60,8 @@ class AsofJoin:
     ties: tuple[str, ...]
     versions: tuple[str, ...]
     place: int = field(compare=False)
+    ttls_us: tuple[int | None, int | None] = (None, None)
+    said: Sides = field(default=NOTHING_SAID, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

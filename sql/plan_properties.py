@@ -44,8 +44,8 @@ def unbounded(plan: Plan) -> list[str]:
                 notes.append(f"join keeps every row of its {sides}")
             case p.Join() if node.bounds and node.bounds[0].kept is not None:
                 notes.append(f"join keeps every row of its {node.bounds[0].kept} input")
-            case p.AsofJoin() if node.rule.needed is None and any(p.append_only(side) for side in p.inputs_of(node)):
-                notes.append("asof_join keeps every row of its inputs")
+            case p.AsofJoin() if node.rule.needed is None and (sides := _kept_sides(node)):
+                notes.append(f"asof_join keeps every row of its {sides}")
             case p.Over() if p.append_only(node.input):
                 notes.append("over keeps every row of its input")
             case p.WindowAggregate() | p.Session() if not p.closes(node):
@@ -55,7 +55,7 @@ def unbounded(plan: Plan) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _kept_sides(plan: p.Join) -> str:
+def _kept_sides(plan: p.Join | p.AsofJoin) -> str:
     """Which inputs of a join, of which no row ever goes, are kept for ever; empty if none is."""
     sides = zip(("left", "right"), p.inputs_of(plan), plan.ttls_us, strict=True)
     kept = [(side, p.append_only(below)) for side, below, ttl_us in sides if ttl_us is None]
@@ -192,6 +192,8 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
         case p.Late() | p.WindowAggregate() | p.Session() | p.TemporalFilter():
             return "some"
         case p.Join() if node.bounds or None not in node.ttls_us:
+            return "some"
+        case p.AsofJoin() if None not in node.ttls_us:
             return "some"
         case p.Aggregate() | p.TopN() | p.SetOperation() if node.ttl_us is not None:
             return "some"

@@ -12,9 +12,10 @@ from ..join_side import JoinInput, JoinSide
 from ..key_index import worth_storing
 from ..operator import NO_WATERMARK, Operator, Snapshot, Time
 from ..row_lists import RowIds
-from ..slot_array import where
+from ..slot_array import Slots, where
 from ..time_order import TimeOrder
 from ..timed_rows import TimedRows
+from ..version_expiry import VersionExpiry
 from ..versions import Versions
 from ..windows import Times
 
@@ -43,15 +44,28 @@ class AsofJoin(Operator):
     rows that had or will have another one are corrected; with `final` they come once instead, when their version is
     settled. Of versions of one time the greatest row is taken, by its columns in their order, NULL as the least.
 
+    With `ttls_us` a left row is forgotten so long after it came, by the clock of the epochs: it stays as it was told. A
+    version is forgotten so long after a later one of its key came, and no earlier one comes any more; where both live
+    for a time, all versions of a key to which nothing came for the longer one. No row that may be forgotten may be
+    retracted, and no left row where versions are forgotten.
+
     Shape: the outputs of the left input, then those of the right one.
     State: the rows of both inputs but those with a NULL in key or time, 24 bytes more for each and for each time of a
     key. Where the watermark settles versions, only the left rows that are not, and of each key the versions from the
-    last settled one on.
+    last settled one on. With `ttls_us` those that are not forgotten, 24 bytes more for each, and 32 for each key.
     From: Flink's TemporalRowTimeJoinOperator, and DuckDB's ASOF JOIN, with corrections.
     """
 
     def __init__(
-        self, rule: AsofRule, left: JoinInput, right: JoinInput, schema: pa.Schema, *, outer: bool, final: bool
+        self,
+        rule: AsofRule,
+        left: JoinInput,
+        right: JoinInput,
+        schema: pa.Schema,
+        *,
+        outer: bool,
+        final: bool,
+        ttls_us: tuple[int | None, int | None] = (None, None),
     ) -> None:
         assert rule.needed is not None or not final, "what never settles never comes"
         self.schema = schema
@@ -63,7 +77,10 @@ class AsofJoin(Operator):
         keys = JoinInput(timed, (*left.keys, _AT), (*left.null_safe, False), left.output)
         assert rule.needed is None or not rule.backward, "what comes first after a time may always still come"
         needed = None if final or rule.needed is None else rule.needed + rule.strict
-        self._left = JoinSide(keys, alone=outer, matched=False, counts=False, time=_AT, needed=needed)
+        left_us, right_us = ttls_us
+        assert rule.needed is None or ttls_us == (None, None), "the watermark says how long rows are needed"
+        assert right_us is None or not rule.backward, "what comes first after a time may always still come"
+        self._left = JoinSide(keys, alone=outer, matched=False, counts=False, time=_AT, needed=needed, ttl_us=left_us)
         self._left_order = TimeOrder()
         self._right = JoinSide(
             JoinInput(right.schema, (*right.keys, rule.right), (*right.null_safe, False), right.output),
@@ -72,7 +89,10 @@ class AsofJoin(Operator):
             counts=False,
         )
         self._versions = Versions(right.schema, right.keys)
+        idle_us = None if left_us is None or right_us is None else max(left_us, right_us)
+        self._expiry = None if right_us is None else VersionExpiry(self._versions, right_us, idle_us)
         self._waiting = TimedRows(timed)
+        self.dated = self.shows_cuts = ttls_us != (None, None)  # it counts when rows came
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         output: list[Delta] = []
@@ -82,7 +102,18 @@ class AsofJoin(Operator):
             self._right_rows(delta, output)
         return concat(output) if output else None
 
+    def expire(self, time: Time) -> Delta | None:
+        self._left.forget_idle(time.clock)
+        if self._expiry is not None:
+            self._expiry.expire(time.clock)
+        return None
+
     def advance(self, time: Time) -> Delta | None:
+        if self._left.idle is not None:
+            self._left.idle.stamp(time.clock)
+        if self._expiry is not None:
+            self._expiry.stamp(time.clock)
+        self._set_wake()
         if time.watermark <= self._watermark or self._rule.needed is None:
             return None
         self._watermark = time.watermark
@@ -98,11 +129,13 @@ class AsofJoin(Operator):
 
     def snapshot(self) -> Snapshot:
         self._number_anew()
-        parts = (
+        parts = [
             ("left", self._left.snapshot()),
             ("right", self._versions.snapshot()),
             ("waiting", self._waiting.snapshot()),
-        )
+        ]
+        if self._expiry is not None:
+            parts.append(("expiry", self._expiry.snapshot(self._keys_of_rows())))
         tables = {f"{part}/{name}": table for part, tables in parts for name, table in tables.items()}
         if worth_storing(self._left.rows.end):
             tables["left order"] = self._left_order.table()
@@ -122,11 +155,24 @@ class AsofJoin(Operator):
             self._left_order.adopt(order)
         else:
             self._place_left()
+        if self._expiry is not None:
+            self._expiry.restore(part("expiry"), self._keys_of_rows())
+        self._set_wake()
+
+    def _set_wake(self) -> None:
+        wakes = [each.wake for each in (self._left.idle, self._expiry) if each is not None]
+        self.wake = min((wake for wake in wakes if wake is not None), default=None)
+
+    @property
+    def oldest(self) -> int | None:
+        found = [each.oldest for each in (self._left.idle, self._expiry) if each is not None]
+        return min((oldest for oldest in found if oldest is not None), default=None)
 
     @property
     def bytes(self) -> int:
         """Memory in use. Units: bytes."""
-        return self._left.bytes + self._left_order.bytes + self._versions.bytes + self._waiting.bytes
+        expiry = 0 if self._expiry is None else self._expiry.bytes
+        return self._left.bytes + self._left_order.bytes + self._versions.bytes + self._waiting.bytes + expiry
 
     # -- the left input -------------------------------------------------------------------------------------------
 
@@ -161,6 +207,8 @@ class AsofJoin(Operator):
         times = self._left.times(delta.batch)
         slots = self._versions.slots(delta.batch, self._left.input.keys[:-1])
         self._left.rows.reserve(self._versions.slots_end)
+        if self._expiry is not None:
+            self._expiry.touch(slots)
         self._emit(delta.batch, delta.weights, self._versions.find(slots, times), output)
         came = self._left.rows.insert(slots, delta).came
         self._left.note(came)
@@ -183,9 +231,25 @@ class AsofJoin(Operator):
 
     def _number_anew(self) -> None:
         """Forget rows and keys that are gone, and number the others from 0 on."""
-        self._left.rows.compact()
-        self._versions.compact()
+        kept = self._left.rows.compact()
+        if self._left.idle is not None:
+            self._left.idle.keep(kept)
+        left_keys = self._left.rows.slots_of(self._left.rows.rows())
+        versions, version_keys = self._versions.compact()
         self._place_left()
+        if self._expiry is not None:
+            keys = np.zeros(self._versions.slots_end, np.int64)
+            keys[self._keys_of_versions(np.arange(len(versions)))] = version_keys
+            keys[self._left.rows.slots_of(self._left.rows.rows())] = left_keys
+            self._expiry.moved(versions, keys)
+
+    def _keys_of_versions(self, versions: Slots) -> Slots:
+        return self._versions.places(versions)[0]
+
+    def _keys_of_rows(self) -> Slots:
+        """The slots of the keys of all versions' rows, then of all left rows."""
+        left = self._left.rows
+        return np.concatenate([self._keys_of_versions(self._versions.by_row()), left.slots_of(left.rows())])
 
     # -- the right input ------------------------------------------------------------------------------------------
 
@@ -196,7 +260,15 @@ class AsofJoin(Operator):
         if self._versions.wasteful:
             self._number_anew()
         times = _integers(delta.batch.column(self._rule.right))
+        if self._expiry is not None:
+            come = self._expiry.comes(self._versions.slots(delta.batch, self._right.input.keys[:-1]), times)
+            if not come.all():
+                delta, times = delta.take(where(come)), times[come]
+            if not delta.rows:
+                return
         change = self._versions.insert(delta, ~times if self._rule.backward else times)
+        if self._expiry is not None:
+            self._expiry.inserted(change)
         self._left.rows.reserve(self._versions.slots_end)
         if not len(change.slots) or not self._left.rows.size:
             return

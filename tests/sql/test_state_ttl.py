@@ -254,6 +254,27 @@ def test_a_derived_stream_has_a_row_of_distinct_again_after_its_time(con: headra
     assert rows(con, "SELECT count(*) FROM once") == [(2,)]
 
 
+def test_an_asof_join_forgets_left_rows_and_replaced_versions(con: headrace.Connection, clock: Clock) -> None:
+    con.execute(
+        "CREATE MATERIALIZED VIEW x WITH (state_ttl = '1 hour') AS SELECT n, m FROM s ASOF LEFT JOIN r ON n >= m"
+    )
+    insert(con, "INSERT INTO s VALUES ('', 15), ('', 25)")
+    insert(con, "INSERT INTO r VALUES ('', 10), ('', 20)")
+    assert rows(con, "FROM x") == [(15, 10), (25, 20)]
+    clock.hours = 0.75
+    insert(con, "INSERT INTO s VALUES ('', 16)")
+    insert(con, "INSERT INTO r VALUES ('', 14)")
+    assert rows(con, "FROM x") == [(15, 14), (16, 14), (25, 20)]
+    clock.hours = 1  # 15 and 25 went, and all before 20, which has been the last for an hour
+    insert(con, "INSERT INTO r VALUES ('', 13), ('', 24)")
+    insert(con, "INSERT INTO s VALUES ('', 18), ('', 24), ('', 23)")
+    assert rows(con, "FROM x ORDER BY ALL") == [(15, 14), (16, 14), (18, None), (23, 20), (24, 24), (25, 20)]
+    clock.hours = 99
+    con.flush()
+    kept = "SELECT count(*) FROM system.operators WHERE view = 'x' AND operator LIKE 'asof%' AND oldest IS NULL"
+    assert rows(con, kept) == [(1,)]
+
+
 @pytest.mark.parametrize("how", ["checkpoint", "log"])
 def test_over_a_restart(tmp_path: Path, clock: Clock, how: str) -> None:
     path = tmp_path / "db"
@@ -304,6 +325,8 @@ CREATE MATERIALIZED VIEW alone AS SELECT n FROM s WHERE k NOT IN (SELECT k FROM 
 CREATE MATERIALIZED VIEW last AS SELECT k, n FROM s QUALIFY row_number() OVER (PARTITION BY k ORDER BY n) = 1;
 CREATE MATERIALIZED VIEW rolled AS SELECT k, n % 2 AS odd, count(*) AS c FROM s GROUP BY ROLLUP (k, n % 2);
 CREATE MATERIALIZED VIEW less AS SELECT k, n % 2 AS odd FROM s EXCEPT SELECT k, m % 2 FROM r;
+CREATE MATERIALIZED VIEW nearest AS SELECT s.k, s.n, r.m FROM s ASOF LEFT JOIN r ON s.k = r.k AND s.n >= r.m;
+CREATE MATERIALIZED VIEW after AS SELECT s.k, s.n, r.m FROM s ASOF JOIN r ON s.k = r.k AND s.n <= r.m;
 CREATE STREAM once AS SELECT DISTINCT k, n % 3 AS n FROM s;
 """
 
