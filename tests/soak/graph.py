@@ -42,7 +42,7 @@ CREATE STREAM closed{0} AS
 CREATE STREAM matched{0} AS
   SELECT m.n AS mark, e.n AS n FROM marks AS m JOIN events AS e ON m.k = e.k
   AND e.ts BETWEEN m.ts AND m.ts + INTERVAL '1' SECOND;
-CREATE TABLE turnover AS SELECT k % 7 AS g, count(*) AS c, sum(v) AS s FROM events
+CREATE TABLE turnover{1} AS SELECT k % 7 AS g, count(*) AS c, sum(v) AS s FROM events
   GROUP BY g;
 CREATE STREAM tenths{0} AS SELECT n, v FROM events WHERE n % 10 = 0;
 """
@@ -53,7 +53,8 @@ def create(con: headrace.Connection, out: Path, *, bounded: bool) -> None:
     """The streams and all that reads them; `bounded`: streams keep what came lately, and windows only go to streams."""
     options = " WITH (retention_bytes = '4 MB', segment_bytes = '1 MB')" if bounded else ""
     con.execute(STREAMS.format(options))
-    for statement in QUERIES.format(options).split(";\n"):
+    table = " WITH (segment_bytes = '1 MB')" if bounded else ""  # it is compacted from then on, and not at 64 MB
+    for statement in QUERIES.format(options, table).split(";\n"):
         name = " ".join(statement.split()[:4])
         if statement.strip() and not (bounded and name.startswith("CREATE MATERIALIZED VIEW windows")):
             con.execute(statement)
