@@ -151,19 +151,20 @@ class KeyedRows:
         index = self._index.snapshot("index") if self._keys and worth_storing(self._rows.end) else {}
         return {**self._rows.snapshot(), **index}
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Become the rows that `snapshot` was taken of; only what is empty can."""
+    def restore(self, snapshot: Snapshot) -> bool:
+        """Become the rows that `snapshot` was taken of; only what is empty can. Whether keys have the slots of then."""
         whole = self._rows.restore(snapshot)
         if not self._keys or not self._rows.size:
-            return
+            return True
         if whole and "index" in snapshot:
             self._index.restore(snapshot, "index")
-            return
+            return True
         parts = []
         for rows in pieces(range(self._rows.end)):
             keys = pa.RecordBatch.from_arrays(self._rows.columns(rows, self._keys), schema=self._key_schema)
             parts.append(self._index.lookup_or_insert(keys)[0])
         self._rows.place(parts)
+        return False
 
     @property
     def _tidy(self) -> bool:

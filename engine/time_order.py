@@ -17,6 +17,9 @@ _LOW_BITS = 52  # of a time, in the imaginary part; the others are below the slo
 _LOW = (1 << _LOW_BITS) - 1
 _HIGH_BITS = 64 - _LOW_BITS
 _HALF = 1 << (_HIGH_BITS - 1)
+_STEPS = 4096  # from one number to the next, before it is asked of all which are there; one more for each _PER_STEP
+_PER_STEP = 16
+_PASS = 256  # steps that cost as much as it does to begin with them
 
 _Places = npt.NDArray[np.complex128]
 
@@ -103,6 +106,7 @@ class TimeOrder:
         for places, numbers in self._runs:
             position = np.searchsorted(places, wanted, side="right") - (step < 0)
             looking = np.arange(len(slots))
+            steps = _STEPS + len(places) // _PER_STEP
             while True:
                 inside = (position[looking] >= 0) & (position[looking] < len(places))
                 looking = looking[inside]
@@ -118,7 +122,18 @@ class TimeOrder:
                 if not len(looking):
                     break
                 position[looking] += step
+                steps -= _PASS + len(looking)
+                if steps < 0:
+                    position[looking] = _next_there(position[looking], numbers, there, step)
         return best, at
+
+
+def _next_there(positions: RowIds, numbers: RowIds, there: npt.NDArray[Any], step: int) -> RowIds:
+    """The first position from each of these on, or back, whose number is there; -1 or one too many for none."""
+    found = np.concatenate([[-1], (there[numbers] >= 0).nonzero()[0], [len(numbers)]])
+    if step < 0:
+        return found[np.searchsorted(found, positions, side="right") - 1]
+    return found[np.searchsorted(found, positions)]
 
 
 _LEAST = int(np.iinfo(np.int64).min)

@@ -163,6 +163,11 @@ class Versions:
         self._winners[versions] = -1
 
     @property
+    def size(self) -> int:
+        """Rows that are there."""
+        return self._rows.size
+
+    @property
     def wasteful(self) -> bool:
         """True when it is time for `compact`."""
         return self._rows.wasteful
@@ -189,9 +194,9 @@ class Versions:
 
     def restore(self, snapshot: Snapshot) -> bool:
         """Become what `snapshot` was taken of; whether slots are what they were then."""
-        self._rows.restore(snapshot)
+        same = self._rows.restore(snapshot)
         self._retracted = "weight" in snapshot["places"].column_names
-        if not self._adopted(snapshot):
+        if not (same and self._adopted(snapshot)):
             self._number()
             return False
         return True
@@ -200,6 +205,8 @@ class Versions:
         """Whether it goes on with what there is by version; not if it does not go with the rows."""
         versions, order, end = snapshot.get("versions"), snapshot.get("order"), self._rows.slots_end
         if versions is None or order is None or not versions.num_rows == order.num_rows == end:
+            return False
+        if self._keys and "slots" not in snapshot:
             return False
         some = versions.take(np.linspace(0, end - 1, _VERSIONS_TRIED).astype(np.int64))
         winners = some["winner"].to_numpy()

@@ -82,6 +82,7 @@ class AsofJoin(Operator):
         assert right_us is None or not rule.backward, "what comes first after a time may always still come"
         self._left = JoinSide(keys, alone=outer, matched=False, counts=False, time=_AT, needed=needed, ttl_us=left_us)
         self._left_order = TimeOrder()
+        self._left_gone = 0  # left rows that went since keys were numbered: so many keys may be gone
         self._right = JoinSide(
             JoinInput(right.schema, (*right.keys, rule.right), (*right.null_safe, False), right.output),
             alone=False,
@@ -200,7 +201,7 @@ class AsofJoin(Operator):
         if not delta.rows:
             return
         if self._left.rows.wasteful:
-            self._number_anew()
+            self._number_left()
         moved = self._left.rows.prepare(delta)
         if moved is not None:
             self._place_left()
@@ -229,11 +230,24 @@ class AsofJoin(Operator):
         self._left_order.clear()
         self._order(rows)
 
-    def _number_anew(self) -> None:
-        """Forget rows and keys that are gone, and number the others from 0 on."""
+    def _number_left(self) -> None:
+        """Forget left rows that are gone, and number the others from 0 on; all, once keys of theirs may be so many."""
+        self._left_gone += self._left.rows.end - self._left.rows.size
+        if self._left_gone > self._versions.size:
+            self._number_anew()
+        else:
+            self._compact_left()
+            self._place_left()
+
+    def _compact_left(self) -> None:
         kept = self._left.rows.compact()
         if self._left.idle is not None:
             self._left.idle.keep(kept)
+
+    def _number_anew(self) -> None:
+        """Forget rows and keys that are gone, and number the others from 0 on."""
+        self._left_gone = 0
+        self._compact_left()
         left_keys = self._left.rows.slots_of(self._left.rows.rows())
         versions, version_keys = self._versions.compact()
         self._place_left()

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.engine import slotted_rows
+from headrace.engine import key_index, slotted_rows
 from headrace.engine.join_side import JoinInput
 from headrace.engine.operator import Time
 from headrace.engine.operators.asof_join import AsofJoin, AsofRule
+from headrace.engine.versions import Versions
 from tests.laws import add, as_written, delta_of, nonzero, show
 
 LEFT = pa.schema([("k", pa.int64()), ("lat", pa.int64())])
@@ -126,43 +127,51 @@ COMES = st.one_of(
         st.just(1), st.lists(st.tuples(st.tuples(KEY, TIME, st.sampled_from([None, "a", "b"])), DICE), max_size=4)
     ),
 )
+STORED = st.sampled_from([1, 1 << 16])  # with so many rows a checkpoint has their orders
 EPOCHS = st.lists(st.tuples(st.integers(0, 3), st.lists(COMES, max_size=3)), max_size=8)
 
 
 @pytest.mark.parametrize("ttls", [(2, 2), (1, 3), (3, 1), (2, None), (None, 2)])
 @pytest.mark.parametrize("keyed", [True, False])
 @settings(max_examples=40)
-@given(epochs=EPOCHS, strict=st.booleans(), outer=st.booleans(), gone_min=st.sampled_from([0, 256]))
-def test_laws(ttls: Ttls, keyed: bool, epochs: list[Epoch], strict: bool, outer: bool, gone_min: int) -> None:
+@given(epochs=EPOCHS, strict=st.booleans(), outer=st.booleans(), gone_min=st.sampled_from([0, 256]), stored=STORED)
+def test_laws(
+    ttls: Ttls, keyed: bool, epochs: list[Epoch], strict: bool, outer: bool, gone_min: int, stored: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slotted_rows, "_GONE_MIN", gone_min)
+        patch.setattr(key_index, "STORED_KEYS", stored)
         check(Model(ttls, keyed, strict, outer), epochs, changing=False)
 
 
 @settings(max_examples=40)
-@given(epochs=EPOCHS, outer=st.booleans(), gone_min=st.sampled_from([0, 256]))
-def test_left_rows_go_while_versions_are_retracted(epochs: list[Epoch], outer: bool, gone_min: int) -> None:
+@given(epochs=EPOCHS, outer=st.booleans(), gone_min=st.sampled_from([0, 256]), stored=STORED)
+def test_left_rows_go_while_versions_are_retracted(
+    epochs: list[Epoch], outer: bool, gone_min: int, stored: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slotted_rows, "_GONE_MIN", gone_min)
+        patch.setattr(key_index, "STORED_KEYS", stored)
         check(Model((2, None), True, False, outer), epochs, changing=True)
+
+
+def asof_join(model: Model) -> AsofJoin:
+    keys, safe = ((("k",), ("rk",)), (False,)) if model.keyed else (((), ()), ())
+    return AsofJoin(
+        AsofRule("lat", "rat", model.strict),
+        JoinInput(LEFT, keys[0], safe, tuple(LEFT.names)),
+        JoinInput(RIGHT, keys[1], safe, tuple(RIGHT.names)),
+        pa.schema([*LEFT, *RIGHT]),
+        outer=model.outer,
+        final=False,
+        ttls_us=model.ttls,
+    )
 
 
 def check(model: Model, epochs: list[Epoch], *, changing: bool) -> None:
     """As the model has it, also when it is restored after each epoch: nothing is taken back that is not there."""
 
-    def make() -> AsofJoin:
-        keys, safe = ((("k",), ("rk",)), (False,)) if model.keyed else (((), ()), ())
-        return AsofJoin(
-            AsofRule("lat", "rat", model.strict),
-            JoinInput(LEFT, keys[0], safe, tuple(LEFT.names)),
-            JoinInput(RIGHT, keys[1], safe, tuple(RIGHT.names)),
-            pa.schema([*LEFT, *RIGHT]),
-            outer=model.outer,
-            final=False,
-            ttls_us=model.ttls,
-        )
-
-    operators = [make() for _ in range(2)]
+    operators = [asof_join(model) for _ in range(2)]
     sums: list[Counter[Row]] = [Counter(), Counter()]
     present: list[Row] = []  # of the right, to be retracted
     clock = 0
@@ -194,5 +203,23 @@ def check(model: Model, epochs: list[Epoch], *, changing: bool) -> None:
             assert all(count >= 0 for count in output.values()), "it retracts what is not there"
             assert nonzero(output) == nonzero(model.output), show(nonzero(output), nonzero(model.output))
         snapshot = operators[1].snapshot()
-        operators[1] = make()
+        operators[1] = asof_join(model)
         operators[1].restore({name: as_written(table) for name, table in snapshot.items()})
+
+
+def test_left_rows_that_go_do_not_let_all_versions_be_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered = []
+    compact = Versions.compact
+    monkeypatch.setattr(Versions, "compact", lambda self: numbered.append(self) or compact(self))
+    operator = asof_join(Model((1, None), True, False, True))
+    operator.process(delta_of(RIGHT, [(number, 0, "a") for number in range(3000)]), 1)
+    for clock in range(60):  # each with keys of its own
+        time = Time(epoch=clock, clock=clock)
+        if operator.wake is not None and operator.wake <= clock:
+            operator.expire(time)
+        operator.process(delta_of(LEFT, [(1_000_000 + 300 * clock + number, 1) for number in range(300)]))
+        operator.advance(time)
+        if clock < 10:
+            assert numbered == []
+    assert 3 < len(numbered) <= 6
+    assert operator._versions.slots_end < 7000, "keys that are gone are never forgotten"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.engine import slotted_rows, versions
+from headrace.engine import key_index, slotted_rows, versions
 from headrace.engine.delta import Delta
 from headrace.engine.join_side import JoinInput
 from headrace.engine.operator import END_OF_TIME, Time
@@ -134,3 +134,21 @@ def test_of_each_key_the_versions_from_the_last_settled_one_on_are_kept(final: b
         operator.advance(Time(epoch=epoch + 1, clock=0, watermark=epoch * 100 + 100))
         sizes.append(operator.bytes)
     assert max(sizes[40:]) <= max(sizes[:40])
+
+
+@pytest.mark.parametrize("lost", [(), ("lists", "ids"), ("index",), ("slots",), ("versions",), ("order",)])
+def test_a_version_that_came_again_is_found_whatever_a_checkpoint_lacks(
+    monkeypatch: pytest.MonkeyPatch, lost: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(key_index, "STORED_KEYS", 1)
+    operators = [make(">=", True, True, None, False) for _ in range(2)]
+    for number, (row, weight) in enumerate([((1, 5, "a"), 1), ((1, 6, "b"), 1), ((1, 5, "a"), -1), ((1, 5, "c"), 1)]):
+        operators[0].process(delta_of(RIGHT, [row], [weight]), 1)
+        operators[0].advance(Time(epoch=number, clock=0))
+    snapshot = operators[0].snapshot()
+    operators[1].restore({name: table for name, table in snapshot.items() if name.removeprefix("right/") not in lost})
+    found: list[Counter[Any]] = [Counter(), Counter()]
+    for operator, output in zip(operators, found, strict=True):
+        operator.process(delta_of(RIGHT, [(1, 6, "z")]), 1)
+        add(output, operator.process(delta_of(LEFT, [(1, 5, 0), (1, 7, 0)]), 0))
+    assert nonzero(found[0]) == nonzero(found[1])
