@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sqlglot import exp
+
 from . import plan as p
 from .plan import Plan
 from .plan_properties import forgets
@@ -47,6 +49,9 @@ def _expiring(plan: Plan, ttl_us: int | None, *, shown: bool) -> Plan:
             return replace(plan, ttl_us=ttl_us, silent=silent)
         case p.GroupingSets() | p.TopN():
             return replace(plan, ttl_us=_meant(plan.said, ttl_us))
+        case p.Over():
+            ttl_us = _meant(plan.said, ttl_us)
+            return plan if ttl_us is None or not _lasting(plan, ttl_us) else replace(plan, ttl_us=ttl_us)
         case _:
             return plan
 
@@ -95,6 +100,23 @@ def _unheeded(plan: Keeping) -> str | None:
     return None
 
 
+def _lasting(plan: p.Over, ttl_us: int) -> bool:
+    """Whether no row is retracted of a partition that has been idle for so long.
+
+    So it is if none ever is; and if all that are belong to partitions below that are parts of those here and are
+    forgotten no later: to have a row retracted such a part must have got one itself, which has come here, too.
+    """
+    below, names = plan.input, set(plan.partition)
+    while isinstance(below, p.Map) and not isinstance(below, p.SkippingMap) and below.where is None:
+        columns = {name: item.name for name, item in below.items if isinstance(item, exp.Column)}
+        if not names <= columns.keys():
+            break
+        below, names = below.input, {columns[name] for name in names}
+    if isinstance(below, p.Over):
+        return below.ttl_us is not None and below.ttl_us <= ttl_us and names <= set(below.partition)
+    return p.append_only(plan.input)
+
+
 def _side_unheeded(plan: p.Join | p.AsofJoin, side: int) -> str | None:
     """Why the rows of a side of a join cannot be forgotten; None if they can."""
     own, other = (plan.left, plan.right) if side == 0 else (plan.right, plan.left)
@@ -126,7 +148,7 @@ def _lives(node: Plan) -> bool:
     match node:
         case p.Join() | p.AsofJoin():
             return node.ttls_us != (None, None)
-        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation():
+        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation() | p.Over():
             return node.ttl_us is not None
         case _:
             return False
@@ -139,7 +161,7 @@ def told(plan: Plan, ttl_us: int | None, hints: Sequence[Said]) -> list[str]:
     notes = [note for node in p.nodes(plan) for note in _notes(node, ttl_us)]
     known = {said for node in p.walk(plan) for said in _said(node)}
     notes += [
-        f'{HINT} of "{said.name}" says nothing: no join, groups or first rows of its SELECT go by it'
+        f'{HINT} of "{said.name}" says nothing: no join, groups, first rows or OVER of its SELECT go by it'
         for said in hints
         if said not in known
     ]
@@ -159,8 +181,10 @@ def _notes(node: Plan, ttl_us: int | None) -> list[str]:
                 return [f"{name} forgets what was idle for {_length(node.ttl_us)}{_TWIN}"]
             if (asked := _asked(next(iter(_said(node)), None), ttl_us)) is not None:
                 return [f"{asked} says nothing of {name}: {_unheeded(node)}"]
+        case p.Over(ttl_us=int(lives)):
+            return [f"{_named(node)} forgets what was idle for {_length(lives)}{_TWIN}"]
         case p.Over() if (asked := _asked(node.said, ttl_us)) is not None:
-            return [f"{asked} says nothing of over: it needs all rows"]
+            return [f"{asked} says nothing of {_named(node)}: rows that it has seen may be retracted"]
         case p.Recompute() if ttl_us is not None:
             return [f"{OPTION} says nothing of recompute: it needs all rows"]
         case _:
@@ -195,8 +219,10 @@ def _asked(said: Said | None, ttl_us: int | None) -> str | None:
     return None if ttl_us is None else OPTION
 
 
-def _named(plan: Keeping) -> str:
+def _named(plan: Keeping | p.Over) -> str:
     match plan:
+        case p.Over():
+            return f"over in each {', '.join(plan.partition)}" if plan.partition else "over"
         case p.TopN():
             return "top_n"
         case p.SetOperation():

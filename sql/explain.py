@@ -194,7 +194,8 @@ def _describe(plan: Plan) -> tuple[str, str]:
             )
         case p.Over():
             calls = ", ".join(_over(call) for call in plan.calls)
-            return f"over: {calls}{_ordered(plan)}", "UNBOUNDED: all rows of its input"
+            idle = _idle(plan.ttl_us, "is forgotten when no row came")
+            return f"over: {calls}{_ordered(plan)}", _partitions_kept(plan, idle)
         case p.TopN():
             first = f"{plan.offset + 1} to {plan.limit}" if plan.offset else f"the first {plan.limit}"
             by = "" if plan.ranking == "row_number" else f" by {plan.ranking}"
@@ -274,6 +275,12 @@ def _frame(call: OverCall) -> str:
         return ""
     start = "start" if frame.start is None else str(frame.start)
     return f" {frame.kind} {start} to {'end' if frame.end is None else frame.end}"
+
+
+def _partitions_kept(plan: p.Over, idle: str) -> str:
+    if not idle:
+        return "UNBOUNDED: all rows of its input"
+    return f"the rows of its input, of which {'a partition' if plan.partition else 'the one partition'} {idle}"
 
 
 def _ordered(plan: p.Over | p.TopN) -> str:

@@ -22,7 +22,7 @@ from ..engine.operators.join import Join
 from ..engine.operators.late import Late, LateRows
 from ..engine.operators.lookup_join import LookupJoin
 from ..engine.operators.map import Map
-from ..engine.operators.over import Over
+from ..engine.operators.over import ExpiringOver, Over
 from ..engine.operators.recompute import Recompute
 from ..engine.operators.session import Session
 from ..engine.operators.set_operation import SetOperation
@@ -237,7 +237,8 @@ def _node(plan: Plan, around: Surroundings, known: dict[Plan, Node], *, root: bo
                 translate,
             )
         case p.Over():
-            operator = Over(plan.partition, plan.order, plan.calls, schema_of(plan.input.columns))
+            rows = plan.partition, plan.order, plan.calls, schema_of(plan.input.columns)
+            operator = Over(*rows) if plan.ttl_us is None else ExpiringOver(*rows, plan.ttl_us)
         case p.TopN():
             operator = TopN(
                 plan.partition,

@@ -199,13 +199,17 @@ class SetOperation:
 
 @dataclass(frozen=True)
 class Over:
-    """Each row of `input` with the values of `calls` over its partition in `order` beside it."""
+    """Each row of `input` with the values of `calls` over its partition in `order` beside it.
+
+    With `ttl_us` a partition is forgotten when it has been idle for so long, as a hint `said` or the query does.
+    """
 
     input: Plan
     partition: tuple[str, ...]
     order: tuple[SortKey, ...]
     calls: tuple[OverCall, ...]
     columns: tuple[Column, ...]
+    ttl_us: int | None = None
     said: Said | None = field(default=None, compare=False, repr=False)
 
 

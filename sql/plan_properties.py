@@ -46,13 +46,21 @@ def unbounded(plan: Plan) -> list[str]:
                 notes.append(f"join keeps every row of its {node.bounds[0].kept} input")
             case p.AsofJoin() if node.rule.needed is None and (sides := _kept_sides(node)):
                 notes.append(f"asof_join keeps every row of its {sides}")
-            case p.Over() if p.append_only(node.input):
+            case p.Over(ttl_us=None) if p.append_only(_beside(node)):
                 notes.append("over keeps every row of its input")
             case p.WindowAggregate() | p.Session() if not p.closes(node):
                 notes.append(f'no watermark speaks of "{node.time}", so no window is ever closed')
             case _:
                 pass
     return list(dict.fromkeys(notes))
+
+
+def _beside(plan: p.Over) -> Plan:
+    """What has each of the rows beside which the values of OVER, or several, stand."""
+    below = plan.input
+    while isinstance(below, p.Over | p.Map):
+        below = below.input
+    return below
 
 
 def _kept_sides(plan: p.Join | p.AsofJoin) -> str:
@@ -157,9 +165,7 @@ def _repeatable(node: Plan) -> bool:
             return False
         case p.Scan() | p.ViewScan() | p.Map() | p.AssignWindow() | p.Expand() | p.Constant() | p.UnionAll():
             return True
-        case p.Over():
-            return True
-        case p.SetOperation() | p.TopN():
+        case p.SetOperation() | p.TopN() | p.Over():
             return node.ttl_us is None
         case p.Join():
             return not node.bounds and node.ttls_us == (None, None)
@@ -195,7 +201,7 @@ def _kept(node: Plan) -> Literal["nothing", "some", "keys"]:
             return "some"
         case p.AsofJoin() if None not in node.ttls_us:
             return "some"
-        case p.Aggregate() | p.TopN() | p.SetOperation() if node.ttl_us is not None:
+        case p.Aggregate() | p.TopN() | p.SetOperation() | p.Over() if node.ttl_us is not None:
             return "some"
         case p.Aggregate() | p.GroupingSets():
             whole = any(keeps_rows(call, append_only=p.append_only(node.input)) for call in node.calls)

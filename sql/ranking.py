@@ -57,7 +57,7 @@ def plan_windows(select: exp.Select, scope: Scope) -> Plan:
     for group in _shared(list(windows.values())):
         columns = (*plan.columns, *(window.column for window in group))
         calls = tuple(window.call for window in group)
-        plan = p.Over(plan, group[0].partition, group[0].order, calls, columns, scope.said)
+        plan = p.Over(plan, group[0].partition, group[0].order, calls, columns, said=scope.said)
     after = {f'"{column.name}"': column.name for column in plan.columns}
     after.update({text: window.call.name for text, window in windows.items()})
     finished = Scope(plan, "", scope.binder)
@@ -317,7 +317,10 @@ def _check_aggregate(function: str, argument: exp.Expr, scope: Scope) -> None:
 
 
 def _shared(windows: list[_Window]) -> list[list[_Window]]:
-    """Windows of one partition, and of orders of which the first's begins with all others', together."""
+    """Windows of one partition, and of orders of which the first's begins with all others', together.
+
+    Small partitions come first, so that what these retract is of larger ones that have had a row as late.
+    """
     groups: list[list[_Window]] = []
     for window in sorted(windows, key=lambda window: -len(window.order)):
         for group in groups:
@@ -326,7 +329,7 @@ def _shared(windows: list[_Window]) -> list[list[_Window]]:
                 break
         else:
             groups.append([window])
-    return groups
+    return sorted(groups, key=lambda group: -len(group[0].partition))
 
 
 def _refuse_unsortable(plan: Plan, windows: Iterable[_Window]) -> None:

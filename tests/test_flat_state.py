@@ -33,13 +33,16 @@ CREATE MATERIALIZED VIEW nearest WITH (state_ttl = '1 second') AS
     SELECT count(*) AS n, sum(b.v) AS v FROM a ASOF JOIN b ON a.v = b.v AND a.ts >= b.ts;
 CREATE MATERIALIZED VIEW priced WITH (state_ttl = '1 second') AS
     SELECT count(*) AS n, sum(b.v) AS v FROM a ASOF LEFT JOIN b ON a.k = b.k AND a.ts > b.ts;
+CREATE MATERIALIZED VIEW numbered WITH (state_ttl = '1 second') AS
+    SELECT sum(place) AS place, sum(n) AS n FROM (SELECT row_number() OVER (PARTITION BY v // 3 ORDER BY ts) AS place,
+    count(*) OVER (PARTITION BY v // 3, k ORDER BY ts DESC) AS n FROM a);
 CREATE STREAM names (v BIGINT, name VARCHAR);
 INSERT INTO names VALUES (0, 'zero'), (1, 'one');
 CREATE MATERIALIZED VIEW named AS SELECT /*+ STATE_TTL('a' = '1 second') */ count(*) AS n FROM a JOIN names USING (v);
 CREATE MATERIALIZED VIEW met WITH (state_ttl = '1 second') AS SELECT count(*) AS n FROM a JOIN b ON a.v = b.v;
 """
 WRITTEN = ("windowed", "joined", "sessions")
-VIEWS = ("seen", "latest", "lonely", "rolled", "shared", "alone", "nearest", "priced", "named", "met")
+VIEWS = ("seen", "latest", "lonely", "rolled", "shared", "alone", "nearest", "priced", "numbered", "named", "met")
 
 
 def test_state_is_as_large_after_a_long_time_as_after_a_short_one(tmp_path: Path) -> None:

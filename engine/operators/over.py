@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from ...storage.memory import current
-from ..arrangement import consolidate
 from ..delta import Delta
-from ..keyed_rows import KeyedRows
-from ..operator import ResultHolder, Snapshot, Time
-from ..over_frames import Sorted
-from ..over_functions import OverCall, compute
-from ..slot_array import Slots
-from ..sort_keys import SortKey, changes, order_words, sorted_rows
+from ..idle import Idle
+from ..operator import Operator, ResultHolder, Snapshot, Time
+from ..over_functions import OverCall
+from ..over_rows import OverRows
+from ..sort_keys import SortKey
 
 
 class Over(ResultHolder):
@@ -30,10 +27,9 @@ class Over(ResultHolder):
     def __init__(
         self, partition: Sequence[str], order: Sequence[SortKey], calls: Sequence[OverCall], input_schema: pa.Schema
     ) -> None:
-        self.schema = pa.schema([*input_schema, *(pa.field(call.name, call.type) for call in calls)])
-        self._order = list(order)
-        self._calls = list(calls)
-        self._rows = KeyedRows(input_schema, partition)
+        self._over = OverRows(partition, order, calls, input_schema)
+        self.schema = self._over.schema
+        self._rows = self._over.kept
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         delta = Delta(delta.batch, delta.weights)
@@ -41,21 +37,13 @@ class Over(ResultHolder):
         if not self.emits:
             self._rows.insert(delta)
             return None
-        touched = self._rows.touched(delta)
-        before = self._computed(touched)
-        self._rows.insert(delta)
-        after = self._computed(touched)
-        weights = np.repeat(np.array([-1, 1]), [before.num_rows, after.num_rows])
-        change = consolidate(Delta(pa.concat_batches([before, after]), weights))
-        if not change.rows:
-            return None
-        return change if change.weights is None else change.take(np.argsort(change.weights > 0, kind="stable"))
+        return self._over.change(delta, self._rows.touched(delta))
 
     def advance(self, time: Time) -> Delta | None:
         return None
 
     def rows(self) -> pa.Table:
-        computed = [current().batch(self._computed(slots)) for slots in self._rows.pieces()]
+        computed = [current().batch(batch) for batch in self._over.results()]
         return pa.Table.from_batches(computed, schema=self.schema)
 
     def snapshot(self) -> Snapshot:
@@ -73,21 +61,72 @@ class Over(ResultHolder):
         """Memory in use. Units: bytes."""
         return self._rows.bytes
 
-    def _computed(self, slots: Slots) -> pa.RecordBatch:
-        """The result rows of the partitions `slots`."""
-        groups, ids = self._rows.rows_of(slots)
-        weights = self._rows.weights(ids)
-        if weights is not None and (weights != 1).any():
-            groups, ids = np.repeat(groups, weights), np.repeat(ids, weights)
-        batch = self._rows.take(ids)
-        words = order_words(batch, self._order)
-        places = sorted_rows(groups, words)
-        batch, groups = batch.take(pa.array(places)), groups[places]
-        first = changes([groups], len(groups))
-        peers = {}
-        for count in {call.peers for call in self._calls}:
-            leading = order_words(batch, self._order[:count])
-            peers[count] = first | changes(leading, len(groups))
-        rows = Sorted(batch, first, peers, self._order)
-        values = [compute(call, rows) for call in self._calls]
-        return pa.RecordBatch.from_arrays([*batch.columns, *values], schema=self.schema)
+
+class ExpiringOver(Operator):
+    """The same, but that a partition to which nothing came for `ttl_us`, by the clock of the epochs, is forgotten.
+
+    What came out of it stays, so that this operator does not hold its result; with its next row it begins anew. No
+    row is retracted of a partition that may be forgotten.
+
+    Shape: as Over.
+    State: the rows of the partitions that are not forgotten, as Over has them, and 24 bytes a partition.
+    """
+
+    dated = shows_cuts = True  # it counts when rows came
+
+    def __init__(
+        self,
+        partition: Sequence[str],
+        order: Sequence[SortKey],
+        calls: Sequence[OverCall],
+        input_schema: pa.Schema,
+        ttl_us: int,
+    ) -> None:
+        self._over = OverRows(partition, order, calls, input_schema)
+        self.schema = self._over.schema
+        self._rows = self._over.kept
+        self._idle = Idle(ttl_us)
+
+    def expire(self, time: Time) -> Delta | None:
+        if len(expired := self._idle.expire(time.clock)):
+            self._rows.remove(self._rows.rows_of(expired)[1])
+        return None
+
+    def process(self, delta: Delta, port: int = 0) -> Delta | None:
+        delta = Delta(delta.batch, delta.weights)
+        renumbered = self._rows.prepare(delta)
+        if renumbered is not None:
+            self._idle.keep(renumbered)
+        touched = self._rows.touched(delta)
+        self._idle.touch(touched)
+        return self._over.change(delta, touched)
+
+    def advance(self, time: Time) -> Delta | None:
+        self._idle.stamp(time.clock)
+        self.wake = self._idle.wake
+        return None
+
+    def snapshot(self) -> Snapshot:
+        renumbered = self._rows.compact()
+        if renumbered is not None:
+            self._idle.keep(renumbered)
+        idle = self._idle.times(self._rows.slots_of(self._rows.rows()))
+        return {**self._rows.snapshot(), "idle": idle}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        self._rows.restore(snapshot)
+        self._idle.load(self._rows.slots_of(self._rows.rows()), snapshot["idle"])
+        self.wake = self._idle.wake
+
+    @property
+    def kept(self) -> int | None:
+        return self._rows.size
+
+    @property
+    def oldest(self) -> int | None:
+        return self._idle.oldest
+
+    @property
+    def bytes(self) -> int:
+        """Memory in use. Units: bytes."""
+        return self._rows.bytes + self._idle.bytes
