@@ -46,15 +46,44 @@ CREATE TABLE turnover{1} AS SELECT k % 7 AS g, count(*) AS c, sum(v) AS s FROM e
   GROUP BY g;
 CREATE STREAM tenths{0} AS SELECT n, v FROM events WHERE n % 10 = 0;
 """
+COMPARED = """
+CREATE STREAM bands (low BIGINT, high BIGINT);
+INSERT INTO bands SELECT n * 5000, n * 7000 + 9000 FROM range(40) AS b(n);
+CREATE MATERIALIZED VIEW banded AS
+  SELECT b.low, count(*) AS c, sum(m.n) AS s FROM marks AS m JOIN bands AS b ON m.n BETWEEN b.low AND b.high
+  GROUP BY b.low;
+CREATE MATERIALIZED VIEW nearest AS
+  SELECT m.k % 5 AS g, count(*) AS c, count(e.n) AS found, sum(m.n - e.n) AS away
+  FROM marks AS m ASOF LEFT JOIN events AS e ON m.k % 5 = e.k AND m.n > e.n GROUP BY g;
+CREATE MATERIALIZED VIEW following AS
+  SELECT m.n, e.n AS next FROM marks AS m ASOF JOIN tenths AS e ON m.n < e.n WHERE m.k = 3;
+CREATE MATERIALIZED VIEW running AS
+  SELECT n, sum(n) OVER w AS s, lag(n) OVER w AS before, row_number() OVER w AS place FROM marks WHERE k < 20
+  WINDOW w AS (PARTITION BY k ORDER BY n);
+CREATE MATERIALIZED VIEW lonely AS
+  SELECT m.k % 5 AS g, count(*) AS c, count(t.n) AS found, sum(t.v) AS s
+  FROM marks AS m LEFT JOIN tenths AS t ON m.n = t.n + 50 GROUP BY g;
+CREATE MATERIALIZED VIEW unmatched AS SELECT n FROM tenths WHERE n NOT IN (SELECT n + 30 FROM marks WHERE k > 5);
+CREATE MATERIALIZED VIEW rolled AS
+  SELECT k % 3 AS g, v % 2 AS odd, count(*) AS c, median(v) AS middle FROM events GROUP BY ROLLUP (g, odd);
+CREATE MATERIALIZED VIEW others AS SELECT n % 5000 AS n FROM tenths EXCEPT SELECT n + 7 FROM marks WHERE n % 3 = 0;
+CREATE MATERIALIZED VIEW sides AS
+  SELECT t.g, t.c, m.last FROM turnover AS t
+  LEFT JOIN (SELECT k % 7 AS g, max(n) AS last FROM marks GROUP BY g) AS m USING (g)
+"""
 Numbers = npt.NDArray[np.int64]
 
 
 def create(con: headrace.Connection, out: Path, *, bounded: bool) -> None:
-    """The streams and all that reads them; `bounded`: streams keep what came lately, and windows only go to streams."""
+    """The streams and all that reads them; `bounded`: streams keep what came lately, and windows only go to streams.
+
+    What is only COMPARED with twins is there where these can be told, so if it is not bounded.
+    """
     options = " WITH (retention_bytes = '4 MB', segment_bytes = '1 MB')" if bounded else ""
     con.execute(STREAMS.format(options))
     table = " WITH (segment_bytes = '1 MB')" if bounded else ""  # it is compacted from then on, and not at 64 MB
-    for statement in QUERIES.format(options, table).split(";\n"):
+    queries = QUERIES.format(options, table) + ("" if bounded else COMPARED)
+    for statement in queries.split(";\n"):
         name = " ".join(statement.split()[:4])
         if statement.strip() and not (bounded and name.startswith("CREATE MATERIALIZED VIEW windows")):
             con.execute(statement)
