@@ -9,6 +9,7 @@ from time import perf_counter
 import pyarrow as pa
 
 from .arrangement import Arrangement
+from .deadlines import earliest
 from .delta import Delta, concat
 from .journal import Journal
 from .metrics import Figures
@@ -113,8 +114,7 @@ class Dataflow:
     @property
     def wake(self) -> int | None:
         """When, on the engine's clock, an operator has something to do though no row comes."""
-        wakes = [n.operator.wake for n in self.nodes if n.operator is not None and n.operator.wake is not None]
-        return min(wakes, default=None)
+        return earliest(node.operator.wake for node in self.nodes if node.operator is not None)
 
     def step(
         self,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 
 from ..storage.memory import current
 from .slot_array import Slots
 from .windows import Numbers
+
+
+def earliest(times: Iterable[int | None]) -> int | None:
+    """The first of these times, of which some may be none; None if all are."""
+    return min((time for time in times if time is not None), default=None)
 
 
 class Deadlines:

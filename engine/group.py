@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..storage.errors import CorruptionError, Error
 from .dataflow import Dataflow, Done, Node, Passing
+from .deadlines import earliest
 from .delta import Delta
 from .epochs import Cut
 from .operator import NO_WATERMARK, Time
@@ -111,7 +112,7 @@ class Group:
     @property
     def wake(self) -> int | None:
         """When, on the engine's clock, time alone changes a view."""
-        return min((v.wake for v in self.views if v.wake is not None and v.error is None), default=None)
+        return earliest(view.wake for view in self.views if view.error is None)
 
     def due(self, clock: int) -> bool:
         """Whether by `clock` time has changed a view that does not know yet."""

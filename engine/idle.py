@@ -56,8 +56,10 @@ class Idle:
         self._last[expired] = _NEVER
         return expired
 
-    def keep(self, slots: Slots) -> None:
-        """Slot `slots[i]` is slot i from now on; all others are gone."""
+    def keep(self, slots: Slots | None) -> None:
+        """Slot `slots[i]` is slot i from now on; all others are gone. None: nothing was renumbered."""
+        if slots is None:
+            return
         end = int(slots.max(initial=-1)) + 1
         if self._touched:
             together = np.concatenate(self._touched)

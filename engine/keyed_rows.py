@@ -105,6 +105,10 @@ class KeyedRows:
         """The slots of these rows' keys."""
         return self._rows.slots_of(rows)
 
+    def by_row(self) -> Slots:
+        """The slot of the key of each row that is there, in the order of a snapshot."""
+        return self.slots_of(self.rows())
+
     def rows(self) -> RowIds:
         """The ids of all rows that are there, in ascending order."""
         return self._rows.rows()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from .deadlines import earliest
 from .idle import Idle
 from .operator import Snapshot
 from .slot_array import Mask, SlotArray, Slots
@@ -79,14 +80,12 @@ class VersionExpiry:
     @property
     def wake(self) -> int | None:
         """When, on the epochs' clock, something may be due."""
-        wakes = [each.wake for each in (self._came, self._keys) if each is not None]
-        return min((wake for wake in wakes if wake is not None), default=None)
+        return earliest(each.wake for each in (self._came, self._keys) if each is not None)
 
     @property
     def oldest(self) -> int | None:
         """The clock at which that came which is due next, or a moment before; None if there is none."""
-        found = [each.oldest for each in (self._came, self._keys) if each is not None]
-        return min((oldest for oldest in found if oldest is not None), default=None)
+        return earliest(each.oldest for each in (self._came, self._keys) if each is not None)
 
     def snapshot(self, keys: Slots) -> Snapshot:
         """All state, by the rows of the versions, and by the keys of what there is, some perhaps repeatedly."""

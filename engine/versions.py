@@ -155,7 +155,7 @@ class Versions:
 
     def by_row(self) -> Slots:
         """The version of each row that is there, in the order of a snapshot."""
-        return self._rows.slots_of(self._rows.rows())
+        return self._rows.by_row()
 
     def remove(self, versions: Slots) -> None:
         """Forget `versions`, which are there and named once each."""

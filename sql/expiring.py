@@ -13,7 +13,7 @@ from .plan_properties import forgets
 from .time_to_live import HINT, OPTION, Said
 from .window_twin import interval
 
-Keeping = p.Aggregate | p.GroupingSets | p.TopN | p.SetOperation  # what lives by one time
+Keeping = p.Aggregate | p.GroupingSets | p.TopN | p.SetOperation | p.Over  # what lives by one time
 _SIDES = ("left", "right")
 _PARTNERS = (("right", "full"), ("left", "full", "semi", "anti"))  # joins where the rows of the other side need them
 
@@ -39,19 +39,14 @@ def _expiring(plan: Plan, ttl_us: int | None, *, shown: bool) -> Plan:
                 for side, said in enumerate(plan.said)
             )
             return replace(plan, ttls_us=(left, right))
-        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation() if _unheeded(plan) is not None:
-            return plan
-        case p.Aggregate():
-            ttl_us = _meant(plan.said, ttl_us)
-            return replace(plan, ttl_us=ttl_us, silent=ttl_us is not None and not plan.calls and not shown)
-        case p.SetOperation():
-            silent = ttl_us is not None and plan.kind == "intersect" and not shown
-            return replace(plan, ttl_us=ttl_us, silent=silent)
-        case p.GroupingSets() | p.TopN():
-            return replace(plan, ttl_us=_meant(plan.said, ttl_us))
-        case p.Over():
-            ttl_us = _meant(plan.said, ttl_us)
-            return plan if ttl_us is None or not _lasting(plan, ttl_us) else replace(plan, ttl_us=ttl_us)
+        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation() | p.Over():
+            ttl_us = _meant(_said_once(plan), ttl_us)
+            if ttl_us is None or _unheeded(plan, ttl_us) is not None:
+                return plan
+            plan = replace(plan, ttl_us=ttl_us)
+    match plan:
+        case p.Aggregate(calls=()) | p.SetOperation(kind="intersect") if not shown and plan.ttl_us is not None:
+            return replace(plan, silent=True)
         case _:
             return plan
 
@@ -84,8 +79,13 @@ def _said(plan: Plan) -> tuple[Said, ...]:
             return ()
 
 
-def _unheeded(plan: Keeping) -> str | None:
-    """Why an operator cannot forget what is idle; None if it can."""
+def _said_once(plan: Keeping) -> Said | None:
+    """What a hint says of an operator that lives by one time; None if none does."""
+    return next(iter(_said(plan)), None)
+
+
+def _unheeded(plan: Keeping, ttl_us: int) -> str | None:
+    """Why an operator cannot forget what has been idle for so long; None if it can."""
     match plan:
         case p.Aggregate() | p.GroupingSets() if not p.append_only(plan.input):
             return "rows that it has counted may be retracted"
@@ -94,6 +94,8 @@ def _unheeded(plan: Keeping) -> str | None:
         case p.TopN() if not plan.partition:
             return "it has one partition"
         case p.TopN() if not (forgets(plan) and p.append_only(plan.input)):
+            return "rows that it has seen may be retracted"
+        case p.Over() if not _lasting(plan, ttl_us):
             return "rows that it has seen may be retracted"
         case p.SetOperation() if not all(p.append_only(below) for below in plan.inputs):
             return "rows that it has counted may be retracted"
@@ -175,16 +177,12 @@ def _notes(node: Plan, ttl_us: int | None) -> list[str]:
     match node:
         case p.Join() | p.AsofJoin():
             return _join_notes(node, ttl_us)
-        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation():
-            name = _named(node)
+        case p.Aggregate() | p.GroupingSets() | p.TopN() | p.SetOperation() | p.Over():
+            name, said = _named(node), _said_once(node)
             if node.ttl_us is not None:
                 return [f"{name} forgets what was idle for {_length(node.ttl_us)}{_TWIN}"]
-            if (asked := _asked(next(iter(_said(node)), None), ttl_us)) is not None:
-                return [f"{asked} says nothing of {name}: {_unheeded(node)}"]
-        case p.Over(ttl_us=int(lives)):
-            return [f"{_named(node)} forgets what was idle for {_length(lives)}{_TWIN}"]
-        case p.Over() if (asked := _asked(node.said, ttl_us)) is not None:
-            return [f"{asked} says nothing of {_named(node)}: rows that it has seen may be retracted"]
+            if (meant := _meant(said, ttl_us)) is not None:
+                return [f"{_asked(said, ttl_us)} says nothing of {name}: {_unheeded(node, meant)}"]
         case p.Recompute() if ttl_us is not None:
             return [f"{OPTION} says nothing of recompute: it needs all rows"]
         case _:
@@ -219,7 +217,7 @@ def _asked(said: Said | None, ttl_us: int | None) -> str | None:
     return None if ttl_us is None else OPTION
 
 
-def _named(plan: Keeping | p.Over) -> str:
+def _named(plan: Keeping) -> str:
     match plan:
         case p.Over():
             return f"over in each {', '.join(plan.partition)}" if plan.partition else "over"

@@ -255,18 +255,9 @@ class _Builder:
         columns = columns or [left.columns[0]]  # something has to carry the rows
         pairs = tuple((a, b, key.null_safe) for a, b, key in zip(left_names, right_names, keys, strict=False))
         rest = exp.and_(*residual, copy=True) if residual else None
+        said = self._said(place)
         join = p.Join(
-            left,
-            right,
-            part.kind,
-            pairs,
-            rest,
-            tuple(columns),
-            bounds,
-            False,
-            part.place,
-            order,
-            said=self._said(place),
+            left, right, part.kind, pairs, rest, tuple(columns), bounds, place=part.place, order=order, said=said
         )
         final = self._final and part.first and part.place is not None and ends(join)
         return _filtered(replace(join, final=True) if final else join, part.above)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -41,6 +41,7 @@ _ELSEWHERE_EVERY = 16  # cases of the laws
 _checked = 0
 
 Rows = Counter[tuple[Any, ...]]
+AnOperator = TypeVar("AnOperator", bound=Operator)
 BatchQuery = Callable[[pa.Table], pa.Table]
 
 
@@ -183,6 +184,23 @@ def check_journal(make_operator: Callable[[], Operator], inputs: Sequence[Delta]
 def as_written(table: pa.Table) -> pa.Table:
     """The table as it is read again from a checkpoint."""
     return pa.ipc.open_stream(stream_of(table)).read_all()
+
+
+def restored(operator: Operator, again: AnOperator) -> AnOperator:
+    """`again`, which is new, as it goes on from a snapshot of `operator`."""
+    again.restore({name: as_written(table) for name, table in operator.snapshot().items()})
+    return again
+
+
+def check_forgetting(
+    operator: Operator, output: Rows, expected: Rows, time: Time, changes: Sequence[tuple[int, Delta]]
+) -> None:
+    """One epoch of an operator that forgets in silence: the sum of what it has put out is what a model expects."""
+    for port, delta in changes:
+        add(output, operator.process(delta, port))
+    assert operator.advance(time) is None
+    assert all(count >= 0 for count in output.values()), "it retracts what is not there"
+    assert nonzero(output) == nonzero(expected), show(nonzero(output), nonzero(expected))
 
 
 def check_slicing(make_operator: Callable[[], Operator], inputs: Sequence[Delta]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from ..deadlines import earliest
 from ..delta import Delta, Weights, concat
 from ..join_side import JoinInput, JoinSide
 from ..key_index import worth_storing
@@ -161,13 +162,11 @@ class AsofJoin(Operator):
         self._set_wake()
 
     def _set_wake(self) -> None:
-        wakes = [each.wake for each in (self._left.idle, self._expiry) if each is not None]
-        self.wake = min((wake for wake in wakes if wake is not None), default=None)
+        self.wake = earliest(each.wake for each in (self._left.idle, self._expiry) if each is not None)
 
     @property
     def oldest(self) -> int | None:
-        found = [each.oldest for each in (self._left.idle, self._expiry) if each is not None]
-        return min((oldest for oldest in found if oldest is not None), default=None)
+        return earliest(each.oldest for each in (self._left.idle, self._expiry) if each is not None)
 
     @property
     def bytes(self) -> int:

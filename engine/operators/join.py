@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from ..deadlines import earliest
 from ..delta import Delta, Weights, concat
 from ..join_side import JoinInput, JoinSide
 from ..key_index import KeyIndex, worth_storing
@@ -365,12 +366,11 @@ class Join(Operator):
         self._set_wake()
 
     def _set_wake(self) -> None:
-        wakes = [side.idle.wake for side in self._sides if side.idle is not None and side.idle.wake is not None]
-        self.wake = min(wakes, default=None)
+        self.wake = earliest(side.idle.wake for side in self._sides if side.idle is not None)
 
     @property
     def oldest(self) -> int | None:
-        return min((side.oldest for side in self._sides if side.oldest is not None), default=None)
+        return earliest(side.oldest for side in self._sides)
 
     @property
     def kept(self) -> int | None:

@@ -94,9 +94,7 @@ class ExpiringOver(Operator):
 
     def process(self, delta: Delta, port: int = 0) -> Delta | None:
         delta = Delta(delta.batch, delta.weights)
-        renumbered = self._rows.prepare(delta)
-        if renumbered is not None:
-            self._idle.keep(renumbered)
+        self._idle.keep(self._rows.prepare(delta))
         touched = self._rows.touched(delta)
         self._idle.touch(touched)
         return self._over.change(delta, touched)
@@ -107,15 +105,13 @@ class ExpiringOver(Operator):
         return None
 
     def snapshot(self) -> Snapshot:
-        renumbered = self._rows.compact()
-        if renumbered is not None:
-            self._idle.keep(renumbered)
-        idle = self._idle.times(self._rows.slots_of(self._rows.rows()))
+        self._idle.keep(self._rows.compact())
+        idle = self._idle.times(self._rows.by_row())
         return {**self._rows.snapshot(), "idle": idle}
 
     def restore(self, snapshot: Snapshot) -> None:
         self._rows.restore(snapshot)
-        self._idle.load(self._rows.slots_of(self._rows.rows()), snapshot["idle"])
+        self._idle.load(self._rows.by_row(), snapshot["idle"])
         self.wake = self._idle.wake
 
     @property

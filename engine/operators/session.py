@@ -173,7 +173,7 @@ class Session(Operator):
 
     def _note_all(self) -> None:
         self._due.clear()
-        slots = np.unique(self._kept.slots_of(self._kept.rows()))
+        slots = np.unique(self._kept.by_row())
         self._note(slots, self._sessions(slots))
 
     def _compact(self) -> None:

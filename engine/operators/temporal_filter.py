@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from ..deadlines import earliest
 from ..delta import Delta, concat
 from ..operator import END_OF_TIME, NO_WATERMARK, Operator, Snapshot, Time
 from ..slot_array import Mask
@@ -101,7 +102,7 @@ class TemporalFilter(Operator):
 
     def _set_wake(self) -> None:
         if not self._event_time:
-            self.wake = min((t for t in (self._coming.first, self._going.first) if t is not None), default=None)
+            self.wake = earliest((self._coming.first, self._going.first))
 
     def _wait(self, starts: Times, ends: Times, delta: Delta, still: Mask) -> None:
         """Keep the rows that are to come."""

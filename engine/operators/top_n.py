@@ -132,13 +132,13 @@ class TopN(ResultHolder):
         kept = self._rows.compact()
         assert kept is not None, "one partition alone never expires"
         self._idle.keep(kept)
-        idle = self._idle.times(self._rows.slots_of(self._rows.rows()))
+        idle = self._idle.times(self._rows.by_row())
         return {**self._rows.snapshot(), "idle": idle}
 
     def restore(self, snapshot: Snapshot) -> None:
         self._rows.restore(snapshot)
         if self._idle is not None:
-            self._idle.load(self._rows.slots_of(self._rows.rows()), snapshot["idle"])
+            self._idle.load(self._rows.by_row(), snapshot["idle"])
             self.wake = self._idle.wake
 
     @property

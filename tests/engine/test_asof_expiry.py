@@ -16,7 +16,7 @@ from headrace.engine.join_side import JoinInput
 from headrace.engine.operator import Time
 from headrace.engine.operators.asof_join import AsofJoin, AsofRule
 from headrace.engine.versions import Versions
-from tests.laws import add, as_written, delta_of, nonzero, show
+from tests.laws import check_forgetting, delta_of, restored
 
 LEFT = pa.schema([("k", pa.int64()), ("lat", pa.int64())])
 RIGHT = pa.schema([("rk", pa.int64()), ("rat", pa.int64()), ("v", pa.string())])
@@ -197,14 +197,8 @@ def check(model: Model, epochs: list[Epoch], *, changing: bool) -> None:
         for operator, output in zip(operators, sums, strict=True):
             if operator.wake is not None and operator.wake <= clock:
                 assert operator.expire(time) is None
-            for port, delta in deltas:
-                add(output, operator.process(delta, port))
-            assert operator.advance(time) is None
-            assert all(count >= 0 for count in output.values()), "it retracts what is not there"
-            assert nonzero(output) == nonzero(model.output), show(nonzero(output), nonzero(model.output))
-        snapshot = operators[1].snapshot()
-        operators[1] = asof_join(model)
-        operators[1].restore({name: as_written(table) for name, table in snapshot.items()})
+            check_forgetting(operator, output, model.output, time, deltas)
+        operators[1] = restored(operators[1], asof_join(model))
 
 
 def test_left_rows_that_go_do_not_let_all_versions_be_numbered(monkeypatch: pytest.MonkeyPatch) -> None:

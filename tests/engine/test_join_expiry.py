@@ -20,7 +20,7 @@ from headrace.engine.operators.join import Join
 from headrace.engine.operators.map import Map
 from headrace.engine.time_bound import Kind
 from headrace.sql.expressions import compile_map
-from tests.laws import add, as_written, delta_of, nonzero, show
+from tests.laws import check_forgetting, delta_of, restored
 
 LEFT = pa.schema([("k", pa.int64()), ("v", pa.int64())])
 RIGHT = pa.schema([("rk", pa.int64()), ("rv", pa.int64())])
@@ -187,12 +187,6 @@ def check(
             deltas.append((port, delta_of((LEFT, RIGHT)[port], rows, weights if port == changing else None)))
         for operator, output in zip(operators, sums, strict=True):
             assert operator.expire(time) is None
-            for port, delta in deltas:
-                add(output, operator.process(delta, port))
-            assert operator.advance(time) is None
-            assert all(count >= 0 for count in output.values()), "it retracts what is not there"
-            assert nonzero(output) == nonzero(model.output), show(nonzero(output), nonzero(model.output))
-        snapshot = operators[1].snapshot()
-        operators[1] = make(kind, ttls, keyed=keyed, compared=compared)
-        operators[1].restore({name: as_written(table) for name, table in snapshot.items()})
+            check_forgetting(operator, output, model.output, time, deltas)
+        operators[1] = restored(operators[1], make(kind, ttls, keyed=keyed, compared=compared))
         assert operators[0].wake == operators[1].wake

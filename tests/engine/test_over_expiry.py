@@ -19,7 +19,7 @@ from headrace.engine.operators.over import ExpiringOver
 from headrace.engine.over_frames import Frame
 from headrace.engine.over_functions import OverCall
 from headrace.engine.sort_keys import SortKey
-from tests.laws import Rows, add, as_written, delta_of, nonzero, show
+from tests.laws import Rows, add, as_written, delta_of, nonzero, restored, show
 
 SCHEMA = pa.schema([("a", pa.string()), ("b", pa.int64()), ("n", pa.int64())])
 Row = tuple[Any, ...]
@@ -96,11 +96,6 @@ class Model:
 
 def numbers(partition: list[str], ttl: int) -> ExpiringOver:
     return ExpiringOver(partition, [SortKey("b"), SortKey("n")], [NUMBER, BEFORE], SCHEMA, ttl)
-
-
-def restored(operator: ExpiringOver, again: ExpiringOver) -> ExpiringOver:
-    again.restore({name: as_written(table) for name, table in operator.snapshot().items()})
-    return again
 
 
 @pytest.mark.parametrize("partition", [["a"], ["b", "a"], []], ids=["one", "two", "none"])
